@@ -1,1 +1,56 @@
-//! x
+//! The meeting of two verified peers: TLS 1.3 with certificates on both sides, one judge of who may
+//! stay, and one policy point through which every MCP message passes.
+//!
+//! ```text
+//!  client ── Bridge ══ TLS 1.3, ALPN mcp/1 ══ Gateway ── child process
+//!              │                                 │
+//!        ServerPolicy                      ClientPolicy
+//!   (server's certificate)            (client's certificate)
+//!              └───────────── Trust ─────────────┘
+//!         may this peer stay? asked in the handshake, at each new
+//!         revocation list, at notAfter, and when the list goes stale
+//! ```
+//!
+//! * [`Identity`] is what one side shows; [`Trust`] is what it demands of the other.
+//! * [`Gateway`] accepts sessions and gives each a child process that speaks MCP on its stdio.
+//! * [`Connector`] opens a session; [`Bridge`] pumps stdio through it.
+//! * [`Session::run`] is the only way to a peer's stream, so nothing outlives the verdict.
+
+mod acceptor;
+mod bridge;
+mod child;
+mod connector;
+mod denial;
+mod event;
+mod frame;
+mod gateway;
+mod identity;
+mod limits;
+mod message;
+mod peer;
+mod policy;
+mod relay;
+mod session;
+mod tls;
+mod trust;
+
+pub use bridge::{Bridge, BridgeEnd};
+pub use child::{ChildCommand, ChildError};
+pub use connector::{ConnectError, Connector};
+pub use denial::Denial;
+pub use event::{Event, EventLog, NoRecord, Output};
+pub use frame::{FrameError, LineReader, LineWriter};
+pub use gateway::{Gateway, GatewayConfig};
+pub use identity::{Identity, IdentityError};
+pub use limits::Limits;
+pub use message::ReadError;
+pub use peer::{Peer, Role};
+pub use policy::{
+    ClientPolicy, Decision, Judgement, Permit, Record, Refusal, Rules, ServerPolicy, Verdict,
+};
+pub use session::Session;
+pub use tls::TlsError;
+pub use trust::{Revocations, RevocationsError, Trust};
+
+/// The application protocol of MCP's line framing over TLS. No protocol at all means the same.
+pub const ALPN: &[u8] = b"mcp/1";

@@ -1,0 +1,175 @@
+//! Connecting: a session to a gateway whose certificate was checked, or a clear reason why not.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::AlertDescription;
+use rustls_pki_types::ServerName;
+use thiserror::Error;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::acceptor::configure;
+use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, tls};
+
+/// How long a gateway may take to say that it refuses; it judges after the client thinks the handshake done.
+const VERDICT: Duration = Duration::from_secs(2);
+
+/// Why there is no session.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Nobody answers there.
+    #[error("{address} cannot be reached: {error}")]
+    Unreachable {
+        /// The address as it was given.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The handshake took too long.
+    #[error("{0} did not finish the TLS handshake in time")]
+    TooSlow(String),
+    /// The gateway refuses us.
+    #[error("the gateway refused this identity: {0}")]
+    Refused(&'static str),
+    /// We refuse the gateway.
+    #[error("the gateway's certificate is refused: {0}")]
+    Denied(Denial),
+    /// The gateway's certificate is not what it must be.
+    #[error("the gateway's certificate is refused: {0}")]
+    Certificate(String),
+    /// The address holds no name that a certificate could carry.
+    #[error("{0} is neither a host name nor an IP address")]
+    Name(String),
+    /// The two sides do not speak the same protocol.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(rustls::Error),
+}
+
+/// Opens sessions to one gateway.
+pub struct Connector {
+    address: String,
+    name: ServerName<'static>,
+    tls: TlsConnector,
+    trust: Trust,
+    deadline: Duration,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connector({})", self.address)
+    }
+}
+
+impl Connector {
+    /// To the gateway at `address` (`host:port`), whose certificate must carry `name`.
+    ///
+    /// # Errors
+    /// [`TlsError`] if the identity cannot be used.
+    pub fn new(
+        address: &str,
+        name: ServerName<'static>,
+        identity: &Identity,
+        trust: Trust,
+        limits: &Limits,
+    ) -> Result<Self, TlsError> {
+        let config = tls::client_config(identity, &trust)?;
+        Ok(Self {
+            address: address.to_owned(),
+            name,
+            tls: TlsConnector::from(Arc::new(config)),
+            trust,
+            deadline: limits.handshake,
+        })
+    }
+
+    /// Opens a session. In TLS 1.3 the gateway judges only after this has returned, so its refusal
+    /// may still come as the first thing that is read: [`Connector::explain`] tells it apart.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect(&self) -> Result<Session<TlsStream<TcpStream>>, ConnectError> {
+        let opening = async {
+            let unreachable =
+                |error| ConnectError::Unreachable { address: self.address.clone(), error };
+            let tcp = TcpStream::connect(&self.address).await.map_err(unreachable)?;
+            configure(&tcp).map_err(unreachable)?;
+            let stream = self.tls.connect(self.name.clone(), tcp).await;
+            stream.map_err(|error| self.handshake_error(error))
+        };
+        let late = |_| ConnectError::TooSlow(self.address.clone());
+        let stream = timeout(self.deadline, opening).await.map_err(late)??;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let (leaf, intermediates) =
+            chain.split_first().ok_or(ConnectError::Tls(rustls::Error::NoCertificatesPresented))?;
+        let peer = Peer::from_chain(leaf, intermediates, self.trust.roots(), Role::Server)
+            .map_err(ConnectError::Denied)?;
+        Ok(Session::new(stream, peer, self.trust.clone()))
+    }
+
+    fn handshake_error(&self, error: io::Error) -> ConnectError {
+        match refusal_in(&error) {
+            Some(refused) => refused,
+            None => ConnectError::Unreachable { address: self.address.clone(), error },
+        }
+    }
+
+    /// Whether the gateway refuses us, found out by asking again: after a session broke off, the
+    /// next handshake says why.
+    pub async fn explain(&self) -> Option<ConnectError> {
+        let session = match self.connect().await {
+            Ok(session) => session,
+            Err(error) => return Some(error),
+        };
+        let verdict = session.run(|mut stream| async move {
+            let read = timeout(VERDICT, stream.read_u8()).await;
+            read.ok().and_then(Result::err).and_then(|error| refusal_in(&error))
+        });
+        match verdict.await {
+            Ok(refused) => refused,
+            Err(denial) => Some(ConnectError::Denied(denial)),
+        }
+    }
+}
+
+/// What an IO error of a TLS stream says of the other side's verdict, or of ours.
+pub(crate) fn refusal_in(error: &io::Error) -> Option<ConnectError> {
+    let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    if let Some(denial) = Denial::from_tls(tls) {
+        return Some(ConnectError::Denied(denial));
+    }
+    Some(match tls {
+        rustls::Error::AlertReceived(alert) => ConnectError::Refused(in_words(*alert)),
+        rustls::Error::InvalidCertificate(error) => ConnectError::Certificate(error.to_string()),
+        other => ConnectError::Tls(other.clone()),
+    })
+}
+
+/// RFC 8446 §6.2.
+fn in_words(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CertificateRevoked => "its certificate is revoked",
+        AlertDescription::CertificateExpired => "its certificate has expired or is not yet valid",
+        AlertDescription::UnknownCA => {
+            "its certificate is from a CA that the gateway does not trust"
+        }
+        AlertDescription::UnsupportedCertificate => "its certificate is not an agent's",
+        AlertDescription::BadCertificate => "its certificate is malformed",
+        AlertDescription::DecryptError => "a signature is wrong",
+        AlertDescription::CertificateRequired => "it showed no certificate",
+        AlertDescription::CertificateUnknown => {
+            "the gateway's operator finds the reason in its audit"
+        }
+        AlertDescription::NoApplicationProtocol => {
+            "the server there does not speak MCP over TLS (mcp/1)"
+        }
+        AlertDescription::ProtocolVersion => "the server there does not speak TLS 1.3",
+        _ => "the TLS handshake was refused",
+    }
+}

@@ -1,0 +1,230 @@
+//! Framing: one message per line, UTF-8, over any reliable stream (MCP, stdio transport).
+
+use std::time::Duration;
+
+use memchr::memchr;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::Permit;
+
+const READ_LEN: usize = 16 * 1024;
+/// A larger buffer is given back once it is empty.
+const KEPT_LEN: usize = 64 * 1024;
+
+/// Why no further line can be read or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A line longer than the limit; what follows it cannot be told apart any more.
+    #[error("a message is longer than {0} octets")]
+    TooLong(usize),
+    /// A line that was begun and not ended in time.
+    #[error("a message was begun and not ended within {0:?}")]
+    TooSlow(Duration),
+    /// The peer does not read.
+    #[error("the peer did not read for {0:?}")]
+    NotRead(Duration),
+    /// The stream failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Reads lines with a limit on their length and on the time from their first octet to their last.
+#[derive(Debug)]
+pub struct LineReader<R> {
+    stream: R,
+    buffer: Vec<u8>,
+    /// Where the line that is read next begins.
+    start: usize,
+    /// Up to where no line end was found.
+    searched: usize,
+    max_len: usize,
+    deadline: Duration,
+}
+
+impl<R: AsyncRead + Unpin> LineReader<R> {
+    /// Reads from `stream` lines of at most `max_len` octets, each within `deadline` of its first octet.
+    pub fn new(stream: R, max_len: usize, deadline: Duration) -> Self {
+        Self { stream, buffer: Vec::new(), start: 0, searched: 0, max_len, deadline }
+    }
+
+    /// The next line that is not empty, without its line end; `None` at the end of the stream.
+    /// Octets after the last line end are no message and are discarded.
+    ///
+    /// # Errors
+    /// See [`FrameError`]; afterwards the stream must be closed.
+    pub async fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        let mut begun = None;
+        loop {
+            if let Some(end) = self.find_end() {
+                let line = self.start..end;
+                self.start = end + 1;
+                self.searched = self.start;
+                if !self.buffer.get(line.clone()).is_some_and(is_blank) {
+                    return Ok(self.buffer.get(line));
+                }
+                begun = None;
+                continue;
+            }
+            self.make_room();
+            if self.buffer.len() >= self.max_len {
+                return Err(FrameError::TooLong(self.max_len));
+            }
+            let is_partial = !self.buffer.is_empty();
+            let read = self.stream.read_buf(&mut self.buffer);
+            let read = match is_partial {
+                false => read.await?,
+                true => {
+                    let deadline = *begun.get_or_insert_with(|| Instant::now() + self.deadline);
+                    let late = |_| FrameError::TooSlow(self.deadline);
+                    timeout_at(deadline, read).await.map_err(late)??
+                }
+            };
+            if read == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The stream, for whoever does not care for lines any more.
+    pub(crate) fn into_inner(self) -> R {
+        self.stream
+    }
+
+    fn find_end(&mut self) -> Option<usize> {
+        let found = memchr(b'\n', self.buffer.get(self.searched..)?);
+        match found {
+            Some(offset) => Some(self.searched + offset),
+            None => {
+                self.searched = self.buffer.len();
+                None
+            }
+        }
+    }
+
+    /// Moves what is left of the buffer to its front, and gives a large empty one back.
+    fn make_room(&mut self) {
+        self.buffer.drain(..self.start);
+        self.searched -= self.start;
+        self.start = 0;
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT_LEN {
+            self.buffer = Vec::new();
+        }
+        self.buffer.reserve(READ_LEN);
+    }
+}
+
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(u8::is_ascii_whitespace)
+}
+
+/// Writes lines, each whole and flushed, to a peer that must read them in time.
+#[derive(Debug)]
+pub struct LineWriter<W> {
+    stream: W,
+    deadline: Duration,
+    line: Vec<u8>,
+}
+
+impl<W: AsyncWrite + Unpin> LineWriter<W> {
+    /// Writes to `stream`; the peer must take each line within `deadline`.
+    pub fn new(stream: W, deadline: Duration) -> Self {
+        Self { stream, deadline, line: Vec::new() }
+    }
+
+    /// Sends a message that was judged.
+    ///
+    /// # Errors
+    /// [`FrameError::NotRead`] or [`FrameError::Io`].
+    pub async fn forward(&mut self, permit: Permit<'_>) -> Result<(), FrameError> {
+        self.send(permit.line()).await
+    }
+
+    /// Sends a line of our own making.
+    ///
+    /// # Errors
+    /// [`FrameError::NotRead`] or [`FrameError::Io`].
+    pub async fn send(&mut self, line: &[u8]) -> Result<(), FrameError> {
+        self.line.clear();
+        self.line.extend_from_slice(line);
+        self.line.push(b'\n');
+        let written = async {
+            self.stream.write_all(&self.line).await?;
+            self.stream.flush().await
+        };
+        let late = |_| FrameError::NotRead(self.deadline);
+        timeout(self.deadline, written).await.map_err(late)??;
+        if self.line.capacity() > KEPT_LEN {
+            self.line = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will be sent (TLS: close_notify).
+    ///
+    /// # Errors
+    /// [`FrameError::NotRead`] or [`FrameError::Io`].
+    pub async fn close(&mut self) -> Result<(), FrameError> {
+        let late = |_| FrameError::NotRead(self.deadline);
+        Ok(timeout(self.deadline, self.stream.shutdown()).await.map_err(late)??)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test]
+    async fn lines_arrive_whole_however_they_are_cut() {
+        let text = b"one\r\n\n  \ntwo\nthree without an end";
+        for size in 1..text.len() {
+            let (mut far, near) = tokio::io::duplex(64);
+            let chunks: Vec<Vec<u8>> = text.chunks(size).map(<[u8]>::to_vec).collect();
+            let writing = tokio::spawn(async move {
+                for chunk in chunks {
+                    far.write_all(&chunk).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            });
+            let mut reader = LineReader::new(near, 100, SECOND);
+            assert_eq!(reader.next().await.unwrap(), Some(&b"one\r"[..]));
+            assert_eq!(reader.next().await.unwrap(), Some(&b"two"[..]));
+            assert!(reader.next().await.unwrap().is_none());
+            writing.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_beyond_the_limit_ends_the_stream() {
+        let (mut far, near) = tokio::io::duplex(1024);
+        far.write_all(&[b'x'; 200]).await.unwrap();
+        let mut reader = LineReader::new(near, 100, SECOND);
+        assert!(matches!(reader.next().await, Err(FrameError::TooLong(100))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_line_must_be_finished_in_time_but_silence_between_lines_is_free() {
+        let (mut far, near) = tokio::io::duplex(1024);
+        let mut reader = LineReader::new(near, 100, SECOND);
+        let late = tokio::spawn(async move {
+            tokio::time::sleep(SECOND * 100).await;
+            far.write_all(b"whole\nhalf").await.unwrap();
+            tokio::time::sleep(SECOND * 100).await;
+            far
+        });
+        assert_eq!(reader.next().await.unwrap(), Some(&b"whole"[..]));
+        assert!(matches!(reader.next().await, Err(FrameError::TooSlow(_))));
+        drop(late);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_is_left() {
+        let (_far, near) = tokio::io::duplex(8);
+        let mut writer = LineWriter::new(near, SECOND);
+        assert!(matches!(writer.send(&[b'x'; 100]).await, Err(FrameError::NotRead(_))));
+    }
+}

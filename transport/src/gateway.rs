@@ -1,0 +1,265 @@
+//! The gateway: sessions of verified clients, each with a child process of its own.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::ChildStderr;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use vouchsafe_certs::Principal;
+
+use crate::acceptor::{AcceptError, Acceptor, address_of};
+use crate::child::ChildCommand;
+use crate::event::{Event, EventLog};
+use crate::frame::{LineReader, LineWriter};
+use crate::policy::{ClientPolicy, Rules, protocol_error};
+use crate::relay::{Relay, RelayEnd, Subject, Tally};
+use crate::{Denial, Identity, Limits, Peer, Session, TlsError, Trust};
+
+/// How long accepting pauses where the system has no descriptors left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// Octets of one line of a child's stderr that are passed on.
+const STDERR_LINE: usize = 8 * 1024;
+
+/// What a gateway is made of.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "built by its user, field by field")]
+pub struct GatewayConfig {
+    /// What the gateway shows.
+    pub identity: Identity,
+    /// What it demands of clients.
+    pub trust: Trust,
+    /// The MCP server behind each session.
+    pub command: ChildCommand,
+    /// The operator's adjustments of the policy.
+    pub rules: Rules,
+    /// What it bears.
+    pub limits: Limits,
+    /// Where every decision is recorded.
+    pub log: EventLog,
+    /// Where lines of children's stderr go, with the session's number. A full channel loses lines, never time.
+    pub stderr: mpsc::Sender<(u64, String)>,
+}
+
+/// Accepts sessions and holds each to its client's certificate.
+pub struct Gateway {
+    acceptor: Acceptor,
+    command: ChildCommand,
+    rules: Arc<Rules>,
+    limits: Limits,
+    log: EventLog,
+    stderr: mpsc::Sender<(u64, String)>,
+    sessions: Mutex<HashMap<Principal, usize>>,
+    counter: AtomicU64,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("command", &self.command).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Prepares a gateway.
+    ///
+    /// # Errors
+    /// [`TlsError`] if the identity cannot be used.
+    pub fn new(config: GatewayConfig) -> Result<Self, TlsError> {
+        let GatewayConfig { identity, trust, command, rules, limits, log, stderr } = config;
+        Ok(Self {
+            acceptor: Acceptor::new(&identity, trust, &limits)?,
+            command,
+            rules: Arc::new(rules),
+            limits,
+            log,
+            stderr,
+            sessions: Mutex::default(),
+            counter: AtomicU64::new(1),
+        })
+    }
+
+    /// Serves until `shutdown` is done; then ends every session and waits for the last child.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut connections = JoinSet::new();
+        let (alive, mut last_child) = mpsc::channel(1);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, _)) => {
+                        connections.spawn(Arc::clone(&self).connection(tcp, alive.clone()));
+                    }
+                    Err(error) => self.accept_failed(&error).await,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        connections.shutdown().await;
+        drop(alive);
+        // Two graces: from closing stdin to SIGTERM, and from there to SIGKILL.
+        drop(timeout(self.limits.child_grace * 3, last_child.recv()).await);
+    }
+
+    /// A connection that died in the queue concerns nobody; descriptors that ran out take time to come back.
+    async fn accept_failed(&self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+        if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+            let reason = format!("no connection can be accepted: {error}");
+            let event = Event { event: "refused", reason: Some(&reason), ..Event::default() };
+            drop(self.log.record(event).await);
+            sleep(EXHAUSTED).await;
+        }
+    }
+
+    async fn connection(self: Arc<Self>, tcp: TcpStream, alive: mpsc::Sender<()>) {
+        let address = address_of(&tcp);
+        let place = self.acceptor.admit();
+        match self.acceptor.accept(tcp, place).await {
+            Ok(session) => {
+                let peer = Arc::clone(session.peer());
+                let subject = Subject {
+                    session: self.counter.fetch_add(1, Ordering::Relaxed),
+                    principal: peer.principal.to_string(),
+                    serial: peer.serial.to_string(),
+                };
+                let opened = Event { address, ..subject.event("opened") };
+                // No record, no call.
+                if self.log.record(opened).await.is_ok() {
+                    self.session(session, &peer, &subject, alive).await;
+                }
+            }
+            Err(error) => self.refused(address, &error).await,
+        }
+    }
+
+    async fn refused(&self, address: Option<std::net::SocketAddr>, error: &AcceptError) {
+        let reason = error.to_string();
+        let event = Event { event: "refused", address, reason: Some(&reason), ..Event::default() };
+        // The connection is gone already; there is nothing more to refuse.
+        drop(self.log.record(event).await);
+    }
+
+    async fn session<S>(
+        &self,
+        session: Session<S>,
+        peer: &Peer,
+        subject: &Subject,
+        alive: mpsc::Sender<()>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let tally = Mutex::default();
+        let ended = match self.enter(&peer.principal) {
+            Ok(_place) => {
+                session.run(|stream| self.work(stream, peer, subject, &tally, alive)).await
+            }
+            Err(denial) => {
+                let told = |stream| tell(stream, denial.to_string(), self.limits.drain);
+                session.run(told).await.and(Err(denial))
+            }
+        };
+        let (event, reason) = match &ended {
+            Err(denial) | Ok(RelayEnd::NoRecord(denial)) => ("cut", denial.to_string()),
+            Ok(end) => ("closed", end.to_string()),
+        };
+        let Tally { calls, junk } = *tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut event = subject.event(event);
+        event.reason = Some(&reason);
+        event.calls = Some(calls);
+        event.junk = (junk > 0).then_some(junk);
+        // The session is over already.
+        drop(self.log.record(event).await);
+    }
+
+    /// The work of one session, dropped where it is when trust is lost.
+    async fn work<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        peer: &Peer,
+        subject: &Subject,
+        tally: &Mutex<Tally>,
+        alive: mpsc::Sender<()>,
+    ) -> RelayEnd {
+        let (child, pipes) = match self.command.start(peer, self.limits.child_grace, alive) {
+            Ok(started) => started,
+            Err(error) => {
+                drop(self.stderr.try_send((subject.session, error.to_string())));
+                tell(stream, "the server could not be started".into(), self.limits.drain).await;
+                return RelayEnd::ServerClosed;
+            }
+        };
+        tokio::spawn(drain(pipes.stderr, subject.session, self.stderr.clone(), self.limits.idle));
+        let policy = ClientPolicy::new(peer.permissions.clone(), Arc::clone(&self.rules));
+        let (relay, from_client) =
+            Relay::new(subject, policy, tally, &self.log, &self.limits, stream);
+        let end = relay.run(from_client, pipes.stdin, pipes.stdout).await;
+        child.finish();
+        end
+    }
+
+    /// Takes a place among the sessions of a principal.
+    fn enter(&self, principal: &Principal) -> Result<SessionPlace<'_>, Denial> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.values().sum::<usize>() >= self.limits.sessions {
+            return Err(Denial::TooManySessions);
+        }
+        let own = sessions.entry(principal.clone()).or_default();
+        if *own >= self.limits.sessions_per_principal {
+            return Err(Denial::TooManySessionsOfPrincipal);
+        }
+        *own += 1;
+        Ok(SessionPlace { sessions: &self.sessions, principal: principal.clone() })
+    }
+}
+
+struct SessionPlace<'a> {
+    sessions: &'a Mutex<HashMap<Principal, usize>>,
+    principal: Principal,
+}
+
+impl Drop for SessionPlace<'_> {
+    fn drop(&mut self) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = sessions.get_mut(&self.principal) {
+            *own -= 1;
+            if *own == 0 {
+                sessions.remove(&self.principal);
+            }
+        }
+    }
+}
+
+/// Tells a client why it is not served, and closes.
+async fn tell(stream: impl AsyncWrite + Unpin, reason: String, patience: Duration) -> RelayEnd {
+    let mut writer = LineWriter::new(stream, patience);
+    let line = protocol_error(&format!("The session is closed: {reason}"));
+    if writer.send(&line).await.is_ok() {
+        drop(writer.close().await);
+    }
+    RelayEnd::ServerClosed
+}
+
+/// A child whose stderr nobody reads stops once the pipe is full, so it is always read.
+async fn drain(
+    stderr: ChildStderr,
+    session: u64,
+    lines: mpsc::Sender<(u64, String)>,
+    idle: Duration,
+) {
+    let mut reader = LineReader::new(stderr, STDERR_LINE, idle);
+    while let Ok(Some(line)) = reader.next().await {
+        let text = String::from_utf8_lossy(line);
+        drop(lines.try_send((session, text.trim_end().to_owned())));
+    }
+    // A line beyond the limit: from here on the pipe is emptied without looking.
+    drop(tokio::io::copy(&mut reader.into_inner(), &mut tokio::io::sink()).await);
+}

@@ -1,0 +1,216 @@
+//! JSON-RPC 2.0 as MCP uses it: a request, a notification or a response.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::{Object, ReadError, Value, read};
+
+const KEYS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+/// A request id, or a progress token, which has the same form: a string or an integer.
+///
+/// `1` and `"1"` differ; `1.0`, null and integers beyond 64 bits are no ids.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Id {
+    Integer(i64),
+    Text(Box<str>),
+}
+
+impl Id {
+    pub(crate) fn from_value(value: Value<'_>) -> Option<Self> {
+        if let Some(text) = value.as_str() {
+            return Some(Self::Text(text.into()));
+        }
+        // "-0" and the like would come back from the server as another text.
+        let integer: i64 = value.text().parse().ok()?;
+        (integer.to_string() == value.text()).then_some(Self::Integer(integer))
+    }
+}
+
+/// As JSON.
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(integer) => write!(f, "{integer}"),
+            Self::Text(text) => f.write_str(&serde_json::Value::from(&**text).to_string()),
+        }
+    }
+}
+
+/// One message.
+#[derive(Debug)]
+pub(crate) enum Message<'a> {
+    Request {
+        id: Id,
+        method: Cow<'a, str>,
+        params: Option<Object<'a>>,
+    },
+    Notification {
+        method: Cow<'a, str>,
+        params: Option<Object<'a>>,
+    },
+    Response {
+        id: Id,
+        outcome: Outcome<'a>,
+    },
+    /// An error that could not be tied to a request.
+    Stray,
+}
+
+/// What a response says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outcome<'a> {
+    Result(Object<'a>),
+    Error,
+}
+
+impl<'a> Message<'a> {
+    /// Reads one line.
+    pub(crate) fn read(line: &'a [u8]) -> Result<Self, ReadError> {
+        let object = read(line)?;
+        object.refuse_variants_of(&KEYS)?;
+        let mut envelope = Envelope::default();
+        for (key, value) in object.members() {
+            envelope.take(&key, value);
+        }
+        envelope.into_message()
+    }
+
+    /// The id of a line that is no message, where it can be told, so that an answer may carry it.
+    pub(crate) fn salvage_id(line: &[u8]) -> Option<Id> {
+        read(line).ok()?.get("id").and_then(Id::from_value)
+    }
+}
+
+#[derive(Default)]
+struct Envelope<'a> {
+    version: Option<Value<'a>>,
+    id: Option<Value<'a>>,
+    method: Option<Value<'a>>,
+    params: Option<Value<'a>>,
+    result: Option<Value<'a>>,
+    error: Option<Value<'a>>,
+}
+
+impl<'a> Envelope<'a> {
+    fn take(&mut self, key: &str, value: Value<'a>) {
+        let member = match key {
+            "jsonrpc" => &mut self.version,
+            "id" => &mut self.id,
+            "method" => &mut self.method,
+            "params" => &mut self.params,
+            "result" => &mut self.result,
+            "error" => &mut self.error,
+            _ => return,
+        };
+        *member = Some(value);
+    }
+
+    fn into_message(self) -> Result<Message<'a>, ReadError> {
+        self.shape().ok_or(ReadError::NotJsonRpc)
+    }
+
+    fn shape(self) -> Option<Message<'a>> {
+        if self.version?.as_str()? != "2.0" {
+            return None;
+        }
+        let id = match self.id {
+            Some(value) => Some(Id::from_value(value)?),
+            None => None,
+        };
+        let params = match self.params {
+            Some(value) => Some(value.as_object()?),
+            None => None,
+        };
+        match (self.method, self.result, self.error) {
+            (Some(method), None, None) => {
+                let method = method.as_str()?;
+                Some(match id {
+                    Some(id) => Message::Request { id, method, params },
+                    None => Message::Notification { method, params },
+                })
+            }
+            (None, Some(result), None) => {
+                let outcome = Outcome::Result(result.as_object()?);
+                Some(Message::Response { id: id?, outcome })
+            }
+            (None, None, Some(error)) => {
+                error.as_object()?;
+                Some(match id {
+                    Some(id) => Message::Response { id, outcome: Outcome::Error },
+                    None => Message::Stray,
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_four_shapes() {
+        let read = |text: &'static str| Message::read(text.as_bytes()).unwrap();
+        assert!(matches!(
+            read(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#),
+            Message::Request { .. }
+        ));
+        assert!(matches!(
+            read(r#"{"jsonrpc":"2.0","method":"x","params":{}}"#),
+            Message::Notification { .. }
+        ));
+        assert!(matches!(
+            read(r#"{"jsonrpc":"2.0","id":"a","result":{}}"#),
+            Message::Response { outcome: Outcome::Result(_), .. }
+        ));
+        assert!(matches!(
+            read(r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#),
+            Message::Response { outcome: Outcome::Error, .. }
+        ));
+        assert!(matches!(
+            read(r#"{"jsonrpc":"2.0","error":{"code":1,"message":""}}"#),
+            Message::Stray
+        ));
+    }
+
+    #[test]
+    fn other_shapes_are_refused() {
+        for text in [
+            r#"{"id":1,"method":"ping"}"#,
+            r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
+            r#"{"jsonrpc":2.0,"id":1,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1.0,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":-0,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1e3,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":99999999999999999999,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":[1],"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":5}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":[]}"#,
+            r#"{"jsonrpc":"2.0","result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1}"#,
+        ] {
+            assert_eq!(
+                Message::read(text.as_bytes()).unwrap_err(),
+                ReadError::NotJsonRpc,
+                "{text}"
+            );
+        }
+        let variant = br#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"x"}"#;
+        assert_eq!(Message::read(variant).unwrap_err(), ReadError::CaseVariant);
+    }
+
+    #[test]
+    fn ids_keep_their_type() {
+        let id = |text: &'static str| Message::salvage_id(text.as_bytes());
+        assert_eq!(id(r#"{"id":1}"#), Some(Id::Integer(1)));
+        assert_eq!(id(r#"{"id":"1"}"#), Some(Id::Text("1".into())));
+        assert_eq!(id(r#"{"id":"\u0031"}"#).unwrap().to_string(), "\"1\"");
+        assert_eq!(id(r#"{"id":null}"#), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! The other side, as its verified certificate chain shows it.
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+use vouchsafe_certs::{
+    CaCertificate, Certificate, CertificateError, Fingerprint, IssuerId, PermissionSet, Principal,
+    Serial, Usage,
+};
+
+use crate::Denial;
+
+/// Which side of a session a peer is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// It connects: an agent. A server's certificate is not enough.
+    Client,
+    /// It accepts: a gateway. An agent's certificate is not enough.
+    Server,
+}
+
+/// A peer whose chain the TLS library has verified.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Peer {
+    /// Who it is.
+    pub principal: Principal,
+    /// What every certificate on its chain allows.
+    pub permissions: PermissionSet,
+    /// The serial number of its leaf.
+    pub serial: Serial,
+    /// SHA-256 of its leaf.
+    pub fingerprint: Fingerprint,
+    /// The last second at which every certificate on its chain is valid.
+    pub not_after: UnixTime,
+    /// Each certificate of the chain below the root, leaf first.
+    pub(crate) links: Vec<(IssuerId, Serial)>,
+}
+
+impl Peer {
+    /// Reads what a verified chain says. Permissions narrow at every certificate that carries the
+    /// extension, whether or not the verified path used it: showing more certificates never widens.
+    ///
+    /// # Errors
+    /// [`Denial::Certificate`] or [`Denial::Usage`]. Signatures and dates are the TLS library's part.
+    pub fn from_chain(
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        roots: &[CaCertificate],
+        role: Role,
+    ) -> Result<Self, Denial> {
+        let leaf = Certificate::from_der(leaf)?;
+        match (role, leaf.usage) {
+            (Role::Client, Usage::Agent) | (Role::Server, Usage::Server) => {}
+            (Role::Client, _) => {
+                return Err(Denial::Usage("a server's certificate shown by a client"));
+            }
+            (Role::Server, _) => {
+                return Err(Denial::Usage("an agent's certificate shown by a server"));
+            }
+        }
+        let authorities = intermediates
+            .iter()
+            .map(|der| CaCertificate::from_der(der))
+            .collect::<Result<Vec<_>, CertificateError>>()?;
+        let mut peer = Self {
+            principal: leaf.principal,
+            permissions: leaf.permissions,
+            serial: leaf.serial,
+            fingerprint: leaf.fingerprint,
+            not_after: leaf.not_after,
+            links: vec![(leaf.issuer, leaf.serial)],
+        };
+        for authority in &authorities {
+            peer.narrow(authority);
+            // A root among the intermediates is of no account: no list speaks of it.
+            peer.links.extend(authority.issuer.map(|issuer| (issuer, authority.serial)));
+        }
+        for root in
+            roots.iter().filter(|root| peer.links.iter().any(|(issuer, _)| *issuer == root.id))
+        {
+            peer.permissions = narrowed(&peer.permissions, root);
+        }
+        Ok(peer)
+    }
+
+    fn narrow(&mut self, authority: &CaCertificate) {
+        self.permissions = narrowed(&self.permissions, authority);
+        self.not_after = self.not_after.min(authority.not_after);
+    }
+}
+
+fn narrowed(permissions: &PermissionSet, authority: &CaCertificate) -> PermissionSet {
+    match &authority.permissions {
+        Some(allowed) => permissions.intersection(allowed),
+        None => permissions.clone(),
+    }
+}

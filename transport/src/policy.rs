@@ -1,0 +1,125 @@
+//! The policy point: every MCP message of a session passes through here, in both directions.
+//!
+//! Pure and synchronous. A line goes in; what comes out says whether it is forwarded (and in which
+//! octets), answered in the other side's place, or dropped, and what is to be recorded. Three
+//! revisions of MCP are known: 2025-06-18, 2025-11-25 and 2026-07-28, with the tasks extension.
+//! What is not known is denied.
+//!
+//! | | holds | to |
+//! |---|---|---|
+//! | [`ClientPolicy`] | the client, at the gateway | the permissions in the client's certificate |
+//! | [`ServerPolicy`] | the server, at the bridge | the permissions in the server's certificate |
+
+mod answer;
+mod client;
+mod list;
+mod rules;
+mod server;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use thiserror::Error;
+
+pub(crate) use answer::protocol_error;
+pub use rules::Rules;
+pub use server::ServerPolicy;
+pub use state::ClientPolicy;
+
+use crate::message::ReadError;
+
+/// Leave to forward one message: made only by a policy, spent only by a
+/// [`LineWriter::forward`](crate::LineWriter::forward), so what was not judged cannot be sent.
+#[derive(Debug)]
+pub struct Permit<'a>(Cow<'a, [u8]>);
+
+impl Permit<'_> {
+    /// The message as it was judged, without its line end.
+    pub(crate) fn line(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What becomes of a message.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Verdict<'a> {
+    /// It goes on to the other side.
+    Forward(Permit<'a>),
+    /// It stops here, and its sender gets this line instead of an answer.
+    Answer(Vec<u8>),
+    /// It stops here.
+    Drop,
+}
+
+/// A verdict and what is to be recorded of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Judgement<'a> {
+    /// What becomes of the message.
+    pub verdict: Verdict<'a>,
+    /// What is to be recorded before the verdict is carried out; `None` for messages of no consequence.
+    pub record: Option<Record>,
+}
+
+/// One line of the audit, as far as the policy knows it. Arguments and contents are never part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record {
+    /// The JSON-RPC method.
+    pub method: String,
+    /// The tool, prompt, resource or task that the message names.
+    pub name: Option<String>,
+    /// What was decided.
+    pub decision: Decision,
+}
+
+/// What was decided of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// Forwarded.
+    Allowed,
+    /// Not forwarded.
+    Denied(Refusal),
+    /// The answer to a request that was allowed.
+    Answered {
+        /// Since the request was forwarded.
+        latency: Duration,
+        /// Whether the answer is a JSON-RPC error.
+        error: bool,
+    },
+}
+
+/// Why a message is not forwarded.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It cannot be read in one way only.
+    #[error("{0}")]
+    Unreadable(#[from] ReadError),
+    /// Its parameters do not have the shape that the method asks for.
+    #[error("the parameters do not fit the method")]
+    Parameters,
+    /// No permission covers it.
+    #[error("needs the permission {0}")]
+    NotPermitted(String),
+    /// The method is unknown and no `methods:` permission covers it.
+    #[error("needs the permission methods:{0}")]
+    UnknownMethod(String),
+    /// A request with this id is still in flight.
+    #[error("a request with this id is in flight")]
+    DuplicateId,
+    /// Too many requests are in flight.
+    #[error("too many requests are in flight")]
+    TooManyInFlight,
+    /// It speaks of a request, token, task or subscription that is not this session's.
+    #[error("speaks of something that is not this session's")]
+    NotOwn,
+    /// A list or result from the server that cannot be filtered with certainty.
+    #[error("the server's result does not have the shape of its method")]
+    ResultShape,
+}

@@ -1,0 +1,265 @@
+//! From the client: requests are authorized, notifications and responses must belong to this session.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use super::rules::{
+    Ask, META_KEYS, PARAMETER_KEYS, PROMPTS, RESOURCES, ask, method_permission, recorded,
+};
+use super::state::Pending;
+use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
+use crate::message::{Id, Message, Object, ReadError, Value};
+
+/// A client's request under judgement.
+struct Request<'a> {
+    line: &'a [u8],
+    id: Id,
+    method: Cow<'a, str>,
+    params: Option<Object<'a>>,
+}
+
+/// Why a request is not forwarded, and what it named.
+struct Denied {
+    refusal: Refusal,
+    /// Kind and name of something that is answered as if it did not exist.
+    hidden: Option<(&'static str, String)>,
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, hidden: None }
+    }
+}
+
+impl From<ReadError> for Denied {
+    fn from(error: ReadError) -> Self {
+        Refusal::from(error).into()
+    }
+}
+
+/// A request that may go on.
+struct Allowed {
+    name: Option<String>,
+    /// The line to send instead, where part of the request is not permitted.
+    rewritten: Option<String>,
+}
+
+impl ClientPolicy {
+    /// Judges one line from the client.
+    pub fn judge_client<'a>(&mut self, line: &'a [u8]) -> Judgement<'a> {
+        match Message::read(line) {
+            Ok(Message::Request { id, method, params }) => {
+                self.judge_request(Request { line, id, method, params })
+            }
+            Ok(Message::Notification { method, params }) => {
+                self.judge_client_notification(line, &method, params)
+            }
+            Ok(Message::Response { id, .. }) => match self.asked.remove(&id) {
+                true => Judgement::forward(line),
+                false => Judgement::denied("response", None, Refusal::NotOwn),
+            },
+            Ok(Message::Stray) => Judgement::drop(),
+            Err(error) => {
+                let (id, refusal) = (Message::salvage_id(line), Refusal::from(error));
+                Judgement::answer(answer::refusal(id.as_ref(), &refusal)).recorded(
+                    "unreadable",
+                    None,
+                    Decision::Denied(refusal),
+                )
+            }
+        }
+    }
+
+    fn judge_request<'a>(&mut self, request: Request<'a>) -> Judgement<'a> {
+        match self.authorize(&request) {
+            Ok(Allowed { name, rewritten }) => {
+                self.pending.insert(
+                    request.id,
+                    Pending {
+                        method: recorded(&request.method),
+                        name: name.clone(),
+                        ask: ask(&request.method),
+                        progress_token: meta(request.params, "progressToken")
+                            .and_then(Id::from_value),
+                        since: Instant::now(),
+                    },
+                );
+                let forward = match rewritten {
+                    Some(line) => Judgement::rewritten(line),
+                    None => Judgement::forward(request.line),
+                };
+                forward.recorded(&request.method, name, Decision::Allowed)
+            }
+            Err(denied) => self.deny(&request, denied),
+        }
+    }
+
+    fn deny<'a>(&self, request: &Request<'a>, denied: Denied) -> Judgement<'a> {
+        let Denied { refusal, hidden } = denied;
+        let line = match &hidden {
+            Some(_) if self.rules.explain_denials => answer::explained(&request.id, &refusal),
+            Some((kind, name)) => answer::absent(&request.id, kind, name),
+            None => answer::refusal(Some(&request.id), &refusal),
+        };
+        let name = hidden.map(|(_, name)| recorded(&name));
+        Judgement::answer(line).recorded(&request.method, name, Decision::Denied(refusal))
+    }
+
+    fn authorize(&self, request: &Request<'_>) -> Result<Allowed, Denied> {
+        if let Some(params) = request.params {
+            params.refuse_variants_of(&PARAMETER_KEYS)?;
+            if let Some(meta) = params.get("_meta") {
+                let meta = meta.as_object().ok_or(Refusal::Parameters)?;
+                meta.refuse_variants_of(&META_KEYS)?;
+            }
+        }
+        if self.pending.contains_key(&request.id) {
+            return Err(Refusal::DuplicateId.into());
+        }
+        if self.pending.len() >= self.rules.max_in_flight {
+            return Err(Refusal::TooManyInFlight.into());
+        }
+        let name = match ask(&request.method) {
+            Ask::Lifecycle | Ask::List(_) => None,
+            Ask::Item { kind, parameter } => {
+                let name = text(request.params, parameter)?;
+                self.must_allow(kind, &name)?;
+                Some(recorded(&name))
+            }
+            Ask::Completion => Some(self.authorize_completion(request.params)?),
+            Ask::OwnTask => Some(self.authorize_task(request.params)?),
+            Ask::Listen => {
+                let rewritten = Some(self.narrow_listen(request)?);
+                return Ok(Allowed { name: None, rewritten });
+            }
+            Ask::Unknown => {
+                if !self.held.allows(super::rules::METHODS, &request.method) {
+                    return Err(Refusal::UnknownMethod(recorded(&request.method)).into());
+                }
+                None
+            }
+        };
+        Ok(Allowed { name, rewritten: None })
+    }
+
+    fn must_allow(&self, kind: &'static str, name: &str) -> Result<(), Denied> {
+        if self.allows(kind, name) {
+            return Ok(());
+        }
+        let (kind_needed, name_needed) = self.rules.needed(kind, name);
+        let needed = format!("{kind_needed}:{}", recorded(name_needed));
+        Err(Denied {
+            refusal: Refusal::NotPermitted(needed),
+            hidden: Some((kind, name.to_owned())),
+        })
+    }
+
+    /// `ref` names a prompt, a resource, or a resource template by its text.
+    fn authorize_completion(&self, params: Option<Object<'_>>) -> Result<String, Denied> {
+        let reference = params.and_then(|params| params.get("ref")?.as_object());
+        let reference = reference.ok_or(Refusal::Parameters)?;
+        reference.refuse_variants_of(&["type", "name", "uri"])?;
+        let kind = text(Some(reference), "type")?;
+        let (kind, name) = match &*kind {
+            "ref/prompt" => (PROMPTS, text(Some(reference), "name")?),
+            "ref/resource" => (RESOURCES, text(Some(reference), "uri")?),
+            _ => return Err(Refusal::Parameters.into()),
+        };
+        self.must_allow(kind, &name)?;
+        Ok(recorded(&name))
+    }
+
+    fn authorize_task(&self, params: Option<Object<'_>>) -> Result<String, Denied> {
+        let task = text(params, "taskId")?;
+        if !self.owns_task(&task) {
+            let hidden = Some(("tasks", task.into_owned()));
+            return Err(Denied { refusal: Refusal::NotOwn, hidden });
+        }
+        Ok(recorded(&task))
+    }
+
+    /// The request with its filter narrowed to what is permitted: the server never hears of the rest.
+    fn narrow_listen(&self, request: &Request<'_>) -> Result<String, Denied> {
+        let params = request.params.ok_or(Refusal::Parameters)?;
+        let filter = params.get("notifications").ok_or(Refusal::Parameters)?;
+        let filter_object = filter.as_object().ok_or(Refusal::Parameters)?;
+        filter_object.refuse_variants_of(&["resourceSubscriptions", "taskIds"])?;
+        let mut narrowed = Vec::new();
+        for (key, value) in filter_object.members() {
+            let kept = match &*key {
+                "resourceSubscriptions" => keep(value, |uri| self.allows(RESOURCES, uri))?,
+                "taskIds" => keep(value, |task| self.owns_task(task))?,
+                "toolsListChanged" | "promptsListChanged" | "resourcesListChanged" => {
+                    value.text().to_owned()
+                }
+                _ => continue,
+            };
+            narrowed.push(format!("{}:{kept}", serde_json::Value::from(&*key)));
+        }
+        let line = std::str::from_utf8(request.line).map_err(|_| ReadError::NotUtf8)?;
+        let span = filter.span_in(line);
+        let (before, after) = (line.get(..span.start), line.get(span.end..));
+        let filter = format!("{{{}}}", narrowed.join(","));
+        Ok([before.unwrap_or_default(), &filter, after.unwrap_or_default()].concat())
+    }
+
+    fn judge_client_notification<'a>(
+        &mut self,
+        line: &'a [u8],
+        method: &str,
+        params: Option<Object<'a>>,
+    ) -> Judgement<'a> {
+        let refused = params.and_then(|params| params.refuse_variants_of(&PARAMETER_KEYS).err());
+        if let Some(error) = refused {
+            return Judgement::denied(method, None, error.into());
+        }
+        match method {
+            "notifications/initialized" | "notifications/roots/list_changed" => {
+                Judgement::forward(line)
+            }
+            "notifications/cancelled" => {
+                let id = params.and_then(|params| params.get("requestId"));
+                match id.and_then(Id::from_value).and_then(|id| self.pending.remove(&id)) {
+                    Some(pending) => {
+                        Judgement::forward(line).recorded(method, pending.name, Decision::Allowed)
+                    }
+                    // The answer may have crossed it on the way: no offence.
+                    None => Judgement::drop(),
+                }
+            }
+            // Of the server's own requests, while they are in flight.
+            "notifications/progress" | "notifications/tasks/status" if !self.asked.is_empty() => {
+                Judgement::forward(line)
+            }
+            "notifications/progress" | "notifications/tasks/status" => Judgement::drop(),
+            _ if self.held.allows(super::rules::METHODS, method) => {
+                Judgement::forward(line).recorded(method, None, Decision::Allowed)
+            }
+            _ => {
+                let refusal = Refusal::NotPermitted(method_permission(&recorded(method)));
+                Judgement::denied(method, None, refusal)
+            }
+        }
+    }
+}
+
+/// The text of a parameter that must be there.
+fn text<'a>(params: Option<Object<'a>>, key: &str) -> Result<Cow<'a, str>, Refusal> {
+    params.and_then(|params| params.get(key)?.as_str()).ok_or(Refusal::Parameters)
+}
+
+fn meta<'a>(params: Option<Object<'a>>, key: &str) -> Option<Value<'a>> {
+    params?.get("_meta")?.as_object()?.get(key)
+}
+
+/// An array of texts, reduced to those that pass.
+fn keep(array: Value<'_>, pass: impl Fn(&str) -> bool) -> Result<String, Refusal> {
+    let mut kept = Vec::new();
+    for element in array.as_array().ok_or(Refusal::Parameters)? {
+        let text = element.as_str().ok_or(Refusal::Parameters)?;
+        if pass(&text) {
+            kept.push(element.text());
+        }
+    }
+    Ok(format!("[{}]", kept.join(",")))
+}

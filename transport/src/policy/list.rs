@@ -1,0 +1,74 @@
+//! Lists, reduced to what their reader may use.
+
+use super::rules::{List, Shows, literal_prefix};
+use super::{ClientPolicy, Refusal};
+use crate::message::{Object, Value};
+
+/// Lists and read results depend on who asks (MCP 2026-07-28, caching).
+const PRIVATE: &str = "\"private\"";
+
+impl ClientPolicy {
+    /// The line with the list in `result` reduced to the items that could be used, and marked private.
+    pub(super) fn filter(
+        &self,
+        line: &str,
+        result: Object<'_>,
+        list: List,
+    ) -> Result<String, Refusal> {
+        let items = result.get(list.member).ok_or(Refusal::ResultShape)?;
+        let mut shown = Vec::new();
+        for item in items.as_array().ok_or(Refusal::ResultShape)? {
+            let object = item.as_object().ok_or(Refusal::ResultShape)?;
+            object.refuse_variants_of(&[list.identity])?;
+            let identity = object.get(list.identity).and_then(Value::as_str);
+            if self.shows(list.shows, &identity.ok_or(Refusal::ResultShape)?) {
+                shown.push(item.text());
+            }
+        }
+        let shown = format!("[{}]", shown.join(","));
+        let mut edits = vec![(items.span_in(line), shown)];
+        edits.push(make_private(line, result));
+        Ok(edit(line, edits))
+    }
+
+    fn shows(&self, shows: Shows, identity: &str) -> bool {
+        match shows {
+            Shows::Permitted(kind) => self.allows(kind, identity),
+            Shows::SomePermitted(kind) => self.held.allows_some(kind, literal_prefix(identity)),
+            Shows::OwnTasks => self.owns_task(identity),
+        }
+    }
+}
+
+/// The line with a public result marked private; `None` if nothing needs to be changed.
+pub(super) fn privately(line: &str, result: Object<'_>) -> Option<String> {
+    let scope = result.get("cacheScope")?;
+    (scope.text() != PRIVATE).then(|| edit(line, vec![make_private(line, result)]))
+}
+
+type Edit = (std::ops::Range<usize>, String);
+
+fn make_private(line: &str, result: Object<'_>) -> Edit {
+    match result.get("cacheScope") {
+        Some(scope) => (scope.span_in(line), PRIVATE.to_owned()),
+        None => {
+            let start = result.text().as_ptr().addr() - line.as_ptr().addr() + 1;
+            let comma = if result.members().next().is_some() { "," } else { "" };
+            (start..start, format!("\"cacheScope\":{PRIVATE}{comma}"))
+        }
+    }
+}
+
+/// The text with some spans replaced; the rest stays as it is, octet by octet.
+fn edit(text: &str, mut edits: Vec<Edit>) -> String {
+    edits.sort_by_key(|(span, _)| span.start);
+    let mut edited = String::with_capacity(text.len() + 32);
+    let mut copied = 0;
+    for (span, replacement) in edits {
+        edited.push_str(text.get(copied..span.start).unwrap_or_default());
+        edited.push_str(&replacement);
+        copied = span.end;
+    }
+    edited.push_str(text.get(copied..).unwrap_or_default());
+    edited
+}

@@ -1,0 +1,189 @@
+//! Which permission a request needs: the one table that lists, calls and notifications share.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use vouchsafe_certs::{Permission, PermissionError, PermissionSet};
+
+/// The kinds that the transport itself asks for.
+pub(crate) const TOOLS: &str = "tools";
+pub(crate) const RESOURCES: &str = "resources";
+pub(crate) const PROMPTS: &str = "prompts";
+pub(crate) const METHODS: &str = "methods";
+pub(crate) const CLIENT: &str = "client";
+
+/// What an operator may adjust of the policy. The default asks for `tools:<name>` and explains nothing.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Rules {
+    pub(super) required: HashMap<String, (String, String)>,
+    /// Tells a caller which permission was missing, instead of answering as if the thing did not exist.
+    pub explain_denials: bool,
+    /// Requests of one direction that may be in flight at once.
+    pub max_in_flight: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { required: HashMap::new(), explain_denials: false, max_in_flight: 256 }
+    }
+}
+
+impl Rules {
+    /// Asks for `permission` where `tool` is called or listed, instead of for `tools:<tool>`.
+    ///
+    /// # Errors
+    /// If the permission is malformed or ends in `*`: what is asked for is one name.
+    pub fn require(&mut self, tool: &str, permission: &str) -> Result<(), PermissionError> {
+        let permission = Permission::parse(permission)?;
+        if permission.pattern().ends_with('*') {
+            return Err(PermissionError::InnerStar);
+        }
+        let needed = (permission.kind().to_owned(), permission.pattern().to_owned());
+        self.required.insert(tool.to_owned(), needed);
+        Ok(())
+    }
+
+    /// The permission that `name` of `kind` needs.
+    pub(crate) fn needed<'a>(&'a self, kind: &'a str, name: &'a str) -> (&'a str, &'a str) {
+        match self.required.get(name) {
+            Some((kind_needed, name_needed)) if kind == TOOLS => (kind_needed, name_needed),
+            _ => (kind, name),
+        }
+    }
+
+    /// Whether `held` may use `name` of `kind`. Listing and calling both ask here, so what is listed can be called.
+    pub(crate) fn allows(&self, held: &PermissionSet, kind: &str, name: &str) -> bool {
+        let (kind, name) = self.needed(kind, name);
+        held.allows(kind, name)
+    }
+}
+
+/// What a client's request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Nothing beyond a valid certificate.
+    Lifecycle,
+    /// The item that the parameter names.
+    Item { kind: &'static str, parameter: &'static str },
+    /// That of the prompt or resource that `ref` names.
+    Completion,
+    /// Nothing; the result is filtered.
+    List(List),
+    /// The resources and tasks of the filter; others are taken out of it.
+    Listen,
+    /// A task of this session.
+    OwnTask,
+    /// `methods:<method>`.
+    Unknown,
+}
+
+/// A list method: where the items stand in the result, and what names an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct List {
+    pub(crate) member: &'static str,
+    pub(crate) identity: &'static str,
+    pub(crate) shows: Shows,
+}
+
+/// Which items of a list are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shows {
+    /// Those whose name is permitted under this kind.
+    Permitted(&'static str),
+    /// Templates of which some expansion is permitted under this kind.
+    SomePermitted(&'static str),
+    /// Tasks of this session.
+    OwnTasks,
+}
+
+/// Reads the method of a client's request.
+pub(crate) fn ask(method: &str) -> Ask {
+    let item = |kind, parameter| Ask::Item { kind, parameter };
+    match method {
+        "initialize" | "server/discover" | "ping" | "logging/setLevel" => Ask::Lifecycle,
+        "tools/call" => item(TOOLS, "name"),
+        "prompts/get" => item(PROMPTS, "name"),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+            item(RESOURCES, "uri")
+        }
+        "completion/complete" => Ask::Completion,
+        "subscriptions/listen" => Ask::Listen,
+        "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => Ask::OwnTask,
+        _ => list(method).map_or(Ask::Unknown, Ask::List),
+    }
+}
+
+fn list(method: &str) -> Option<List> {
+    let (member, identity, shows) = match method {
+        "tools/list" => ("tools", "name", Shows::Permitted(TOOLS)),
+        "prompts/list" => ("prompts", "name", Shows::Permitted(PROMPTS)),
+        "resources/list" => ("resources", "uri", Shows::Permitted(RESOURCES)),
+        "resources/templates/list" => {
+            ("resourceTemplates", "uriTemplate", Shows::SomePermitted(RESOURCES))
+        }
+        "tasks/list" => ("tasks", "taskId", Shows::OwnTasks),
+        _ => return None,
+    };
+    Some(List { member, identity, shows })
+}
+
+/// The name that a permission for an unknown method has.
+pub(crate) fn method_permission(method: &str) -> String {
+    format!("{METHODS}:{method}")
+}
+
+/// What is recorded of a name: enough to recognise it, never without bound.
+pub(crate) fn recorded(name: &str) -> String {
+    const MAX: usize = 256;
+    let end = (0..=MAX.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
+    name.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
+}
+
+/// The literal text that every expansion of a URI template (RFC 6570) begins with.
+pub(crate) fn literal_prefix(template: &str) -> &str {
+    template.split_once('{').map_or(template, |(prefix, _)| prefix)
+}
+
+/// The keys that a policy looks at inside `params`.
+pub(crate) const PARAMETER_KEYS: [&str; 11] = [
+    "name",
+    "uri",
+    "ref",
+    "taskId",
+    "task",
+    "notifications",
+    "requestId",
+    "progressToken",
+    "_meta",
+    "inputResponses",
+    "requestState",
+];
+
+/// The keys that a policy looks at inside a `result`.
+pub(crate) const RESULT_KEYS: [&str; 11] = [
+    "tools",
+    "prompts",
+    "resources",
+    "resourceTemplates",
+    "tasks",
+    "task",
+    "taskId",
+    "resultType",
+    "cacheScope",
+    "inputRequests",
+    "_meta",
+];
+
+/// The keys that a policy looks at inside `_meta`.
+pub(crate) const META_KEYS: [&str; 3] = ["progressToken", SUBSCRIPTION_ID, RELATED_TASK];
+
+/// MCP 2026-07-28: the id of the listen request that a notification belongs to.
+pub(crate) const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+/// MCP 2025-11-25: the task that a message belongs to.
+pub(crate) const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+
+/// A name for answers, where an overlong one is not repeated whole.
+pub(crate) fn shown(name: &str) -> Cow<'_, str> {
+    if name.len() <= 256 { Cow::Borrowed(name) } else { Cow::Owned(recorded(name) + "…") }
+}

@@ -1,0 +1,265 @@
+//! From the server: answers must belong to a request, lists are filtered, notifications may name only
+//! what the client may know. And the other way round, at the bridge: what a server may ask of a client.
+
+use super::list::privately;
+use super::rules::{Ask, CLIENT, META_KEYS, RESOURCES, RESULT_KEYS, SUBSCRIPTION_ID, recorded};
+use super::state::Pending;
+use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
+use crate::message::{Id, Message, Object, Outcome, Value};
+use vouchsafe_certs::PermissionSet;
+
+impl ClientPolicy {
+    /// Judges one line from the server.
+    pub fn judge_server<'a>(&mut self, line: &'a [u8]) -> Judgement<'a> {
+        match Message::read(line) {
+            Ok(Message::Response { id, outcome }) => self.judge_response(line, &id, outcome),
+            Ok(Message::Notification { method, params }) => {
+                match self.client_may_see(&method, params) {
+                    Ok(()) => Judgement::forward(line),
+                    Err(refusal) => Judgement::denied(&method, None, refusal),
+                }
+            }
+            Ok(Message::Request { id, method, .. }) => self.judge_server_request(line, id, &method),
+            Ok(Message::Stray) => Judgement::drop(),
+            Err(error) => Judgement::denied("unreadable", None, error.into()),
+        }
+    }
+
+    fn judge_response<'a>(
+        &mut self,
+        line: &'a [u8],
+        id: &Id,
+        outcome: Outcome<'a>,
+    ) -> Judgement<'a> {
+        let Some(pending) = self.pending.remove(id) else {
+            return Judgement::denied("response", None, Refusal::NotOwn);
+        };
+        let latency = pending.since.elapsed();
+        let (judgement, error) = match outcome {
+            Outcome::Error => (Judgement::forward(line), true),
+            Outcome::Result(result) => match self.judge_result(line, result, &pending) {
+                Ok(Some(rewritten)) => (Judgement::rewritten(rewritten), false),
+                Ok(None) => (Judgement::forward(line), false),
+                // The client is waiting: it gets an error in place of what cannot be shown.
+                Err(refusal) => {
+                    let permit = super::Permit(answer::refusal(Some(id), &refusal).into());
+                    let verdict = super::Verdict::Forward(permit);
+                    return Judgement { verdict, record: None }.recorded(
+                        &pending.method,
+                        pending.name,
+                        Decision::Denied(refusal),
+                    );
+                }
+            },
+        };
+        let decision = Decision::Answered { latency, error };
+        judgement.recorded(&pending.method, pending.name, decision)
+    }
+
+    /// The line to send instead of this one, if it must not pass as it is.
+    fn judge_result(
+        &mut self,
+        line: &[u8],
+        result: Object<'_>,
+        pending: &Pending,
+    ) -> Result<Option<String>, Refusal> {
+        result.refuse_variants_of(&RESULT_KEYS)?;
+        let line = std::str::from_utf8(line).map_err(|_| Refusal::ResultShape)?;
+        match pending.ask {
+            Ask::List(list) => self.filter(line, result, list).map(Some),
+            Ask::Item { kind: super::rules::TOOLS, .. } => {
+                self.note_task(result, pending.progress_token.clone());
+                Ok(None)
+            }
+            Ask::Item { kind: RESOURCES, .. } => Ok(privately(line, result)),
+            _ => Ok(None),
+        }
+    }
+
+    /// A call that became a task belongs to this session: nested in 2025-11-25, flat in the extension of 2026-07-28.
+    fn note_task(&mut self, result: Object<'_>, progress_token: Option<Id>) {
+        let nested = || result.get("task")?.as_object()?.get("taskId")?.as_str();
+        let flat = || {
+            let kind = result.get("resultType")?.as_str()?;
+            if kind == "task" { result.get("taskId")?.as_str() } else { None }
+        };
+        if let Some(task) = flat().or_else(nested) {
+            self.own(task.into_owned(), progress_token);
+        }
+    }
+
+    fn judge_server_request<'a>(&mut self, line: &'a [u8], id: Id, method: &str) -> Judgement<'a> {
+        let refusal = if !is_known_of_servers(method) {
+            Refusal::UnknownMethod(recorded(method))
+        } else if self.asked.contains(&id) {
+            Refusal::DuplicateId
+        } else if self.asked.len() >= self.rules.max_in_flight {
+            Refusal::TooManyInFlight
+        } else {
+            self.asked.insert(id);
+            return Judgement::forward(line);
+        };
+        Judgement::answer(answer::refusal(Some(&id), &refusal)).recorded(
+            method,
+            None,
+            Decision::Denied(refusal),
+        )
+    }
+
+    fn client_may_see(&mut self, method: &str, params: Option<Object<'_>>) -> Result<(), Refusal> {
+        if let Some(params) = params {
+            params.refuse_variants_of(&["requestId", "progressToken", "uri", "taskId", "_meta"])?;
+        }
+        self.must_own_subscription(params)?;
+        let get = |key: &str| params.and_then(|params| params.get(key));
+        match method {
+            "notifications/message"
+            | "notifications/tools/list_changed"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed"
+            | "notifications/elicitation/complete" => Ok(()),
+            "notifications/progress" => {
+                let token = get("progressToken").and_then(Id::from_value);
+                own(token.is_some_and(|token| self.knows_token(&token)))
+            }
+            // Of its own request, or (2026-07-28) of a subscription that ends.
+            "notifications/cancelled" => {
+                let id = get("requestId").and_then(Id::from_value).ok_or(Refusal::Parameters)?;
+                let is_listen = |pending: &Pending| pending.ask == Ask::Listen;
+                let listens = self.pending.get(&id).is_some_and(is_listen);
+                if listens {
+                    self.pending.remove(&id);
+                }
+                own(self.asked.remove(&id) || listens)
+            }
+            "notifications/resources/updated" => {
+                let uri = get("uri").and_then(Value::as_str).ok_or(Refusal::Parameters)?;
+                self.must_know_resource(&uri)
+            }
+            "notifications/subscriptions/acknowledged" => self.judge_acknowledgement(params),
+            "notifications/tasks/status" | "notifications/tasks" => {
+                let task = get("taskId").and_then(Value::as_str).ok_or(Refusal::Parameters)?;
+                own(self.owns_task(&task))
+            }
+            _ if self.held.allows(super::rules::METHODS, method) => Ok(()),
+            _ => Err(Refusal::UnknownMethod(recorded(method))),
+        }
+    }
+
+    fn must_know_resource(&self, uri: &str) -> Result<(), Refusal> {
+        match self.allows(RESOURCES, uri) {
+            true => Ok(()),
+            false => Err(Refusal::NotPermitted(format!("{RESOURCES}:{}", recorded(uri)))),
+        }
+    }
+
+    /// A notification that names a subscription must name a listen request of this session.
+    fn must_own_subscription(&self, params: Option<Object<'_>>) -> Result<(), Refusal> {
+        let Some(meta) = params.and_then(|params| params.get("_meta")) else { return Ok(()) };
+        let meta = meta.as_object().ok_or(Refusal::Parameters)?;
+        meta.refuse_variants_of(&META_KEYS)?;
+        let Some(id) = meta.get(SUBSCRIPTION_ID) else { return Ok(()) };
+        let pending = Id::from_value(id).and_then(|id| self.pending.get(&id));
+        own(pending.is_some_and(|pending| pending.ask == Ask::Listen))
+    }
+
+    /// The server must not have agreed to more than it was asked for.
+    fn judge_acknowledgement(&self, params: Option<Object<'_>>) -> Result<(), Refusal> {
+        let agreed = params.and_then(|params| params.get("notifications")?.as_object());
+        let Some(uris) = agreed.and_then(|agreed| agreed.get("resourceSubscriptions")) else {
+            return Ok(());
+        };
+        for uri in uris.as_array().ok_or(Refusal::Parameters)? {
+            self.must_know_resource(&uri.as_str().ok_or(Refusal::Parameters)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn own(is_own: bool) -> Result<(), Refusal> {
+    if is_own { Ok(()) } else { Err(Refusal::NotOwn) }
+}
+
+/// The requests that MCP up to 2025-11-25 lets a server make; in 2026-07-28 there are none.
+fn is_known_of_servers(method: &str) -> bool {
+    matches!(
+        method,
+        "ping"
+            | "sampling/createMessage"
+            | "elicitation/create"
+            | "roots/list"
+            | "tasks/get"
+            | "tasks/result"
+            | "tasks/list"
+            | "tasks/cancel"
+    )
+}
+
+/// Holds the server of one session, at the connecting side, to the permissions in the server's certificate.
+///
+/// A server needs `client:<method>` for whatever it asks of a client, be it a request of its own
+/// (up to 2025-11-25) or an input request inside a result (2026-07-28).
+#[derive(Debug)]
+pub struct ServerPolicy {
+    held: PermissionSet,
+}
+
+impl ServerPolicy {
+    /// Of a session whose server holds these permissions.
+    #[must_use]
+    pub fn new(held: PermissionSet) -> Self {
+        Self { held }
+    }
+
+    /// Judges one line from the server.
+    pub fn judge_server<'a>(&self, line: &'a [u8]) -> Judgement<'a> {
+        let (id, judged) = match Message::read(line) {
+            Ok(Message::Request { id, method, .. }) => {
+                return match self.must_hold(&method) {
+                    Ok(()) => Judgement::forward(line),
+                    Err(refusal) => Judgement::answer(answer::refusal(Some(&id), &refusal))
+                        .recorded(&method, None, Decision::Denied(refusal)),
+                };
+            }
+            Ok(Message::Response { id, outcome: Outcome::Result(result) }) => {
+                (Some(id), self.judge_input_requests(result))
+            }
+            Ok(Message::Notification { params: Some(params), .. }) => {
+                (None, self.judge_input_requests(params))
+            }
+            Ok(_) => return Judgement::forward(line),
+            Err(error) => return Judgement::denied("unreadable", None, error.into()),
+        };
+        let Err(refusal) = judged else { return Judgement::forward(line) };
+        let verdict = match id {
+            Some(id) => {
+                super::Verdict::Forward(super::Permit(answer::refusal(Some(&id), &refusal).into()))
+            }
+            None => super::Verdict::Drop,
+        };
+        let decision = Decision::Denied(refusal);
+        Judgement { verdict, record: None }.recorded("inputRequests", None, decision)
+    }
+
+    fn must_hold(&self, method: &str) -> Result<(), Refusal> {
+        if method == "ping" || self.held.allows(CLIENT, method) {
+            return Ok(());
+        }
+        Err(Refusal::NotPermitted(format!(
+            "{CLIENT}:{} in the server's certificate",
+            recorded(method)
+        )))
+    }
+
+    fn judge_input_requests(&self, holder: Object<'_>) -> Result<(), Refusal> {
+        holder.refuse_variants_of(&["inputRequests"])?;
+        let Some(requests) = holder.get("inputRequests") else { return Ok(()) };
+        for (_, request) in requests.as_object().ok_or(Refusal::ResultShape)?.members() {
+            let request = request.as_object().ok_or(Refusal::ResultShape)?;
+            request.refuse_variants_of(&["method"])?;
+            let method = request.get("method").and_then(Value::as_str);
+            self.must_hold(&method.ok_or(Refusal::ResultShape)?)?;
+        }
+        Ok(())
+    }
+}

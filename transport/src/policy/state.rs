@@ -1,0 +1,99 @@
+//! What a session remembers: requests in flight, tasks it started. Bounded in every dimension.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use vouchsafe_certs::PermissionSet;
+
+use super::rules::Ask;
+use super::{Decision, Judgement, Permit, Record, Refusal, Rules, Verdict};
+use crate::message::Id;
+
+/// Tasks that one session may own at once.
+const MAX_TASKS: usize = 4096;
+
+/// Holds the client of one session to its permissions, and what the server sends it as well.
+#[derive(Debug)]
+pub struct ClientPolicy {
+    pub(super) held: PermissionSet,
+    pub(super) rules: Arc<Rules>,
+    /// The client's requests that the server has not answered.
+    pub(super) pending: HashMap<Id, Pending>,
+    /// The server's requests that the client has not answered.
+    pub(super) asked: HashSet<Id>,
+    /// The tasks that this session's calls have started, each with the progress token of its call.
+    pub(super) tasks: HashMap<String, Option<Id>>,
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) method: String,
+    pub(super) name: Option<String>,
+    pub(super) ask: Ask,
+    pub(super) progress_token: Option<Id>,
+    pub(super) since: Instant,
+}
+
+impl ClientPolicy {
+    /// Of a session whose client holds these permissions.
+    #[must_use]
+    pub fn new(held: PermissionSet, rules: Arc<Rules>) -> Self {
+        Self { held, rules, pending: HashMap::new(), asked: HashSet::new(), tasks: HashMap::new() }
+    }
+
+    pub(super) fn allows(&self, kind: &str, name: &str) -> bool {
+        self.rules.allows(&self.held, kind, name)
+    }
+
+    pub(super) fn owns_task(&self, task: &str) -> bool {
+        self.tasks.contains_key(task)
+    }
+
+    pub(super) fn own(&mut self, task: String, progress_token: Option<Id>) {
+        if self.tasks.len() < MAX_TASKS {
+            self.tasks.insert(task, progress_token);
+        }
+    }
+
+    /// Whether progress may be reported under this token: it came with a request in flight or with a task.
+    pub(super) fn knows_token(&self, token: &Id) -> bool {
+        self.pending.values().any(|pending| pending.progress_token.as_ref() == Some(token))
+            || self.tasks.values().any(|own| own.as_ref() == Some(token))
+    }
+
+    /// Error answers for every request that the server will not answer any more.
+    pub fn abandon(&mut self, message: &str) -> Vec<Vec<u8>> {
+        let pending = self.pending.drain();
+        pending.map(|(id, _)| super::answer::error(Some(&id), -32603, message, None)).collect()
+    }
+}
+
+impl<'a> Judgement<'a> {
+    pub(super) fn forward(line: &'a [u8]) -> Self {
+        Self { verdict: Verdict::Forward(Permit(line.into())), record: None }
+    }
+
+    pub(super) fn rewritten(line: String) -> Self {
+        Self { verdict: Verdict::Forward(Permit(line.into_bytes().into())), record: None }
+    }
+
+    pub(super) fn answer(line: Vec<u8>) -> Self {
+        Self { verdict: Verdict::Answer(line), record: None }
+    }
+
+    pub(super) fn drop() -> Self {
+        Self { verdict: Verdict::Drop, record: None }
+    }
+
+    pub(super) fn recorded(self, method: &str, name: Option<String>, decision: Decision) -> Self {
+        let record = Record { method: super::rules::recorded(method), name, decision };
+        Self { record: Some(record), ..self }
+    }
+
+    /// Dropped, and recorded as denied.
+    pub(super) fn denied(method: &str, name: Option<String>, refusal: Refusal) -> Self {
+        Self::drop().recorded(method, name, Decision::Denied(refusal))
+    }
+}

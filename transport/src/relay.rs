@@ -1,0 +1,247 @@
+//! The two directions of one session at the gateway, with the policy between them.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::timeout;
+
+use crate::event::{Event, EventLog, NoRecord};
+use crate::frame::{FrameError, LineReader, LineWriter};
+use crate::policy::{ClientPolicy, Decision, Judgement, Record, Verdict};
+use crate::{Denial, Limits};
+
+/// How a session ended, other than by losing trust.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RelayEnd {
+    #[error("the client closed the session")]
+    ClientClosed,
+    #[error("the server closed the session")]
+    ServerClosed,
+    #[error("the client sent no message in time")]
+    Silent,
+    #[error("from the client: {0}")]
+    Client(FrameError),
+    #[error("from the server: {0}")]
+    Server(FrameError),
+    #[error("{0}")]
+    NoRecord(Denial),
+}
+
+impl From<NoRecord> for RelayEnd {
+    fn from(_: NoRecord) -> Self {
+        Self::NoRecord(Denial::AuditUnavailable)
+    }
+}
+
+/// Who a session belongs to, as its audit events name it.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    pub(crate) session: u64,
+    pub(crate) principal: String,
+    pub(crate) serial: String,
+}
+
+impl Subject {
+    pub(crate) fn event(&self, event: &'static str) -> Event<'_> {
+        Event {
+            event,
+            session: Some(self.session),
+            principal: Some(&self.principal),
+            serial: Some(&self.serial),
+            ..Event::default()
+        }
+    }
+}
+
+/// What a session has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) calls: u64,
+    pub(crate) junk: u64,
+}
+
+/// One session between a client's stream and a child's stdio.
+pub(crate) struct Relay<'a, S> {
+    pub(crate) subject: &'a Subject,
+    pub(crate) policy: Mutex<ClientPolicy>,
+    pub(crate) tally: &'a Mutex<Tally>,
+    pub(crate) log: &'a EventLog,
+    pub(crate) limits: &'a Limits,
+    to_client: AsyncMutex<LineWriter<WriteHalf<S>>>,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
+    pub(crate) fn new(
+        subject: &'a Subject,
+        policy: ClientPolicy,
+        tally: &'a Mutex<Tally>,
+        log: &'a EventLog,
+        limits: &'a Limits,
+        stream: S,
+    ) -> (Self, ReadHalf<S>) {
+        let (from_client, to_client) = tokio::io::split(stream);
+        let to_client = AsyncMutex::new(LineWriter::new(to_client, limits.write));
+        let policy = Mutex::new(policy);
+        (Self { subject, policy, tally, log, limits, to_client }, from_client)
+    }
+
+    /// Carries messages both ways until one side ends.
+    pub(crate) async fn run(
+        &self,
+        from_client: ReadHalf<S>,
+        stdin: ChildStdin,
+        stdout: ChildStdout,
+    ) -> RelayEnd {
+        let limits = self.limits;
+        let from_client = LineReader::new(from_client, limits.line, limits.message);
+        let from_server = LineReader::new(stdout, limits.line, limits.message);
+        let to_server = AsyncMutex::new(Some(LineWriter::new(stdin, limits.write)));
+        let upward = self.upward(from_client, &to_server);
+        let mut downward = std::pin::pin!(self.downward(from_server, &to_server));
+        let end = tokio::select! {
+            end = upward => end,
+            end = &mut downward => end,
+        };
+        // Closing a child's stdin is how it is told to end (MCP, lifecycle of stdio).
+        to_server.lock().await.take();
+        match end {
+            // What the server still has to say to a client that has said everything.
+            RelayEnd::ClientClosed => {
+                drop(timeout(limits.drain, downward).await);
+            }
+            RelayEnd::ServerClosed => self.abandon("The server ended").await,
+            RelayEnd::Client(FrameError::TooLong(_) | FrameError::TooSlow(_)) => {
+                let line = crate::policy::protocol_error(&end.to_string());
+                drop(self.to_client.lock().await.send(&line).await);
+            }
+            _ => {}
+        }
+        drop(timeout(limits.drain, async { self.to_client.lock().await.close().await }).await);
+        end
+    }
+
+    /// From the client to the server.
+    async fn upward(
+        &self,
+        mut from_client: LineReader<ReadHalf<S>>,
+        to_server: &AsyncMutex<Option<LineWriter<ChildStdin>>>,
+    ) -> RelayEnd {
+        let mut patience = self.limits.first_message;
+        loop {
+            let line = match timeout(patience, from_client.next()).await {
+                Err(_) => return RelayEnd::Silent,
+                Ok(Err(error)) => return RelayEnd::Client(error),
+                Ok(Ok(None)) => return RelayEnd::ClientClosed,
+                Ok(Ok(Some(line))) => line,
+            };
+            patience = self.limits.idle;
+            let Judgement { verdict, record } = self.policy().judge_client(line);
+            if let Err(error) = self.record("client", record).await {
+                return error.into();
+            }
+            let sent = match verdict {
+                Verdict::Forward(permit) => match to_server.lock().await.as_mut() {
+                    Some(to_server) => to_server.forward(permit).await.map_err(RelayEnd::Server),
+                    None => return RelayEnd::ServerClosed,
+                },
+                Verdict::Answer(line) => self.answer_client(&line).await,
+                Verdict::Drop => Ok(()),
+            };
+            if let Err(end) = sent {
+                return end;
+            }
+        }
+    }
+
+    /// From the server to the client.
+    async fn downward(
+        &self,
+        mut from_server: LineReader<ChildStdout>,
+        to_server: &AsyncMutex<Option<LineWriter<ChildStdin>>>,
+    ) -> RelayEnd {
+        loop {
+            let line = match from_server.next().await {
+                Err(error) => return RelayEnd::Server(error),
+                Ok(None) => return RelayEnd::ServerClosed,
+                Ok(Some(line)) => line,
+            };
+            let Judgement { verdict, record } = self.policy().judge_server(line);
+            if let Err(error) = self.record("server", record).await {
+                return error.into();
+            }
+            let sent = match verdict {
+                Verdict::Forward(permit) => {
+                    let sent = self.to_client.lock().await.forward(permit).await;
+                    sent.map_err(RelayEnd::Client)
+                }
+                Verdict::Answer(line) => match to_server.lock().await.as_mut() {
+                    Some(to_server) => to_server.send(&line).await.map_err(RelayEnd::Server),
+                    None => Ok(()),
+                },
+                Verdict::Drop => Ok(()),
+            };
+            if let Err(end) = sent {
+                return end;
+            }
+        }
+    }
+
+    fn policy(&self) -> std::sync::MutexGuard<'_, ClientPolicy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer_client(&self, line: &[u8]) -> Result<(), RelayEnd> {
+        self.to_client.lock().await.send(line).await.map_err(RelayEnd::Client)
+    }
+
+    /// Requests that will never be answered get an error instead of silence.
+    async fn abandon(&self, message: &str) {
+        let answers = self.policy().abandon(message);
+        for line in answers {
+            if self.answer_client(&line).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn record(&self, from: &'static str, record: Option<Record>) -> Result<(), NoRecord> {
+        let Some(Record { method, name, decision }) = record else { return Ok(()) };
+        let mut event = self.subject.event("allowed");
+        event.from = Some(from);
+        event.method = Some(&method);
+        event.name = name.as_deref();
+        let reason;
+        match decision {
+            Decision::Allowed => self.count(|tally| tally.calls += 1),
+            Decision::Denied(refusal) => {
+                if from == "server" && method == "unreadable" && !self.is_first_junk() {
+                    return Ok(());
+                }
+                event.event = "denied";
+                reason = refusal.to_string();
+                event.reason = Some(&reason);
+            }
+            Decision::Answered { latency, error } => {
+                event.event = "answered";
+                event.from = None;
+                event.latency_us = u64::try_from(latency.as_micros()).ok();
+                event.error = Some(error);
+            }
+        }
+        self.log.record(event).await
+    }
+
+    /// Servers that print to their stdout do so often; the first line is recorded, all are counted.
+    fn is_first_junk(&self) -> bool {
+        self.count(|tally| {
+            tally.junk += 1;
+            tally.junk == 1
+        })
+    }
+
+    fn count<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
+        change(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,186 @@
+//! TLS configurations: 1.3 only, certificates on both sides, no resumption, no early data.
+//!
+//! Chains are verified by the TLS library's stock verifiers. They are wrapped, not replaced: after
+//! the stock verifier has accepted a chain, [`Trust`] is asked the same question that it is asked
+//! for the rest of the session, so that a refused peer gets the right alert in the handshake.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use thiserror::Error;
+
+use crate::{ALPN, Identity, Peer, Role, Trust};
+
+/// Why no TLS configuration can be made of an identity.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+#[error("the identity cannot be used for TLS: {0}")]
+pub struct TlsError(String);
+
+impl From<Error> for TlsError {
+    fn from(error: Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn roots(trust: &Trust) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut store = RootCertStore::empty();
+    for root in trust.roots() {
+        store.add(root.der.clone())?;
+    }
+    Ok(Arc::new(store))
+}
+
+/// X25519MLKEM768 first, then the classical groups.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The accepting side: a client certificate is required, and judged.
+pub(crate) fn server_config(identity: &Identity, trust: &Trust) -> Result<ServerConfig, TlsError> {
+    let stock = WebPkiClientVerifier::builder_with_provider(roots(trust)?, provider())
+        .build()
+        .map_err(|error| TlsError(error.to_string()))?;
+    let verifier = ClientVerifier { stock, trust: trust.clone() };
+    let mut config = ServerConfig::builder_with_details(provider(), trust.clock())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_single_cert(identity.chain.clone(), identity.key.to_tls())?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // A resumed session would never be judged: the library skips the client verifier (RFC 8446 §4.6.1).
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// The connecting side.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where a verifier is set: it asks the stock verifier first"
+)]
+pub(crate) fn client_config(identity: &Identity, trust: &Trust) -> Result<ClientConfig, TlsError> {
+    let stock = WebPkiServerVerifier::builder_with_provider(roots(trust)?, provider())
+        .build()
+        .map_err(|error| TlsError(error.to_string()))?;
+    let verifier = ServerVerifier { stock, trust: trust.clone() };
+    let mut config = ClientConfig::builder_with_details(provider(), trust.clock())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_auth_cert(identity.chain.clone(), identity.key.to_tls())?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    config.enable_early_data = false;
+    Ok(config)
+}
+
+/// Reads and judges a chain that the stock verifier has accepted.
+fn judge(
+    trust: &Trust,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    role: Role,
+) -> Result<(), Error> {
+    Peer::from_chain(leaf, intermediates, trust.roots(), role)
+        .and_then(|peer| trust.clone().judge(&peer))
+        .map(drop)
+        .map_err(|denial| denial.to_tls())
+}
+
+#[derive(Debug)]
+struct ClientVerifier {
+    stock: Arc<dyn ClientCertVerifier>,
+    trust: Trust,
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.stock.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.stock.verify_client_cert(leaf, intermediates, now)?;
+        judge(&self.trust, leaf, intermediates, Role::Client)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.stock.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.stock.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.stock.supported_verify_schemes()
+    }
+}
+
+#[derive(Debug)]
+struct ServerVerifier {
+    stock: Arc<WebPkiServerVerifier>,
+    trust: Trust,
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self.stock.verify_server_cert(leaf, intermediates, name, ocsp, now)?;
+        judge(&self.trust, leaf, intermediates, Role::Server)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.stock.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.stock.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.stock.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,213 @@
+//! Trust: one judge of "may this peer enter, may it stay".
+//!
+//! The latest revocation lists travel in a `watch`, not as events: whoever looks sees the present
+//! state. A session subscribes before it is judged first, so no list can slip between.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
+use thiserror::Error;
+use tokio::sync::watch;
+use vouchsafe_certs::{CaCertificate, IssuerId, RevocationError, RevocationList};
+
+use crate::{Denial, Peer};
+
+/// How long a verdict stands at most before the question is asked again: bounds the harm of a clock that is set.
+const RECHECK: Duration = Duration::from_secs(30);
+
+/// The current revocation lists, at most one of each issuer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Revocations {
+    /// What each issuer has revoked.
+    Lists(HashMap<IssuerId, RevocationList>),
+    /// The source cannot be read: nobody may enter or stay.
+    Unreadable,
+    /// The operator has decided not to ask.
+    Unchecked,
+}
+
+/// Why revocation lists are not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RevocationsError {
+    /// No PEM block `X509 CRL`.
+    #[error("there is no revocation list in it")]
+    Empty,
+    /// A list by someone else, or one that breaks a rule.
+    #[error("{0}")]
+    List(#[from] RevocationError),
+    /// Two lists of one issuer.
+    #[error("it holds two lists of one issuer")]
+    Twice,
+    /// RFC 5280 §5.2.3: a number lower than the one in force is a replay.
+    #[error("its number {found} is lower than {current}, the number of the list in force")]
+    Older {
+        /// Of the list offered.
+        found: u64,
+        /// Of the list in force.
+        current: u64,
+    },
+    /// The same number with another content, which no honest CA makes.
+    #[error("its number {0} is that of the list in force, but its content is another")]
+    SameNumber(u64),
+    /// An issuer whose list is in force is missing.
+    #[error("the list of an issuer is missing from it")]
+    Missing,
+}
+
+impl Revocations {
+    /// Reads a bundle of PEM lists, each of which must be signed by one of `issuers`.
+    ///
+    /// # Errors
+    /// See [`RevocationsError`]. A bundle is taken whole or not at all.
+    pub fn from_pem(pem: &[u8], issuers: &[CaCertificate]) -> Result<Self, RevocationsError> {
+        let mut lists = HashMap::new();
+        for der in CertificateRevocationListDer::pem_slice_iter(pem) {
+            let der = der.map_err(|_| RevocationError::Malformed)?;
+            let list = read_list(&der, issuers)?;
+            if lists.insert(list.issuer, list).is_some() {
+                return Err(RevocationsError::Twice);
+            }
+        }
+        if lists.is_empty() { Err(RevocationsError::Empty) } else { Ok(Self::Lists(lists)) }
+    }
+
+    /// Whether these lists may follow those in force: no number goes back, no issuer goes missing.
+    ///
+    /// # Errors
+    /// [`RevocationsError::Older`], [`RevocationsError::SameNumber`] or [`RevocationsError::Missing`].
+    pub fn may_follow(&self, current: &Self) -> Result<(), RevocationsError> {
+        let (Self::Lists(next), Self::Lists(current)) = (self, current) else { return Ok(()) };
+        for (issuer, old) in current {
+            let new = next.get(issuer).ok_or(RevocationsError::Missing)?;
+            if new.number < old.number {
+                return Err(RevocationsError::Older { found: new.number, current: old.number });
+            }
+            if new.number == old.number && new != old {
+                return Err(RevocationsError::SameNumber(new.number));
+            }
+        }
+        Ok(())
+    }
+
+    /// The lists, if there are any.
+    pub fn lists(&self) -> impl Iterator<Item = &RevocationList> {
+        let lists = if let Self::Lists(lists) = self { Some(lists.values()) } else { None };
+        lists.into_iter().flatten()
+    }
+
+    /// Until when every certificate of the peer is known not to be revoked.
+    fn clear(&self, peer: &Peer, now: UnixTime) -> Result<Option<UnixTime>, Denial> {
+        let lists = match self {
+            Self::Lists(lists) => lists,
+            Self::Unreadable => return Err(Denial::RevocationListUnreadable),
+            Self::Unchecked => return Ok(None),
+        };
+        let mut until = None;
+        for (issuer, serial) in &peer.links {
+            let list = lists.get(issuer).ok_or(Denial::NoRevocationList)?;
+            // A revoked peer is told so even where the list is old: it does not come back.
+            if list.revokes(serial) {
+                return Err(Denial::Revoked);
+            }
+            if list.is_stale(now) {
+                return Err(Denial::RevocationListStale);
+            }
+            until = Some(until.unwrap_or(list.next_update).min(list.next_update));
+        }
+        Ok(until)
+    }
+}
+
+fn read_list(der: &[u8], issuers: &[CaCertificate]) -> Result<RevocationList, RevocationError> {
+    let mut error = RevocationError::Signature;
+    for issuer in issuers {
+        match RevocationList::from_der(der, issuer) {
+            Ok(list) => return Ok(list),
+            Err(RevocationError::Signature) => {}
+            Err(other) => error = other,
+        }
+    }
+    Err(error)
+}
+
+/// What one side demands of the other: a chain to a root, and a place on no revocation list.
+#[derive(Clone)]
+pub struct Trust {
+    roots: Arc<[CaCertificate]>,
+    revocations: watch::Receiver<Arc<Revocations>>,
+    clock: Arc<dyn TimeProvider>,
+}
+
+impl Trust {
+    /// Of a side that trusts `roots` and follows `revocations`.
+    #[must_use]
+    pub fn new(
+        roots: Vec<CaCertificate>,
+        revocations: watch::Receiver<Arc<Revocations>>,
+        clock: Arc<dyn TimeProvider>,
+    ) -> Self {
+        Self { roots: roots.into(), revocations, clock }
+    }
+
+    pub(crate) fn roots(&self) -> &[CaCertificate] {
+        &self.roots
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn TimeProvider> {
+        Arc::clone(&self.clock)
+    }
+
+    /// Why this peer may not enter or stay, or how long until the question must be asked again.
+    ///
+    /// # Errors
+    /// The [`Denial`].
+    pub fn judge(&mut self, peer: &Peer) -> Result<Duration, Denial> {
+        let now = self.clock.current_time().ok_or(Denial::ClockUnavailable)?;
+        let revocations = self.revocations.borrow_and_update();
+        // RFC 5280 §4.1.2.5: notAfter is the last second of validity, inclusive.
+        if now > peer.not_after {
+            return Err(Denial::Expired);
+        }
+        let until = match revocations.clear(peer, now)? {
+            Some(next_update) => next_update.min(peer.not_after),
+            None => peer.not_after,
+        };
+        let left = Duration::from_secs(until.as_secs().saturating_sub(now.as_secs()) + 1);
+        Ok(left.min(RECHECK))
+    }
+
+    /// Waits until this peer may no longer stay.
+    pub(crate) async fn lost(&mut self, peer: &Peer) -> Denial {
+        loop {
+            let again = match self.judge(peer) {
+                Ok(pause) => pause,
+                Err(denial) => return denial,
+            };
+            tokio::select! {
+                changed = self.revocations.changed() => if changed.is_err() {
+                    // The publisher is gone. That is no news of its own: the list will go stale.
+                    tokio::time::sleep(again).await;
+                },
+                () = tokio::time::sleep(again) => {}
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { roots, revocations, clock: _ } = self;
+        let revocations = revocations.borrow();
+        f.debug_struct("Trust")
+            .field("roots", &roots.len())
+            .field("revocations", &revocations)
+            .finish()
+    }
+}
