@@ -3,6 +3,9 @@
 //! The latest revocation lists travel in a `watch`, not as events: whoever looks sees the present
 //! state. A session subscribes before it is judged first, so no list can slip between.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
