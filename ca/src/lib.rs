@@ -1,1 +1,58 @@
-//! x
+//! The embedded certificate authority: it vouches for principals, takes that back, and forgets neither.
+//!
+//! ```text
+//!             Authority                issue · revoke · reinstate · publish
+//!      ┌─────────┼──────────┬──────────────┐
+//! CertificateProfile  Issuer       Ledger        Lists
+//!   plan: all limits  sign: the    record: the   when a list is signed,
+//!   → Plan ─────────→ only key     only writer   how it is published
+//!                                  ┌────┴────┐
+//!                                Store    Journal
+//! ```
+//!
+//! - **Write ahead.** A certificate is on record before it is signed; what was signed is read again and
+//!   compared with the plan; only then is there an answer. Interrupted in between, it counts as issued.
+//! - **Events first.** The [`Ledger`] remembers [`Event`]s; everything else follows from them by one
+//!   function, so the store can be checked against the journal, and built from it.
+//! - **Durable means durable.** See [`Store`] for what is promised, and [`SledStore`] for how it is kept.
+//! - **Fail closed.** After a failed write nothing more is recorded until the home is opened anew.
+//!
+//! Time is injected as [`rustls::time_provider::TimeProvider`]; nothing here reads a clock.
+
+mod audit;
+mod authority;
+mod config;
+mod error;
+pub mod file;
+mod home;
+mod issuer;
+mod ledger;
+mod lifetime;
+mod lists;
+mod lock;
+pub mod pem;
+mod profile;
+mod reason;
+mod record;
+mod store;
+mod text;
+mod verify;
+
+pub use audit::{Head, JournalError, Mended, Record};
+pub use authority::{Authority, Issued, Outcome};
+pub use config::{Config, ConfigError, Grant, Lifetimes, Role};
+pub use error::Error;
+pub use home::{Founding, Home, HomeError};
+pub use issuer::{Entry, Issuer, SignedCertificate, SigningError};
+pub use ledger::Ledger;
+pub use lifetime::{Lifetime, LifetimeError};
+pub use lists::Lists;
+pub use lock::LockError;
+pub use profile::{CertificateProfile, Kind, Order, Plan, Planned, ProfileError};
+pub use reason::{Reason, UnknownReason};
+pub use record::{
+    AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, Refusal, Revocation,
+    RevokedRecord, Tier, UnknownTier,
+};
+pub use store::{Change, MAX_KEY_LEN, MAX_VALUE_LEN, SledStore, Store, StoreError};
+pub use verify::{Finding, Whole, verify};

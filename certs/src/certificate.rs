@@ -28,6 +28,24 @@ pub enum Usage {
     Server,
 }
 
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Agent => "agent",
+            Self::Server => "server",
+        })
+    }
+}
+
+impl FromStr for Usage {
+    type Err = CertificateError;
+
+    fn from_str(text: &str) -> Result<Self, CertificateError> {
+        let known = [Self::Agent, Self::Server].into_iter().find(|usage| usage.to_string() == text);
+        known.ok_or(CertificateError::ExtendedKeyUsage)
+    }
+}
+
 /// SHA-256 of a certificate's DER, as `openssl x509 -fingerprint -sha256` prints it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);

@@ -116,6 +116,14 @@ fn is_segment(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..") && segment.bytes().all(allowed)
 }
 
+impl FromStr for Principal {
+    type Err = PrincipalError;
+
+    fn from_str(id: &str) -> Result<Self, PrincipalError> {
+        Self::parse(id)
+    }
+}
+
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.id)

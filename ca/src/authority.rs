@@ -1,0 +1,264 @@
+//! The CA at work: issue, revoke, publish.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use vouchsafe_certs::{Certificate, Principal, Serial};
+
+use crate::error::Error;
+use crate::home::Home;
+use crate::issuer::{Issuer, SigningError};
+use crate::ledger::Ledger;
+use crate::lists::Lists;
+use crate::profile::{CertificateProfile, Order};
+use crate::reason::Reason;
+use crate::record::{CertificateRecord, Event, ListRecord, Refusal, Tier};
+use crate::store::StoreError;
+
+/// A certificate that was just issued, with everything its holder needs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Issued {
+    /// What the certificate says.
+    pub certificate: Certificate,
+    /// The certificate and the issuing CA's, in the order of TLS.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// What its holder trusts.
+    pub root: CertificateDer<'static>,
+}
+
+/// What a revocation came to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Whether anything was new; revoking twice is no error.
+    pub changed: bool,
+    /// The certificates that this revoked.
+    pub certificates: Vec<CertificateRecord>,
+    /// The list that says so.
+    pub list: ListRecord,
+}
+
+/// What changes as the CA works, behind one lock.
+#[derive(Debug)]
+struct State {
+    // Before `home`, so that the store is closed while the lock is still held.
+    ledger: Ledger,
+    lists: Lists,
+}
+
+/// A certificate authority: a home, its memory, and the issuing CA's key.
+#[derive(Debug)]
+pub struct Authority {
+    state: Mutex<State>,
+    profile: CertificateProfile,
+    issuer: Issuer,
+    clock: Arc<dyn TimeProvider>,
+    home: Home,
+}
+
+impl Authority {
+    /// Opens the issuing CA's key, and signs the lists that are due.
+    ///
+    /// The root's key is opened only if the root's list is due and the key is there, and is not kept.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn open(
+        home: Home,
+        ledger: Ledger,
+        passphrase: Option<&[u8]>,
+        clock: Arc<dyn TimeProvider>,
+    ) -> Result<Self, Error> {
+        let issuer = home.issuer(Tier::Issuing, passphrase)?;
+        let profile = CertificateProfile::new(
+            home.config().trust_domain.clone(),
+            home.config().lifetimes,
+            issuer.certificate(),
+        );
+        let lists = Lists::read(&home, &ledger)?;
+        let state = Mutex::new(State { ledger, lists });
+        let authority = Self { state, profile, issuer, clock, home };
+        authority.keep_lists(passphrase)?;
+        Ok(authority)
+    }
+
+    fn keep_lists(&self, passphrase: Option<&[u8]>) -> Result<(), Error> {
+        let now = self.now()?;
+        let State { ledger, lists } = &mut *self.state()?;
+        if lists.is_due(Tier::Root, ledger, now)? && self.home.has_key(Tier::Root) {
+            let root = self.home.issuer(Tier::Root, passphrase)?;
+            lists.renew(Tier::Root, &root, &self.home, ledger, now)?;
+        }
+        if lists.is_due(Tier::Issuing, ledger, now)? {
+            lists.renew(Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
+        }
+        Ok(())
+    }
+
+    /// Issues a certificate: recorded before it is signed, compared after, recorded again, and only then answered.
+    ///
+    /// # Errors
+    /// See [`Error`]. If the answer is lost, the certificate counts as issued and can be revoked.
+    pub fn issue(&self, order: Order) -> Result<Issued, Error> {
+        let now = self.now()?;
+        let plan = self.profile.plan(order, Serial::random()?, now)?;
+        let serial = plan.planned().serial;
+        self.state()?.ledger.record(&Event::Issuing(plan.planned().clone()), now)?;
+        let signed = match self.issuer.sign(plan) {
+            Ok(signed) => signed,
+            Err(error) => {
+                if matches!(error, SigningError::NotAsPlanned | SigningError::Unreadable(_)) {
+                    self.state()?.ledger.stop();
+                }
+                return Err(error.into());
+            }
+        };
+        let certificate = signed.der.to_vec();
+        let state = &mut *self.state()?;
+        state.ledger.record(&Event::Issued { serial, certificate }, now)?;
+        if state.ledger.certificate(&serial)?.is_none_or(|record| record.revoked.is_some()) {
+            return Err(Refusal::RevokedMeanwhile(serial).into());
+        }
+        Ok(Issued {
+            certificate: signed.certificate,
+            chain: vec![signed.der, self.issuer.certificate().der.clone()],
+            root: self.home.certificate(Tier::Root).der.clone(),
+        })
+    }
+
+    /// Revokes one certificate.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchCertificate`], or see [`Error`].
+    pub fn revoke(&self, serial: &Serial, reason: Reason) -> Result<Outcome, Error> {
+        let now = self.now()?;
+        let mut state = self.state()?;
+        let record = state.ledger.certificate(serial)?;
+        let record = record.ok_or(Refusal::NoSuchCertificate(*serial))?;
+        let event = is_news(&record, reason).then_some(Event::Revoked { serial: *serial, reason });
+        self.conclude(&mut state, event, &[*serial], now)
+    }
+
+    /// Revokes a device: all its unexpired certificates, and every further issue to its name.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchDevice`], or see [`Error`].
+    pub fn revoke_device(&self, principal: &Principal, reason: Reason) -> Result<Outcome, Error> {
+        let now = self.now()?;
+        let mut state = self.state()?;
+        let certificates = state.ledger.certificates_of(principal)?;
+        if certificates.is_empty() {
+            return Err(Refusal::NoSuchDevice(principal.clone()).into());
+        }
+        let affected = |record: &&CertificateRecord| {
+            record.planned.not_after >= now && is_news(record, reason)
+        };
+        let serials: Vec<Serial> =
+            certificates.iter().filter(affected).map(|record| record.planned.serial).collect();
+        let device = state.ledger.device(principal)?;
+        let device_is_news = device.is_none_or(|device| device.revoked.reason.yields_to(reason));
+        let event = (device_is_news || !serials.is_empty()).then(|| Event::DeviceRevoked {
+            principal: principal.clone(),
+            reason,
+            serials: serials.clone(),
+        });
+        self.conclude(&mut state, event, &serials, now)
+    }
+
+    /// Lets a revoked device have certificates again. What was revoked stays revoked.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn reinstate(&self, principal: &Principal) -> Result<Outcome, Error> {
+        let now = self.now()?;
+        let mut state = self.state()?;
+        if state.ledger.certificates_of(principal)?.is_empty() {
+            return Err(Refusal::NoSuchDevice(principal.clone()).into());
+        }
+        let device = state.ledger.device(principal)?;
+        let event = device.map(|device| Event::Reinstated { principal: device.principal });
+        self.conclude(&mut state, event, &[], now)
+    }
+
+    /// Records what is news, and publishes a list that says so.
+    fn conclude(
+        &self,
+        state: &mut State,
+        event: Option<Event>,
+        serials: &[Serial],
+        now: UnixTime,
+    ) -> Result<Outcome, Error> {
+        let State { ledger, lists } = state;
+        let changed = event.is_some();
+        if let Some(event) = event {
+            ledger.record(&event, now)?;
+        }
+        // Also if nothing is news: an earlier attempt may have been interrupted before it got here.
+        if changed || lists.is_due(Tier::Issuing, ledger, now)? {
+            lists.renew(Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
+        }
+        let serials = if changed { serials } else { &[] };
+        let read = |serial: &Serial| {
+            Ok(ledger.certificate(serial)?.ok_or(Refusal::NoSuchCertificate(*serial))?)
+        };
+        Ok(Outcome {
+            changed,
+            certificates: serials.iter().map(read).collect::<Result<_, Error>>()?,
+            list: latest(ledger)?,
+        })
+    }
+
+    /// Signs and publishes the issuing CA's list, due or not.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn publish(&self) -> Result<ListRecord, Error> {
+        let now = self.now()?;
+        let State { ledger, lists } = &mut *self.state()?;
+        lists.renew(Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
+        latest(ledger)
+    }
+
+    /// The lists as they are published.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn lists(&self) -> Result<Lists, Error> {
+        Ok(self.state()?.lists.clone())
+    }
+
+    /// Looks something up in what the CA remembers.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], or what `look` says.
+    pub fn look_up<T>(&self, look: impl FnOnce(&Ledger) -> Result<T, Error>) -> Result<T, Error> {
+        look(&self.state()?.ledger)
+    }
+
+    /// The home.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    fn now(&self) -> Result<UnixTime, Error> {
+        self.clock.current_time().ok_or(Error::ClockUnavailable)
+    }
+
+    /// Poisoned means that a write panicked.
+    fn state(&self) -> Result<MutexGuard<'_, State>, Error> {
+        self.state.lock().map_err(|_| Error::Stopped)
+    }
+}
+
+/// Whether revoking a certificate for this reason says anything that is not on record.
+fn is_news(record: &CertificateRecord, reason: Reason) -> bool {
+    record.revoked.is_none_or(|earlier| earlier.reason.yields_to(reason))
+}
+
+fn latest(ledger: &Ledger) -> Result<ListRecord, Error> {
+    let missing = || StoreError::Damaged { key: "list/issuing".to_owned() };
+    Ok(ledger.list(Tier::Issuing)?.ok_or_else(missing)?)
+}

@@ -1,0 +1,90 @@
+//! What can go wrong in the CA, as one closed vocabulary. Each room says its own; every message is
+//! a sentence for a person, and [`Error::hint`] says what to do next.
+
+use thiserror::Error;
+use vouchsafe_certs::{CertificateError, KeyError, RevocationError, SerialError};
+
+use crate::audit::JournalError;
+use crate::config::ConfigError;
+use crate::file::FileError;
+use crate::home::HomeError;
+use crate::issuer::SigningError;
+use crate::lock::LockError;
+use crate::profile::ProfileError;
+use crate::record::Refusal;
+use crate::store::StoreError;
+
+/// Why the CA did not do what was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The request breaks a limit.
+    #[error("{0}")]
+    Profile(#[from] ProfileError),
+    /// The request must not be granted, or names what is not there.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// `ca.toml` does not allow it, or is wrong.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The home is not what it should be.
+    #[error("{0}")]
+    Home(#[from] HomeError),
+    /// Another process has the home.
+    #[error("{0}")]
+    Lock(#[from] LockError),
+    /// A file cannot be read or written.
+    #[error("{0}")]
+    File(#[from] FileError),
+    /// The store failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The journal failed, or contradicts the store.
+    #[error("{0}")]
+    Journal(#[from] JournalError),
+    /// Nothing could be signed.
+    #[error("{0}")]
+    Signing(#[from] SigningError),
+    /// A certificate of the CA itself cannot be read.
+    #[error("{0}")]
+    Certificate(#[from] CertificateError),
+    /// A revocation list cannot be relied on.
+    #[error("{0}")]
+    RevocationList(#[from] RevocationError),
+    /// A key cannot be used.
+    #[error("{0}")]
+    Key(#[from] KeyError),
+    /// A serial number is malformed, or none could be drawn.
+    #[error("{0}")]
+    Serial(#[from] SerialError),
+    /// The clock says nothing.
+    #[error("the system clock cannot be read")]
+    ClockUnavailable,
+    /// An earlier failure left it unknown what is on disk.
+    #[error("the CA has stopped after an earlier failure")]
+    Stopped,
+}
+
+impl Error {
+    /// What to do next, where that is not plain from the message.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Profile(error) => error.hint(),
+            Self::Refused(error) => error.hint(),
+            Self::Config(error) => error.hint(),
+            Self::Home(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Journal(error) => error.hint(),
+            Self::Lock(LockError::Held { .. }) => Some("wait until it is done, then try again"),
+            Self::Key(KeyError::PassphraseNeeded) => {
+                Some("give the passphrase with --passphrase-file, or at the prompt of a terminal")
+            }
+            Self::Signing(SigningError::WrongKey) => {
+                Some("put the key that belongs to the certificate back from a backup")
+            }
+            Self::Stopped => Some("start it again; it checks what is on disk first"),
+            _ => None,
+        }
+    }
+}

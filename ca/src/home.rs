@@ -1,0 +1,327 @@
+//! Where a CA lives: one directory, one process at a time.
+//!
+//! ```text
+//! ca.toml         whom it vouches for, lifetimes, roles; written last, so a home with it is whole
+//! root.pem        the root's certificate: what relying parties trust
+//! root.key        its key, 0600; may be kept elsewhere between two root lists
+//! issuing.pem     the issuing CA's certificate
+//! issuing.key     its key, 0600
+//! crl.pem         the latest revocation lists of both
+//! store/          what the CA remembers
+//! journal.jsonl   every event, a line each
+//! lock            who is using the home
+//! ```
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use thiserror::Error;
+use vouchsafe_certs::{CaCertificate, KeyError, KeyType, PrivateKey, TrustDomain};
+
+use crate::config::{Config, ConfigError};
+use crate::error::Error;
+use crate::file::{self, Access, FileError};
+use crate::issuer::Issuer;
+use crate::ledger::Ledger;
+use crate::lock::HomeLock;
+use crate::pem;
+use crate::record::{Event, Tier};
+use crate::store::SledStore;
+
+const CONFIG: &str = "ca.toml";
+const STORE: &str = "store";
+const JOURNAL: &str = "journal.jsonl";
+const LISTS: &str = "crl.pem";
+
+/// Everything that a new CA must not find.
+const PARTS: [&str; 8] =
+    [CONFIG, STORE, JOURNAL, LISTS, "root.pem", "root.key", "issuing.pem", "issuing.key"];
+
+/// What is wrong with a home.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// No CA here.
+    #[error("there is no CA in {}", .0.display())]
+    NoCa(PathBuf),
+    /// A CA already.
+    #[error("there is a CA in {} already", .0.display())]
+    Exists(PathBuf),
+    /// Parts of a CA, without `ca.toml`.
+    #[error("{} holds parts of a CA ({part}) but no ca.toml", home.display())]
+    Incomplete {
+        /// Which home.
+        home: PathBuf,
+        /// One of the parts.
+        part: &'static str,
+    },
+    /// A secret that is none.
+    #[error("{} can be read by others (mode {mode:04o})", path.display())]
+    KeyExposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The key of the root is elsewhere.
+    #[error("{} is not here", .0.display())]
+    NoKey(PathBuf),
+    /// The certificates beside the store are not those it was made with.
+    #[error("{} is not the certificate that this CA was made with", .0.display())]
+    OtherCertificate(PathBuf),
+}
+
+impl HomeError {
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoCa(_) => Some(
+                "make one with: vouchsafe init --trust-domain NAME; or say where it is with --home",
+            ),
+            Self::Exists(_) => Some("use it, or say --home for another place"),
+            Self::Incomplete { .. } => Some(
+                "if init was interrupted, nothing was issued from it: remove the directory and run init again. Otherwise put ca.toml back from a backup",
+            ),
+            Self::KeyExposed { .. } => Some("consider who has read it, then: chmod 600 FILE"),
+            Self::NoKey(_) => {
+                Some("bring it back from where it is kept, for as long as this takes")
+            }
+            Self::OtherCertificate(_) => Some("put it back from a backup"),
+        }
+    }
+}
+
+/// What a new CA is made from.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a caller must say all of it")]
+pub struct Founding<'a> {
+    /// Whom it vouches for.
+    pub trust_domain: TrustDomain,
+    /// What the keys of both CAs are made of.
+    pub key_type: KeyType,
+    /// What protects the keys on disk; `None`: the file's mode alone.
+    pub passphrase: Option<&'a [u8]>,
+}
+
+/// An open home. Nobody else has it meanwhile.
+#[derive(Debug)]
+pub struct Home {
+    path: PathBuf,
+    config: Config,
+    root: CaCertificate,
+    issuing: CaCertificate,
+    _lock: HomeLock,
+}
+
+impl Home {
+    /// Makes a CA: two keys, two certificates, an empty memory.
+    ///
+    /// # Errors
+    /// [`HomeError::Exists`] and [`HomeError::Incomplete`] if there is one already, whole or in part.
+    pub fn create(
+        path: &Path,
+        founding: Founding<'_>,
+        command: &str,
+        now: UnixTime,
+    ) -> Result<(Self, Ledger), Error> {
+        let Founding { trust_domain, key_type, passphrase } = founding;
+        file::create_private_directory(path)?;
+        let lock = HomeLock::acquire(path, command, now)?;
+        refuse_parts(path)?;
+        let root = Issuer::root(&trust_domain, PrivateKey::generate(key_type)?, now)?;
+        let issuing = root.issuing(&trust_domain, PrivateKey::generate(key_type)?, now)?;
+        for (tier, issuer) in [(Tier::Root, &root), (Tier::Issuing, &issuing)] {
+            let text = match passphrase {
+                Some(passphrase) => issuer.key().to_encrypted_pem(passphrase)?,
+                None => issuer.key().to_pem(),
+            };
+            file::create(&key_path(path, tier), text.as_bytes(), Access::Private)?;
+            let certificate = pem::certificates([&issuer.certificate().der]);
+            file::create(&certificate_path(path, tier), certificate.as_bytes(), Access::Public)?;
+        }
+        let (root, issuing) = (root.certificate().clone(), issuing.certificate().clone());
+        let store = Arc::new(SledStore::create(&path.join(STORE))?);
+        let mut ledger = Ledger::begin(store, &path.join(JOURNAL))?;
+        let event = Event::Initialized {
+            trust_domain: trust_domain.clone(),
+            root: root.der.to_vec(),
+            issuing: issuing.der.to_vec(),
+        };
+        ledger.record(&event, now)?;
+        let config = Config::new(trust_domain);
+        file::create(&path.join(CONFIG), config.to_text().as_bytes(), Access::Private)?;
+        Ok((Self { path: path.to_owned(), config, root, issuing, _lock: lock }, ledger))
+    }
+
+    /// Opens a home. `command` is what other processes are told while this one has it.
+    ///
+    /// # Errors
+    /// [`Error::Home`], [`Error::Lock`], [`Error::Config`]: each says what to do.
+    pub fn open(path: &Path, command: &str, now: UnixTime) -> Result<Self, Error> {
+        if !path.join(CONFIG).exists() {
+            refuse_parts(path)?;
+            return Err(HomeError::NoCa(path.to_owned()).into());
+        }
+        let lock = HomeLock::acquire(path, command, now)?;
+        let config_path = path.join(CONFIG);
+        let config = Config::parse(&file::read(&config_path)?, &config_path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            config,
+            root: read_certificate(path, Tier::Root)?,
+            issuing: read_certificate(path, Tier::Issuing)?,
+            _lock: lock,
+        })
+    }
+
+    /// Opens the store alone, as it is: for a verification.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn open_store(&self) -> Result<SledStore, Error> {
+        Ok(SledStore::open(&self.path.join(STORE))?)
+    }
+
+    /// Opens what the CA remembers.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Journal`]; [`HomeError::OtherCertificate`] and
+    /// [`ConfigError::TrustDomain`] if the files beside the store are of another CA.
+    pub fn open_ledger(&self) -> Result<Ledger, Error> {
+        let ledger = Ledger::open(Arc::new(self.open_store()?), &self.journal_path())?;
+        self.recognise(&ledger)?;
+        Ok(ledger)
+    }
+
+    /// Whether the files of this home are those of the CA in the ledger.
+    fn recognise(&self, ledger: &Ledger) -> Result<(), Error> {
+        let made = ledger.authority()?;
+        for (tier, der) in [(Tier::Root, &made.root), (Tier::Issuing, &made.issuing)] {
+            if self.certificate(tier).der.as_ref() != der {
+                let path = certificate_path(&self.path, tier);
+                return Err(HomeError::OtherCertificate(path).into());
+            }
+        }
+        if self.config.trust_domain != made.trust_domain {
+            let (said, made) = (self.config.trust_domain.clone(), made.trust_domain);
+            return Err(ConfigError::TrustDomain { said, made }.into());
+        }
+        Ok(())
+    }
+
+    /// Where the home is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What `ca.toml` says.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A CA's certificate.
+    #[must_use]
+    pub fn certificate(&self, tier: Tier) -> &CaCertificate {
+        match tier {
+            Tier::Root => &self.root,
+            Tier::Issuing => &self.issuing,
+        }
+    }
+
+    /// Where the journal is.
+    #[must_use]
+    pub fn journal_path(&self) -> PathBuf {
+        self.path.join(JOURNAL)
+    }
+
+    /// Where the revocation lists are published.
+    #[must_use]
+    pub fn lists_path(&self) -> PathBuf {
+        self.path.join(LISTS)
+    }
+
+    /// Where a CA's key is, or would be.
+    #[must_use]
+    pub fn key_path(&self, tier: Tier) -> PathBuf {
+        key_path(&self.path, tier)
+    }
+
+    /// Whether a CA's key is in the home at all.
+    #[must_use]
+    pub fn has_key(&self, tier: Tier) -> bool {
+        self.key_path(tier).exists()
+    }
+
+    /// Whether a passphrase protects a CA's key.
+    ///
+    /// # Errors
+    /// [`HomeError::NoKey`], [`HomeError::KeyExposed`], or what is wrong with the key.
+    pub fn needs_passphrase(&self, tier: Tier) -> Result<bool, Error> {
+        match PrivateKey::from_pem(&self.read_key(tier)?) {
+            Ok(_) => Ok(false),
+            Err(KeyError::PassphraseNeeded) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A CA's certificate together with its key.
+    ///
+    /// # Errors
+    /// As [`needs_passphrase`](Self::needs_passphrase), or that the key does not fit.
+    pub fn issuer(&self, tier: Tier, passphrase: Option<&[u8]>) -> Result<Issuer, Error> {
+        let text = self.read_key(tier)?;
+        let key = match (PrivateKey::from_pem(&text), passphrase) {
+            (Err(KeyError::PassphraseNeeded), Some(passphrase)) => {
+                PrivateKey::from_encrypted_pem(&text, passphrase)?
+            }
+            (read, _) => read?,
+        };
+        Ok(Issuer::new(self.certificate(tier).clone(), key)?)
+    }
+
+    fn read_key(&self, tier: Tier) -> Result<zeroize::Zeroizing<String>, Error> {
+        let path = self.key_path(tier);
+        let mode = match fs::metadata(&path) {
+            Ok(metadata) => metadata.permissions().mode() & 0o7777,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(HomeError::NoKey(path).into());
+            }
+            Err(error) => return Err(FileError::reading(&path)(error).into()),
+        };
+        if mode & 0o077 != 0 {
+            return Err(HomeError::KeyExposed { path, mode }.into());
+        }
+        Ok(file::read(&path)?.into())
+    }
+}
+
+fn key_path(home: &Path, tier: Tier) -> PathBuf {
+    home.join(format!("{tier}.key"))
+}
+
+fn certificate_path(home: &Path, tier: Tier) -> PathBuf {
+    home.join(format!("{tier}.pem"))
+}
+
+fn refuse_parts(home: &Path) -> Result<(), HomeError> {
+    match PARTS.into_iter().find(|part| home.join(part).exists()) {
+        None => Ok(()),
+        Some(CONFIG) => Err(HomeError::Exists(home.to_owned())),
+        Some(part) => Err(HomeError::Incomplete { home: home.to_owned(), part }),
+    }
+}
+
+fn read_certificate(home: &Path, tier: Tier) -> Result<CaCertificate, Error> {
+    let path = certificate_path(home, tier);
+    let text = file::read(&path)?;
+    let der = CertificateDer::from_pem_slice(text.as_bytes())
+        .map_err(|_| HomeError::OtherCertificate(path))?;
+    Ok(CaCertificate::from_der(&der)?)
+}

@@ -1,0 +1,221 @@
+//! The store and the journal, written together: the only way to change either.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls_pki_types::UnixTime;
+use vouchsafe_certs::{Fingerprint, Principal, Serial};
+
+use crate::audit::{HEAD, Head, Journal, Mended, Record, audit_key, stored_head};
+use crate::error::Error;
+use crate::record::{
+    self, AUTHORITY, AuthorityRecord, CERTIFICATES, CertificateRecord, DeviceRecord, Event,
+    ListRecord, Occurrence, REVOCATIONS, REVOKED, RecordError, RevokedRecord, Tier,
+};
+use crate::store::{Change, Store, StoreError};
+
+/// What the CA remembers.
+#[derive(Debug)]
+pub struct Ledger {
+    store: Arc<dyn Store>,
+    journal: Journal,
+    head: Head,
+    /// Set while a write is under way: it stays set if the write fails.
+    stopped: bool,
+    mended: Mended,
+}
+
+impl Ledger {
+    /// Begins a ledger in an empty store.
+    pub(crate) fn begin(store: Arc<dyn Store>, journal: &Path) -> Result<Self, Error> {
+        let head = Head::beginning();
+        let (journal, mended) = Journal::open(journal, &*store, &head)?;
+        Ok(Self { store, journal, head, stopped: false, mended })
+    }
+
+    /// Opens the ledger and brings the journal level with the store.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store is empty or damaged, [`Error::Journal`] if the journal holds
+    /// something else than the store.
+    pub fn open(store: Arc<dyn Store>, journal: &Path) -> Result<Self, Error> {
+        let head = stored_head(&*store)?.ok_or_else(|| damaged(HEAD))?;
+        let (journal, mended) = Journal::open(journal, &*store, &head)?;
+        Ok(Self { store, journal, head, stopped: false, mended })
+    }
+
+    /// What had to be mended when the ledger was opened.
+    #[must_use]
+    pub fn mended(&self) -> Mended {
+        self.mended
+    }
+
+    /// The latest record.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Remembers an event, with everything that follows from it. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] changes nothing. After any other error nothing more can be recorded: it is
+    /// unknown whether the event is on disk, and only opening the ledger anew tells.
+    pub(crate) fn record(&mut self, event: &Event, at: UnixTime) -> Result<(), Error> {
+        if self.stopped {
+            return Err(Error::Stopped);
+        }
+        let sequence = self.head.sequence + 1;
+        let record =
+            Record { sequence, at, previous: self.head.hash.clone(), event: event.clone() };
+        let (line, hash) = record.to_line()?;
+        let occurrence = Occurrence { event, at, sequence };
+        let mut changes = match record::consequences(occurrence, &*self.store) {
+            Ok(changes) => changes,
+            Err(RecordError::Refused(refusal)) => return Err(refusal.into()),
+            Err(RecordError::Store(error)) => return Err(error.into()),
+        };
+        let head = Head { sequence, hash };
+        changes.push(Change {
+            key: audit_key(sequence),
+            expected: None,
+            new: Some(line.clone().into_bytes()),
+        });
+        changes.push(self.move_head(&head)?);
+        // From here on: done, or stopped.
+        self.stopped = true;
+        if let Err(error) = self.store.replace(&changes) {
+            // These two promise that nothing was written.
+            self.stopped = !matches!(error, StoreError::Conflict { .. } | StoreError::Limit { .. });
+            return Err(error.into());
+        }
+        self.journal.append(&line)?;
+        self.head = head;
+        self.stopped = false;
+        Ok(())
+    }
+
+    fn move_head(&self, to: &Head) -> Result<Change, StoreError> {
+        let encode =
+            |head| serde_json::to_vec(head).map_err(|error| StoreError::Failed(error.into()));
+        let expected = if self.head.sequence == 0 { None } else { Some(encode(&self.head)?) };
+        Ok(Change { key: HEAD.to_owned(), expected, new: Some(encode(to)?) })
+    }
+
+    /// Records nothing more until it is opened anew.
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Which CA this is.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn authority(&self) -> Result<AuthorityRecord, Error> {
+        Ok(record::read(&*self.store, AUTHORITY)?.ok_or_else(|| damaged(AUTHORITY))?)
+    }
+
+    /// What is known of a certificate.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn certificate(&self, serial: &Serial) -> Result<Option<CertificateRecord>, Error> {
+        Ok(record::read(&*self.store, &record::certificate_key(serial))?)
+    }
+
+    /// The serial number of the certificate with this fingerprint.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn serial_of(&self, fingerprint: &Fingerprint) -> Result<Option<Serial>, Error> {
+        let key = record::fingerprint_key(fingerprint);
+        let value = self.store.get(&key)?;
+        let read = |value: Vec<u8>| String::from_utf8(value).ok()?.parse().ok();
+        Ok(value.map(|value| read(value).ok_or_else(|| damaged(&key))).transpose()?)
+    }
+
+    /// All certificates, in the order of their serial numbers.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn certificates(&self) -> Result<Vec<CertificateRecord>, Error> {
+        Ok(self.all(CERTIFICATES)?.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// All certificates of a principal.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn certificates_of(&self, principal: &Principal) -> Result<Vec<CertificateRecord>, Error> {
+        let prefix = record::holder_prefix(principal);
+        let mut serials: Vec<String> = Vec::new();
+        self.store.scan(&prefix, &mut |key, _| {
+            serials.extend(key.strip_prefix(&prefix).map(str::to_owned));
+            ControlFlow::Continue(())
+        })?;
+        let read = |serial: &String| {
+            let key = format!("{CERTIFICATES}{serial}");
+            Ok(record::read(&*self.store, &key)?.ok_or_else(|| damaged(&key))?)
+        };
+        serials.iter().map(read).collect()
+    }
+
+    /// Since when and why a device is revoked.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn device(&self, principal: &Principal) -> Result<Option<DeviceRecord>, Error> {
+        Ok(record::read(&*self.store, &record::device_key(principal))?)
+    }
+
+    /// The latest revocation list of a CA.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn list(&self, tier: Tier) -> Result<Option<ListRecord>, Error> {
+        Ok(record::read(&*self.store, &record::list_key(tier))?)
+    }
+
+    /// The place of the latest revocation in the journal; 0 if there was none.
+    pub(crate) fn latest_revocation(&self) -> Result<u64, Error> {
+        Ok(record::read(&*self.store, REVOCATIONS)?.unwrap_or_default())
+    }
+
+    /// Everything that was ever revoked.
+    pub(crate) fn revoked(&self) -> Result<Vec<(Serial, RevokedRecord)>, Error> {
+        let read = |(key, entry): (String, RevokedRecord)| {
+            let serial = key.strip_prefix(REVOKED).and_then(|serial| serial.parse().ok());
+            Ok((serial.ok_or_else(|| damaged(&key))?, entry))
+        };
+        self.all(REVOKED)?.into_iter().map(read).collect()
+    }
+
+    fn all<T: serde::de::DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>, Error> {
+        let mut found = Ok(Vec::new());
+        self.store.scan(prefix, &mut |key, value| {
+            let Ok(records) = &mut found else { return ControlFlow::Break(()) };
+            match record::parse(key, value) {
+                Ok(record) => {
+                    records.push((key.to_owned(), record));
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    found = Err(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        Ok(found?)
+    }
+
+    /// The store, for a comparison with the journal.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+}
+
+fn damaged(key: &str) -> StoreError {
+    StoreError::Damaged { key: key.to_owned() }
+}

@@ -1,0 +1,124 @@
+//! The one seam to storage: a small compare-and-swap store whose writes are durable when they return.
+
+mod sled;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+pub use self::sled::SledStore;
+
+/// How long a key is at most, in octets.
+pub const MAX_KEY_LEN: usize = 256;
+
+/// How long a value is at most, in octets.
+pub const MAX_VALUE_LEN: usize = 16 * 1024 * 1024;
+
+/// Keys and values, compared and swapped.
+///
+/// What an implementation promises, also across processes and restarts:
+///
+/// - **Serializable.** All changes of one [`replace`](Self::replace) happen at one point in time, or none happens.
+/// - **Read after write.** What `replace` wrote is what every later `get` and `scan` sees.
+/// - **Durable.** When `replace` returns `Ok`, the change survives `kill -9` and power loss.
+/// - **Honest about failure.** [`StoreError::Conflict`] and [`StoreError::Limit`] mean that nothing was
+///   written, and the store goes on. After any other error of `replace` it is unknown whether the change was
+///   *lost* or *done with only the reply lost*; the store then refuses every further `replace` with
+///   [`StoreError::Stopped`] until it is opened anew. Reads may go on.
+///
+/// Keys are ordered octet by octet, at most [`MAX_KEY_LEN`] long; values at most [`MAX_VALUE_LEN`].
+pub trait Store: fmt::Debug + Send + Sync {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if the value cannot be read.
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Shows `visit` each key that begins with `prefix`, in order, with its value, until it breaks.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if something cannot be read; `visit` may have seen some keys by then.
+    fn scan(
+        &self,
+        prefix: &str,
+        visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Makes all changes if every key has the value that is expected of it, and otherwise none.
+    ///
+    /// # Errors
+    /// See the promises above.
+    fn replace(&self, changes: &[Change]) -> Result<(), StoreError>;
+}
+
+/// One key's part in a [`Store::replace`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a change is these three things")]
+pub struct Change {
+    /// Which key; each at most once in one `replace`.
+    pub key: String,
+    /// The value it must have; `None`: it must not exist.
+    pub expected: Option<Vec<u8>>,
+    /// The value it gets; `None`: it goes. The same as `expected`: a condition alone.
+    pub new: Option<Vec<u8>>,
+}
+
+/// What a store cannot do.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A key does not have the value that is expected of it. Nothing was written.
+    #[error("{key} was changed by somebody else in the meantime")]
+    Conflict {
+        /// Which key.
+        key: String,
+    },
+    /// A key or value is longer than the store takes. Nothing was written.
+    #[error("{key} or its value is longer than the store takes")]
+    Limit {
+        /// Which key.
+        key: String,
+    },
+    /// Reading or writing failed; after a write it is unknown what is on disk.
+    #[error("the store failed: {0}")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An earlier write failed.
+    #[error("the store has stopped after an earlier failure")]
+    Stopped,
+    /// The store's files are not where they belong.
+    #[error("the store {} is missing", .0.display())]
+    Missing(PathBuf),
+    /// The store's files are there but cannot be used.
+    #[error("the store {} does not open: {reason}", path.display())]
+    DoesNotOpen {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store holds something that no version of this program writes.
+    #[error("the store's record {key} is damaged")]
+    Damaged {
+        /// Which key.
+        key: String,
+    },
+}
+
+impl StoreError {
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Conflict { .. } | Self::Limit { .. } => None,
+            Self::Failed(_) | Self::Stopped => Some(
+                "check the disk, then start again: what was acknowledged is safe, the last request may or may not have been done",
+            ),
+            Self::Missing(_) | Self::DoesNotOpen { .. } | Self::Damaged { .. } => Some(
+                "put the home back from a backup; nothing is created anew, because that would forget revocations. journal.jsonl holds every record",
+            ),
+        }
+    }
+}

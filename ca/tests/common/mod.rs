@@ -1,0 +1,286 @@
+//! A CA in a folder that goes when the test does, a clock that the test moves, a store that fails
+//! when it is told to, and one function that checks everything that must always hold.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
+use tempfile::TempDir;
+use vouchsafe_ca::{
+    Authority, Change, Error, Event, Founding, Home, Issued, Kind, Ledger, Order, Reason, Record,
+    SledStore, Store, StoreError, Tier, verify,
+};
+use vouchsafe_certs::{
+    Certificate, KeyType, Permission, Principal, PrivateKey, PublicKey, RevocationList, Serial,
+    TrustDomain,
+};
+
+pub const DAY: u64 = 86_400;
+const BEGINNING: u64 = 1_800_000_000;
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct TestClock(AtomicU64);
+
+impl TestClock {
+    pub fn advance(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    pub fn now(&self) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(self.0.load(Ordering::SeqCst)))
+    }
+}
+
+impl TimeProvider for TestClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(self.now())
+    }
+}
+
+/// How a write fails. Whoever asked for it cannot tell the two apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing was written.
+    Lost,
+    /// Everything was written, and only the reply was lost.
+    ReplyLost,
+}
+
+/// A store of which one write fails.
+#[derive(Debug)]
+pub struct FaultyStore {
+    inner: SledStore,
+    fault: Fault,
+    /// How many writes succeed before the one that fails.
+    remaining: AtomicUsize,
+    stopped: Mutex<bool>,
+}
+
+impl FaultyStore {
+    pub fn new(inner: SledStore, after: usize, fault: Fault) -> Self {
+        Self { inner, fault, remaining: AtomicUsize::new(after), stopped: Mutex::new(false) }
+    }
+}
+
+impl Store for FaultyStore {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.get(key)
+    }
+
+    fn scan(
+        &self,
+        prefix: &str,
+        visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.inner.scan(prefix, visit)
+    }
+
+    fn replace(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let mut stopped = self.stopped.lock().unwrap();
+        if *stopped {
+            return Err(StoreError::Stopped);
+        }
+        let before = self.remaining.fetch_sub(1, Ordering::SeqCst);
+        if before > 0 {
+            return self.inner.replace(changes);
+        }
+        *stopped = true;
+        if self.fault == Fault::ReplyLost {
+            self.inner.replace(changes)?;
+        }
+        Err(StoreError::Failed("the disk is on fire".into()))
+    }
+}
+
+/// A CA's folder and its clock. The CA itself is opened by each step.
+pub struct World {
+    folder: TempDir,
+    pub clock: Arc<TestClock>,
+    /// One key for all, because making keys is not what is tested.
+    key: PrivateKey,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(KeyType::P256, None)
+    }
+
+    pub fn with(key_type: KeyType, passphrase: Option<&[u8]>) -> Self {
+        let world = Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock: Arc::new(TestClock(AtomicU64::new(BEGINNING))),
+            key: PrivateKey::generate(key_type).unwrap(),
+        };
+        let trust_domain = trust_domain();
+        let founding = Founding { trust_domain, key_type, passphrase };
+        let (home, ledger) =
+            Home::create(&world.home_path(), founding, "test", world.clock.now()).unwrap();
+        Authority::open(home, ledger, passphrase, world.clock()).unwrap();
+        world
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn home_path(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home_path().join(name)
+    }
+
+    fn clock(&self) -> Arc<dyn TimeProvider> {
+        self.clock.clone()
+    }
+
+    pub fn home(&self) -> Home {
+        Home::open(&self.home_path(), "test", self.clock.now()).unwrap()
+    }
+
+    pub fn open(&self) -> Authority {
+        self.try_open(None).unwrap()
+    }
+
+    pub fn try_open(&self, passphrase: Option<&[u8]>) -> Result<Authority, Error> {
+        let home = Home::open(&self.home_path(), "test", self.clock.now())?;
+        let ledger = home.open_ledger()?;
+        Authority::open(home, ledger, passphrase, self.clock())
+    }
+
+    /// With a store of which the write after `after` others fails.
+    pub fn open_faulty(&self, after: usize, fault: Fault) -> Result<Authority, Error> {
+        let home = self.home();
+        let store = Arc::new(FaultyStore::new(home.open_store()?, after, fault));
+        let ledger = Ledger::open(store, &home.journal_path())?;
+        Authority::open(home, ledger, None, self.clock())
+    }
+
+    pub fn public_key(&self) -> PublicKey {
+        self.key.public_key().unwrap()
+    }
+
+    pub fn order(&self, name: &str) -> Order {
+        Order {
+            principal: principal(name),
+            kind: Kind::Agent,
+            permissions: [Permission::parse("tools:search").unwrap()].into_iter().collect(),
+            lifetime: None,
+            public_key: self.public_key(),
+        }
+    }
+
+    pub fn order_with_new_key(&self, name: &str) -> Order {
+        let key = PrivateKey::generate(KeyType::P256).unwrap();
+        Order { public_key: key.public_key().unwrap(), ..self.order(name) }
+    }
+
+    pub fn issue(&self, name: &str) -> Issued {
+        self.open().issue(self.order(name)).unwrap()
+    }
+
+    /// What the journal says.
+    pub fn events(&self) -> Vec<Event> {
+        let text = fs::read_to_string(self.path("journal.jsonl")).unwrap();
+        text.lines().map(|line| Record::from_line(line).unwrap().0.event).collect()
+    }
+
+    /// The issuing CA's published list.
+    pub fn published(&self) -> RevocationList {
+        let home = self.home();
+        let text = fs::read(home.lists_path()).unwrap();
+        let issuer = home.certificate(Tier::Issuing);
+        CertificateRevocationListDer::pem_slice_iter(&text)
+            .find_map(|der| RevocationList::from_der(&der.unwrap(), issuer).ok())
+            .unwrap()
+    }
+
+    /// Everything that must hold after every step, whatever has failed before it.
+    pub fn check(&self) {
+        let authority = self.open();
+        let path = authority.home().journal_path();
+        let whole = authority
+            .look_up(|ledger| Ok(verify(&path, ledger.store()).map_err(Error::from)?))
+            .unwrap();
+        let whole = whole.unwrap_or_else(|finding| panic!("{finding}"));
+        assert!(!whole.interrupted, "opening has completed the journal");
+        let certificates = authority.look_up(Ledger::certificates).unwrap();
+        for record in &certificates {
+            if !record.certificate.is_empty() {
+                let read = Certificate::from_der(&record.certificate).unwrap();
+                assert_eq!(read.serial, record.planned.serial);
+                assert_eq!(read.principal, record.planned.principal);
+                assert_eq!(read.permissions, record.planned.permissions);
+                assert_eq!(read.not_after, record.planned.not_after);
+            }
+        }
+        drop(authority);
+        self.check_events();
+
+        let list = self.published();
+        let now = self.clock.now();
+        assert!(!list.is_stale(now));
+        let revoked: HashSet<Serial> = certificates
+            .iter()
+            .filter(|record| record.revoked.is_some())
+            .map(|record| record.planned.serial)
+            .collect();
+        for record in &certificates {
+            let serial = &record.planned.serial;
+            let listed = list.revokes(serial);
+            assert!(!listed || revoked.contains(serial), "{serial} is listed and not revoked");
+            let must_be_listed = revoked.contains(serial) && record.planned.not_after >= now;
+            assert!(listed || !must_be_listed, "{serial} is revoked and not listed");
+        }
+    }
+
+    fn check_events(&self) {
+        let mut planned = HashSet::new();
+        let mut issued = HashSet::new();
+        let mut numbers: HashMap<String, u64> = HashMap::new();
+        for event in self.events() {
+            match event {
+                Event::Issuing(plan) => assert!(planned.insert(plan.serial), "a serial came twice"),
+                Event::Issued { serial, .. } => {
+                    assert!(planned.contains(&serial), "issued without a plan");
+                    assert!(issued.insert(serial), "issued twice");
+                }
+                Event::Revoked { serial, .. } => assert!(planned.contains(&serial)),
+                // RFC 5280 §5.2.3: the number rises with every list.
+                Event::ListSigned { issuer, number, .. } => {
+                    let last = numbers.insert(issuer.to_string(), number).unwrap_or_default();
+                    assert_eq!(number, last + 1);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+pub fn trust_domain() -> TrustDomain {
+    TrustDomain::parse("acme.example").unwrap()
+}
+
+pub fn principal(name: &str) -> Principal {
+    trust_domain().principal(name).unwrap()
+}
+
+pub fn is_active(authority: &Authority, serial: &Serial) -> bool {
+    let record = authority.look_up(|ledger| ledger.certificate(serial)).unwrap().unwrap();
+    record.revoked.is_none()
+}
+
+/// Reasons in turn.
+pub fn reason(nth: usize) -> Reason {
+    Reason::ALL[nth % Reason::ALL.len()]
+}

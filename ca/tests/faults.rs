@@ -1,0 +1,234 @@
+//! Nothing acknowledged is lost, whatever fails: each write of each act, in both ways a write can fail.
+
+mod common;
+
+use std::fs::OpenOptions;
+
+use common::{DAY, Fault, World, is_active, principal, reason};
+use proptest::prelude::*;
+use vouchsafe_ca::{Authority, Error, Reason};
+use vouchsafe_certs::Serial;
+
+/// Something that somebody asks of the CA.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Issue(u8),
+    RevokeLast(u8),
+    RevokeDevice(u8),
+    Reinstate(u8),
+    Publish,
+    Wait(u8),
+}
+
+/// What was acknowledged.
+#[derive(Default)]
+struct Acknowledged {
+    issued: Vec<Serial>,
+    revoked: Vec<Serial>,
+    /// The highest number of a list that somebody was told.
+    list: u64,
+}
+
+impl Acknowledged {
+    fn check(&self, world: &World) {
+        let authority = world.open();
+        for serial in &self.issued {
+            let record = authority.look_up(|ledger| ledger.certificate(serial)).unwrap().unwrap();
+            assert!(!record.certificate.is_empty(), "{serial} was handed out and is not on record");
+        }
+        drop(authority);
+        let list = world.published();
+        for serial in &self.revoked {
+            let authority = world.open();
+            assert!(!is_active(&authority, serial), "{serial} was revoked and is active");
+            let record = authority.look_up(|ledger| ledger.certificate(serial)).unwrap().unwrap();
+            assert!(list.revokes(serial) || record.planned.not_after < world.clock.now());
+        }
+        assert!(list.number >= self.list, "an older list is published than somebody was told");
+    }
+}
+
+fn device(nth: u8) -> vouchsafe_certs::Principal {
+    principal(&format!("device-{nth}"))
+}
+
+/// Does it, and notes what was acknowledged.
+fn perform(
+    act: Act,
+    authority: &Authority,
+    world: &World,
+    noted: &mut Acknowledged,
+) -> Result<(), Error> {
+    let outcome = match act {
+        Act::Issue(nth) => {
+            let issued = authority.issue(world.order(&format!("device-{nth}")))?;
+            noted.issued.push(issued.certificate.serial);
+            return Ok(());
+        }
+        Act::RevokeLast(nth) => {
+            let Some(serial) = noted.issued.last().copied() else { return Ok(()) };
+            let outcome = authority.revoke(&serial, tame(nth))?;
+            noted.revoked.push(serial);
+            outcome
+        }
+        Act::RevokeDevice(nth) => authority.revoke_device(&device(nth), tame(nth))?,
+        Act::Reinstate(nth) => authority.reinstate(&device(nth))?,
+        Act::Publish => {
+            noted.list = authority.publish()?.number;
+            return Ok(());
+        }
+        Act::Wait(hours) => {
+            world.clock.advance(u64::from(hours) * 3_600);
+            return Ok(());
+        }
+    };
+    noted.revoked.extend(outcome.certificates.iter().map(|record| record.planned.serial));
+    noted.list = outcome.list.number;
+    Ok(())
+}
+
+/// All devices here share one key, which must stay usable.
+fn tame(nth: u8) -> Reason {
+    match reason(usize::from(nth)) {
+        Reason::KeyCompromise => Reason::Superseded,
+        reason => reason,
+    }
+}
+
+fn is_fault(error: &Error) -> bool {
+    matches!(error, Error::Store(_) | Error::Stopped)
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => (0..3_u8).prop_map(Act::Issue),
+        2 => any::<u8>().prop_map(Act::RevokeLast),
+        2 => (0..3_u8).prop_map(Act::RevokeDevice),
+        1 => (0..3_u8).prop_map(Act::Reinstate),
+        1 => Just(Act::Publish),
+        1 => (0..30_u8).prop_map(Act::Wait),
+    ];
+    prop::collection::vec(act, 1..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn every_history_survives_a_failing_write(
+        before in acts(),
+        after in acts(),
+        nth in 0..10_usize,
+        lost in any::<bool>(),
+        torn in 0..3_u64,
+    ) {
+        let world = World::new();
+        let mut noted = Acknowledged::default();
+        let fault = if lost { Fault::Lost } else { Fault::ReplyLost };
+        if let Ok(authority) = world.open_faulty(nth, fault) {
+            let mut stopped = false;
+            for act in before {
+                match perform(act, &authority, &world, &mut noted) {
+                    Err(error) if is_fault(&error) => {
+                        stopped = true;
+                        // Fail-stop: nothing more is recorded, whoever asks.
+                        let refused = authority.issue(world.order("other")).unwrap_err();
+                        prop_assert!(matches!(refused, Error::Stopped), "{refused}");
+                    }
+                    done => prop_assert!(!stopped || done.is_err() || matches!(act, Act::Wait(_) | Act::RevokeLast(_))),
+                }
+                if stopped {
+                    break;
+                }
+            }
+            drop(authority);
+            if stopped && !lost {
+                // The crash came between the store and the journal, perhaps within the line.
+                tear(&world, torn);
+            }
+        }
+        noted.check(&world);
+        world.check();
+        let authority = world.open();
+        for act in after {
+            let done = perform(act, &authority, &world, &mut noted);
+            prop_assert!(done.as_ref().err().is_none_or(|error| !is_fault(error)), "{done:?}");
+        }
+        drop(authority);
+        noted.check(&world);
+        world.check();
+    }
+}
+
+/// Writes the beginning of the line that the journal lacks, as an interrupted write would.
+fn tear(world: &World, length: u64) {
+    use std::io::Write;
+    let mut journal =
+        OpenOptions::new().append(true).open(world.path("journal.jsonl")).unwrap();
+    let beginning = b"{\"".get(..usize::try_from(length).unwrap()).unwrap();
+    journal.write_all(beginning).unwrap();
+}
+
+#[test]
+fn an_interrupted_issue_counts_as_issued() {
+    for fault in [Fault::Lost, Fault::ReplyLost] {
+        let world = World::new();
+        // The plan is recorded; that the certificate was signed is not.
+        let authority = world.open_faulty(1, fault).unwrap();
+        assert!(matches!(authority.issue(world.order("a")), Err(Error::Store(_))));
+        drop(authority);
+        let authority = world.open();
+        let records = authority.look_up(|ledger| ledger.certificates_of(&principal("a"))).unwrap();
+        assert_eq!(records.len(), 1);
+        let finished = !records[0].certificate.is_empty();
+        assert_eq!(finished, fault == Fault::ReplyLost);
+        authority.revoke_device(&principal("a"), Reason::Unspecified).unwrap();
+        drop(authority);
+        assert!(world.published().revokes(&records[0].planned.serial));
+        world.check();
+    }
+}
+
+#[test]
+fn a_lost_plan_leaves_nothing() {
+    let world = World::new();
+    let authority = world.open_faulty(0, Fault::Lost).unwrap();
+    assert!(authority.issue(world.order("a")).is_err());
+    drop(authority);
+    assert!(world.open().look_up(|ledger| ledger.certificates()).unwrap().is_empty());
+    world.check();
+}
+
+/// RFC 5280 §5.2.3: two lists of one number would have to be the same list.
+#[test]
+fn a_number_never_comes_with_two_contents() {
+    for (after, fault) in [(1, Fault::Lost), (1, Fault::ReplyLost), (0, Fault::ReplyLost)] {
+        let world = World::new();
+        let serial = world.issue("a").certificate.serial;
+        // The revocation is recorded, or the list is; the answer never comes.
+        let authority = world.open_faulty(after, fault).unwrap();
+        assert!(authority.revoke(&serial, Reason::Unspecified).is_err());
+        drop(authority);
+        assert!(!world.published().revokes(&serial), "nothing was published");
+        world.clock.advance(1);
+        // The next command that writes says what must be said, whatever it was called for.
+        world.issue("b");
+        assert!(world.published().revokes(&serial));
+        let skipped = u64::from((after, fault) == (1, Fault::ReplyLost));
+        assert_eq!(world.published().number, 2 + skipped);
+        world.check();
+    }
+}
+
+#[test]
+fn an_interrupted_revocation_is_completed_by_asking_again() {
+    let world = World::new();
+    world.issue("a");
+    world.clock.advance(DAY / 2);
+    let authority = world.open_faulty(1, Fault::Lost).unwrap();
+    assert!(authority.revoke_device(&principal("a"), Reason::Unspecified).is_err());
+    drop(authority);
+    let again = world.open().revoke_device(&principal("a"), Reason::Unspecified).unwrap();
+    assert!(!again.changed);
+    assert_eq!(world.published().serials().len(), 1);
+    world.check();
+}

@@ -1,0 +1,226 @@
+//! The journal and the store watch each other: every edit, gap and loss is found, and a crash is no loss.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{World, principal};
+use vouchsafe_ca::file::{self, Access};
+use vouchsafe_ca::{Change, Error, Finding, JournalError, Reason, Store, StoreError, Whole, verify};
+
+fn judge(world: &World) -> Result<Whole, Finding> {
+    let home = world.home();
+    let store = home.open_store().unwrap();
+    verify(&home.journal_path(), &store).unwrap()
+}
+
+fn lines(world: &World) -> Vec<String> {
+    let text = fs::read_to_string(world.path("journal.jsonl")).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn write_lines(world: &World, lines: &[String]) {
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    file::replace(&world.path("journal.jsonl"), text.as_bytes(), Access::Private).unwrap();
+}
+
+fn meddle(world: &World, key: &str, new: Option<Vec<u8>>) {
+    let store = world.home().open_store().unwrap();
+    let expected = store.get(key).unwrap();
+    store.replace(&[Change { key: key.into(), expected, new }]).unwrap();
+}
+
+/// Something of everything.
+fn lived() -> World {
+    let world = World::new();
+    let serial = world.issue("a").certificate.serial;
+    world.issue("b");
+    let authority = world.open();
+    authority.revoke(&serial, Reason::KeyCompromise).unwrap();
+    authority.revoke_device(&principal("b"), Reason::Superseded).unwrap();
+    authority.reinstate(&principal("b")).unwrap();
+    drop(authority);
+    world
+}
+
+#[test]
+fn an_honest_history_is_whole() {
+    let world = lived();
+    let whole = judge(&world).unwrap();
+    assert_eq!(whole.head.sequence, u64::try_from(lines(&world).len()).unwrap());
+    assert!(!whole.interrupted);
+}
+
+#[test]
+fn every_changed_octet_of_the_journal_is_found() {
+    let world = lived();
+    let honest = fs::read(world.path("journal.jsonl")).unwrap();
+    let home = world.home();
+    let store = home.open_store().unwrap();
+    let copy = world.folder().join("copy.jsonl");
+    for at in (0..honest.len()).step_by(97) {
+        let mut changed = honest.clone();
+        changed[at] ^= 1;
+        file::replace(&copy, &changed, Access::Private).unwrap();
+        let line = 1 + honest[..at].iter().filter(|octet| **octet == b'\n').count();
+        let line = u64::try_from(line).unwrap();
+        match verify(&copy, &store).unwrap() {
+            Err(Finding::Altered { line: found }) => assert_eq!(found, line, "octet {at}"),
+            other => panic!("octet {at}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn missing_repeated_and_exchanged_lines_are_found() {
+    let world = lived();
+    let honest = lines(&world);
+    let with = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut changed = honest.clone();
+        change(&mut changed);
+        write_lines(&world, &changed);
+        judge(&world)
+    };
+    let expect = |line, found| Err(Finding::OutOfOrder { line, found });
+    assert_eq!(with(&|lines| drop(lines.remove(3))), expect(4, 5));
+    assert_eq!(with(&|lines| lines.swap(3, 4)), expect(4, 5));
+    assert_eq!(with(&|lines| lines.insert(3, lines[2].clone())), expect(4, 3));
+    let count = u64::try_from(honest.len()).unwrap();
+    let behind = Finding::JournalBehind { journal: count - 2, store: count };
+    assert_eq!(with(&|lines| lines.truncate(lines.len() - 2)), Err(behind));
+    assert!(with(&|lines| lines.clear()).is_err());
+    let other = lines_of_another_ca();
+    assert!(with(&|lines| lines[0].clone_from(&other[0])).is_err());
+    assert!(with(&|lines| lines.clone_from(&other)).is_err());
+}
+
+fn lines_of_another_ca() -> Vec<String> {
+    lines(&lived())
+}
+
+#[test]
+fn every_change_of_the_store_is_found() {
+    let world = lived();
+    let keys = {
+        let store = world.home().open_store().unwrap();
+        let mut keys = Vec::new();
+        let mut visit = |key: &str, value: &[u8]| {
+            keys.push((key.to_owned(), value.to_vec()));
+            std::ops::ControlFlow::Continue(())
+        };
+        store.scan("", &mut visit).unwrap();
+        keys
+    };
+    assert!(keys.len() > 20);
+    for (key, value) in keys {
+        meddle(&world, &key, None);
+        // Without the head or the last record, the journal is ahead; all else is found as what it is.
+        assert!(judge(&world).is_err(), "{key} was removed");
+        let mut longer = value.clone();
+        longer.push(b' ');
+        meddle(&world, &key, Some(longer));
+        if key != "head" {
+            assert!(judge(&world).is_err(), "{key} was changed");
+        }
+        meddle(&world, &key, Some(value));
+        judge(&world).unwrap();
+    }
+    meddle(&world, "revoked/00", Some(b"{}".to_vec()));
+    assert_eq!(judge(&world), Err(Finding::NotDerived { key: "revoked/00".into() }));
+}
+
+#[test]
+fn a_crash_between_store_and_journal_is_no_loss() {
+    let world = lived();
+    let honest = lines(&world);
+    let last = honest.last().unwrap();
+    for kept in [0, 1, last.len() / 2, last.len()] {
+        let mut text: String = honest[..honest.len() - 1].iter().map(|l| format!("{l}\n")).collect();
+        text.push_str(&last[..kept]);
+        file::replace(&world.path("journal.jsonl"), text.as_bytes(), Access::Private).unwrap();
+        assert!(judge(&world).unwrap().interrupted, "{kept} octets of the last line");
+        let mended = world.open().look_up(|ledger| Ok(ledger.mended())).unwrap();
+        assert_eq!((mended.cut, mended.appended), (u64::try_from(kept).unwrap(), 1));
+        assert_eq!(lines(&world), honest);
+        world.check();
+    }
+}
+
+#[test]
+fn the_whole_journal_is_written_anew_from_the_store() {
+    let world = lived();
+    let honest = lines(&world);
+    fs::remove_file(world.path("journal.jsonl")).unwrap();
+    world.open();
+    assert_eq!(lines(&world), honest);
+    world.check();
+}
+
+#[test]
+fn what_was_appended_by_somebody_else_is_not_believed() {
+    let world = lived();
+    let mut text = fs::read_to_string(world.path("journal.jsonl")).unwrap();
+    text.push_str("{\"sequence\":99");
+    file::replace(&world.path("journal.jsonl"), text.as_bytes(), Access::Private).unwrap();
+    assert!(matches!(judge(&world), Err(Finding::Unfinished { .. })));
+    text.push_str("}\n");
+    file::replace(&world.path("journal.jsonl"), text.as_bytes(), Access::Private).unwrap();
+    assert!(matches!(judge(&world), Err(Finding::Altered { .. })));
+    let refused = world.try_open(None).unwrap_err();
+    assert!(matches!(refused, Error::Journal(JournalError::Damaged(_))));
+}
+
+#[test]
+fn a_store_that_lost_acknowledged_records_is_not_used() {
+    let world = World::new();
+    world.issue("a");
+    let backup = world.folder().join("backup");
+    copy(&world.path("store"), &backup);
+    world.open().revoke_device(&principal("a"), Reason::Unspecified).unwrap();
+    fs::remove_dir_all(world.path("store")).unwrap();
+    copy(&backup, &world.path("store"));
+    let refused = world.try_open(None).unwrap_err();
+    assert!(matches!(refused, Error::Journal(JournalError::Ahead { .. })), "{refused}");
+    assert!(refused.hint().is_some());
+    assert!(matches!(judge(&world), Err(Finding::StoreBehind { .. })));
+}
+
+#[test]
+fn a_store_that_is_missing_or_damaged_is_never_made_anew() {
+    let world = lived();
+    let backup = world.folder().join("backup");
+    copy(&world.path("store"), &backup);
+    fs::remove_dir_all(world.path("store")).unwrap();
+    let refused = world.try_open(None).unwrap_err();
+    assert!(matches!(refused, Error::Store(StoreError::Missing(_))), "{refused}");
+    assert!(!world.path("store").exists());
+    // Somebody else's store, new and empty.
+    drop(vouchsafe_ca::SledStore::create(&world.path("store")).unwrap());
+    let refused = world.try_open(None).unwrap_err();
+    assert!(matches!(refused, Error::Store(_) | Error::Journal(_)), "{refused}");
+    fs::remove_dir_all(world.path("store")).unwrap();
+    copy(&backup, &world.path("store"));
+    world.check();
+    // Zeros where records were: whatever sled makes of it, nothing acknowledged may be missing after.
+    let db = world.path("store/db");
+    let mut octets = fs::read(&db).unwrap();
+    let half = octets.len() / 2;
+    octets[half..].fill(0);
+    octets[..half].fill(0);
+    file::replace(&db, &octets, Access::Private).unwrap();
+    assert!(world.try_open(None).is_err());
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
