@@ -1,1 +1,29 @@
-fn main() {}
+//! The command line of Vouchsafe: one verb, one file.
+
+mod args;
+mod assemble;
+mod client;
+mod commands;
+mod context;
+mod demo_server;
+mod exit;
+mod follow;
+mod keyfile;
+mod output;
+mod passphrase;
+mod runtime;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // Some failures of the store are panics that are caught; what they say is a note, not a trace.
+    std::panic::set_hook(Box::new(|panic| eprintln!("note: an internal check failed: {panic}")));
+    let args = args::Args::parse();
+    match commands::run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,51 @@
+//! A small MCP client over a session, for `call`, `tools` and the demo.
+
+use rmcp::RoleClient;
+use rmcp::model::{ErrorData, ProtocolVersion};
+use rmcp::service::{ClientLifecycleMode, ClientServiceExt, RunningService, ServiceError};
+use vouchsafe_transport::{ConnectError, Connector};
+
+use crate::session::Failed;
+
+/// A client that has agreed on a version with its server.
+pub(crate) type Client = RunningService<RoleClient, ()>;
+
+/// Opens a session, agrees on a version of MCP, and does some work.
+pub(crate) async fn with_client<T>(
+    connector: &Connector,
+    work: impl AsyncFnOnce(&Client) -> Result<T, ServiceError>,
+) -> Result<T, Failed> {
+    let session = connector.connect().await?;
+    let worked = session.run(|stream| async move {
+        // The newest version first; servers that know only `initialize` are met there.
+        let lifecycle = ClientLifecycleMode::Auto {
+            preferred_versions: vec![ProtocolVersion::LATEST],
+            legacy_version: None,
+        };
+        let client = ().serve_with_lifecycle(stream, lifecycle).await.ok()?;
+        let done = work(&client).await;
+        // The work is done; how the session ends changes nothing of it.
+        drop(client.cancel().await);
+        Some(done)
+    });
+    match worked.await {
+        Ok(Some(Ok(done))) => Ok(done),
+        Ok(Some(Err(ServiceError::McpError(error)))) => Err(Failed::Answer(in_words(&error))),
+        Ok(Some(Err(error))) => Err(broken(connector, &error.to_string()).await),
+        Ok(None) => Err(broken(connector, "the session ended before a version was agreed").await),
+        Err(denial) => Err(ConnectError::Denied(denial).into()),
+    }
+}
+
+fn in_words(error: &ErrorData) -> String {
+    format!("{} (code {})", error.message, error.code.0)
+}
+
+/// A session that was refused or cut says nothing; the next handshake says why.
+pub(crate) async fn broken(connector: &Connector, what: &str) -> Failed {
+    match connector.explain().await {
+        Some(reason @ (ConnectError::Refused(_) | ConnectError::Denied(_))) => reason.into(),
+        Some(reason) => Failed::Ended(what.to_owned(), Box::new(reason)),
+        None => Failed::Broken(what.to_owned()),
+    }
+}

@@ -1,0 +1,42 @@
+//! One verb, one file.
+
+pub(crate) mod audit;
+pub(crate) mod call;
+pub(crate) mod completions;
+pub(crate) mod connect;
+pub(crate) mod crl;
+pub(crate) mod demo;
+pub(crate) mod init;
+pub(crate) mod inspect;
+pub(crate) mod issue;
+pub(crate) mod list;
+pub(crate) mod revoke;
+pub(crate) mod serve;
+pub(crate) mod tools;
+mod view;
+
+use crate::args::{Args, Command};
+use crate::context::Context;
+use crate::exit::Failure;
+
+/// Does what was typed.
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let Args { global, command } = args;
+    let context = |verb| Context::new(global, verb);
+    match command {
+        Command::Init(args) => init::run(args, &context("init")?),
+        Command::Issue(args) => issue::run(args, &context("issue")?),
+        Command::List(args) => list::run(args, &context("list")?),
+        Command::Inspect(args) => inspect::run(args, &context("inspect")?),
+        Command::Revoke(args) => revoke::run(args, &context("revoke")?),
+        Command::Crl(args) => crl::run(args, &context("crl")?),
+        Command::Audit(args) => audit::run(args, &context("audit")?),
+        Command::Serve(args) => serve::run(&args, &context("serve")?),
+        Command::Connect(args) => connect::run(&args),
+        Command::Call(args) => call::run(args, &context("call")?),
+        Command::Tools(args) => tools::run(&args, &context("tools")?),
+        Command::Demo(args) => demo::run(&args, &context("demo")?),
+        Command::DemoServer => crate::demo_server::run(),
+        Command::Completions(args) => completions::run(args, &context("completions")?),
+    }
+}

@@ -1,0 +1,90 @@
+//! `vouchsafe init`: make a CA.
+
+use serde::Serialize;
+use vouchsafe_ca::{Founding, Home, Tier};
+use vouchsafe_certs::{KeyType, TrustDomain};
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::output::{Sheet, date, relative, rfc3339};
+use crate::passphrase::{self, PassphraseFile};
+
+/// Make a CA: a root, and an issuing CA that the root signs
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The part of the world it vouches for, such as acme.example
+    #[arg(long, value_name = "NAME")]
+    trust_domain: TrustDomain,
+
+    /// What the CA's keys are made of: p256, p384 or ed25519
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    key_type: KeyType,
+
+    /// Ask at the terminal for a passphrase to protect the CA's keys with
+    #[arg(long, conflicts_with = "passphrase_file")]
+    passphrase: bool,
+
+    #[command(flatten)]
+    passphrase_file: PassphraseFile,
+}
+
+/// What `init --json` prints.
+#[derive(Serialize)]
+struct Made {
+    /// The part of the world the CA vouches for.
+    trust_domain: String,
+    /// Where the CA lives.
+    home: String,
+    /// The root's certificate: what relying parties trust.
+    root: String,
+    /// When the root's certificate ends, RFC 3339.
+    root_not_after: String,
+    /// When the issuing CA's certificate ends, RFC 3339.
+    issuing_not_after: String,
+    /// The published revocation lists.
+    crl: String,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let passphrase =
+        if args.passphrase { Some(passphrase::choose()?) } else { args.passphrase_file.read()? };
+    let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
+    let now = context.now()?;
+    let trust_domain = args.trust_domain;
+    let founding =
+        Founding { trust_domain: trust_domain.clone(), key_type: args.key_type, passphrase };
+    let (home, ledger) = Home::create(context.home(), founding, context.command(), now)?;
+    let authority = context.authority(home, ledger, passphrase)?;
+
+    let home = authority.home();
+    let (root, issuing) = (home.certificate(Tier::Root), home.certificate(Tier::Issuing));
+    let root_path = home.path().join("root.pem").display().to_string();
+    if context.json {
+        return context.print_json(&Made {
+            trust_domain: trust_domain.to_string(),
+            home: home.path().display().to_string(),
+            root: root_path,
+            root_not_after: rfc3339(root.not_after),
+            issuing_not_after: rfc3339(issuing.not_after),
+            crl: home.lists_path().display().to_string(),
+        });
+    }
+    let until = |at| format!("until {} ({})", date(at), relative(at, now));
+    let mut sheet = Sheet::default();
+    sheet.line("root", &until(root.not_after));
+    sheet.line("issuing CA", &until(issuing.not_after));
+    sheet.line("trusted by", &root_path);
+    sheet.line("revocations", &home.lists_path().display().to_string());
+    let root_list = authority.look_up(|ledger| ledger.list(Tier::Root))?;
+    let root_list = root_list.map_or_else(String::new, |list| {
+        format!(" It is needed again before {}, for `vouchsafe crl`.", date(list.next_update))
+    });
+    context.print(&format!(
+        "Made a CA for {trust_domain} in {}\n{}\n\
+         To keep the root offline, move {} away now: issuing and revoking work without it.{root_list}\n\
+         Next: vouchsafe issue NAME --allow tools:NAME\n",
+        home.path().display(),
+        sheet.to_text(),
+        home.key_path(Tier::Root).display(),
+    ))
+}

@@ -1,0 +1,235 @@
+//! `vouchsafe serve`: an unmodified MCP server behind mutual TLS.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::time_provider::DefaultTimeProvider;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use vouchsafe_certs::Usage;
+use vouchsafe_transport::{
+    ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
+};
+
+use crate::assemble::{self, say};
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::runtime;
+
+/// Put an MCP server behind mutual TLS
+///
+/// Every client that connects with a certificate of the CA gets a process of its own of COMMAND,
+/// and may do with it what its certificate permits. Stop with Ctrl-C.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Identity directory of the gateway (made by `issue --server --out DIR`)
+    #[arg(long, value_name = "DIR")]
+    identity: PathBuf,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    listen: String,
+    /// Revocation list, followed as it changes [default: crl.pem of the home, if there is one]
+    #[arg(long, value_name = "FILE")]
+    crl: Option<PathBuf>,
+    /// Append audit events to a file [default: standard error]
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
+    /// Ask for another permission than tools:TOOL; may be repeated
+    #[arg(long, value_name = "TOOL=PERMISSION")]
+    require: Vec<String>,
+    /// Tell clients which permission they lack, instead of answering as if the thing did not exist
+    #[arg(long)]
+    explain_denials: bool,
+    /// Give the server an environment variable; NAME alone passes ours on; may be repeated
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    env: Vec<OsString>,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// The MCP server and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Everything that an outsider could use up has a limit.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Octets of one message
+    #[arg(long, value_name = "OCTETS", default_value_t = 16 * 1024 * 1024)]
+    max_message: usize,
+    /// Sessions at once
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    max_sessions: usize,
+    /// Sessions at once of one principal
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_sessions_per_principal: usize,
+    /// Requests in flight of one session, in each direction
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_in_flight: usize,
+    /// TLS handshakes under way at once; the oldest gives way to the newest
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    max_handshakes: usize,
+    /// Seconds for a TLS handshake
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    handshake_timeout: u64,
+    /// Seconds from the handshake to the first message
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    first_message_timeout: u64,
+    /// Seconds from the first octet of a message to its last
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    message_timeout: u64,
+    /// Seconds without a message of the client
+    #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60)]
+    idle_timeout: u64,
+    /// Seconds for a peer to take a message
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    write_timeout: u64,
+}
+
+impl LimitArgs {
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        limits.line = self.max_message;
+        limits.sessions = self.max_sessions;
+        limits.sessions_per_principal = self.max_sessions_per_principal;
+        limits.handshakes = self.max_handshakes;
+        limits.handshake = Duration::from_secs(self.handshake_timeout);
+        limits.first_message = Duration::from_secs(self.first_message_timeout);
+        limits.message = Duration::from_secs(self.message_timeout);
+        limits.idle = Duration::from_secs(self.idle_timeout);
+        limits.write = Duration::from_secs(self.write_timeout);
+        limits
+    }
+}
+
+/// Serves until SIGINT or SIGTERM.
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    let identity = assemble::identity(&args.identity)?;
+    if identity.certificate.usage != Usage::Server {
+        let directory = args.identity.display();
+        return Err(Failure::new(format!("{directory} holds an agent's certificate"))
+            .hint("issue one for a gateway: vouchsafe issue NAME --server --dns HOST --out DIR"));
+    }
+    let list = list_file(args.crl.as_deref(), context.home())?;
+    let (trust, lists) = assemble::trust_with_list(&identity, &list)?;
+    let announcement = announcement(&identity, &lists.borrow(), &list);
+    let (stderr, lines) = mpsc::channel(256);
+    let gateway = Gateway::new(GatewayConfig {
+        identity,
+        trust,
+        command: ChildCommand::new(args.command.clone(), environment(&args.env)?)
+            .map_err(Failure::new)?,
+        rules: rules(args)?,
+        limits: args.limits.limits(),
+        log: EventLog::new(audit(args.audit.as_deref())?, Arc::new(DefaultTimeProvider)),
+        stderr,
+    })
+    .map_err(Failure::new)?;
+    runtime::large()?.block_on(serve(Arc::new(gateway), &args.listen, &announcement, lines))
+}
+
+async fn serve(
+    gateway: Arc<Gateway>,
+    listen: &str,
+    announcement: &str,
+    lines: mpsc::Receiver<(u64, String)>,
+) -> Result<(), Failure> {
+    let failed = |error| Failure::new(format!("cannot listen on {listen}: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    say(&format!("listening on {}{announcement}", listener.local_addr().map_err(failed)?));
+    tokio::spawn(show_stderr(lines));
+    let shutdown = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        say("stopping: every session is closed");
+    };
+    gateway.serve(listener, shutdown).await;
+    Ok(())
+}
+
+/// Without a list a revoked device would be let in, so there is no way to serve without one.
+fn list_file(crl: Option<&Path>, home: &Path) -> Result<PathBuf, Failure> {
+    let own = home.join("crl.pem");
+    match crl {
+        Some(file) => Ok(file.to_owned()),
+        None if own.exists() => Ok(own),
+        None => Err(Failure::usage("there is no revocation list to follow").hint(
+            "give one with --crl FILE; on the CA's machine `vouchsafe crl --out FILE` writes it",
+        )),
+    }
+}
+
+fn announcement(identity: &Identity, revocations: &Revocations, list: &Path) -> String {
+    let certificate = &identity.certificate;
+    let revoked: usize = revocations.lists().map(|list| list.serials().len()).sum();
+    format!(
+        "\n  as          {}\n  permissions {}\n  revocation  {} ({revoked} revoked), followed",
+        certificate.principal,
+        if certificate.permissions.is_empty() {
+            "none: asks nothing of clients".to_owned()
+        } else {
+            certificate.permissions.to_string()
+        },
+        list.display(),
+    )
+}
+
+fn audit(file: Option<&Path>) -> Result<Output, Failure> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let Some(path) = file else { return Ok(Output::Stderr) };
+    let opened = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    opened
+        .map(Output::File)
+        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
+}
+
+fn rules(args: &Args) -> Result<Rules, Failure> {
+    let mut rules = Rules::default();
+    rules.explain_denials = args.explain_denials;
+    rules.max_in_flight = args.limits.max_in_flight;
+    for required in &args.require {
+        let (tool, permission) = required.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("--require {required}: write TOOL=PERMISSION"))
+        })?;
+        rules
+            .require(tool, permission)
+            .map_err(|error| Failure::usage(format!("--require {required}: {error}")))?;
+    }
+    Ok(rules)
+}
+
+fn environment(names: &[OsString]) -> Result<Vec<(OsString, OsString)>, Failure> {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let pair = |given: &OsString| {
+        let bytes = given.as_bytes();
+        match bytes.iter().position(|byte| *byte == b'=') {
+            Some(at) => {
+                let (name, value) = (bytes.get(..at)?, bytes.get(at + 1..)?);
+                Some((OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec())))
+            }
+            None => Some((given.clone(), std::env::var_os(given)?)),
+        }
+    };
+    names
+        .iter()
+        .map(|given| {
+            let missing = || format!("--env {}: there is no such variable", given.display());
+            pair(given).ok_or_else(|| Failure::usage(missing()))
+        })
+        .collect()
+}
+
+/// What servers print to their stderr, with control characters made harmless.
+async fn show_stderr(mut lines: mpsc::Receiver<(u64, String)>) {
+    while let Some((session, line)) = lines.recv().await {
+        let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        say(&format!("[server of session {session}] {line}"));
+    }
+}

@@ -1,0 +1,117 @@
+//! What a command works with: the home, the clock, the screen.
+
+use std::env;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls_pki_types::UnixTime;
+use serde::Serialize;
+use vouchsafe_ca::{Authority, Home, Ledger, Tier};
+use vouchsafe_certs::{Principal, TrustDomain};
+
+use crate::args::Global;
+use crate::exit::Failure;
+use crate::passphrase::PassphraseFile;
+
+/// What a command works with.
+pub(crate) struct Context {
+    home: PathBuf,
+    pub(crate) json: bool,
+    clock: Arc<dyn TimeProvider>,
+    /// What other processes are told while this one has the home.
+    command: String,
+}
+
+impl Context {
+    pub(crate) fn new(global: Global, verb: &str) -> Result<Self, Failure> {
+        Ok(Self {
+            home: global.home.map_or_else(default_home, Ok)?,
+            json: global.json,
+            clock: Arc::new(DefaultTimeProvider),
+            command: format!("vouchsafe {verb}"),
+        })
+    }
+
+    pub(crate) fn home(&self) -> &PathBuf {
+        &self.home
+    }
+
+    pub(crate) fn command(&self) -> &str {
+        &self.command
+    }
+
+    pub(crate) fn now(&self) -> Result<UnixTime, Failure> {
+        Ok(self.clock.current_time().ok_or(vouchsafe_ca::Error::ClockUnavailable)?)
+    }
+
+    /// Opens the home and what the CA remembers, for reading. No key is needed.
+    pub(crate) fn open(&self) -> Result<(Home, Ledger), Failure> {
+        let home = Home::open(&self.home, &self.command, self.now()?)?;
+        let ledger = home.open_ledger()?;
+        let mended = ledger.mended();
+        if !mended.is_nothing() {
+            eprintln!(
+                "note: the last command was interrupted; {} records were added to the journal and {} octets of an unfinished line removed",
+                mended.appended, mended.cut
+            );
+        }
+        Ok((home, ledger))
+    }
+
+    /// Opens the CA to work with it.
+    pub(crate) fn open_authority(&self, passphrase: &PassphraseFile) -> Result<Authority, Failure> {
+        let (home, ledger) = self.open()?;
+        let passphrase =
+            if home.needs_passphrase(Tier::Issuing)? { Some(passphrase.obtain()?) } else { None };
+        self.authority(home, ledger, passphrase.as_ref().map(|passphrase| passphrase.as_slice()))
+    }
+
+    /// Opens the CA with a passphrase at hand.
+    pub(crate) fn authority(
+        &self,
+        home: Home,
+        ledger: Ledger,
+        passphrase: Option<&[u8]>,
+    ) -> Result<Authority, Failure> {
+        Ok(Authority::open(home, ledger, passphrase, Arc::clone(&self.clock))?)
+    }
+
+    /// Writes to stdout. That nobody reads on is no failure.
+    pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::new(format!("cannot write to standard output: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a JSON document to stdout.
+    pub(crate) fn print_json<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
+        self.print(&format!("{text}\n"))
+    }
+}
+
+/// A name in the trust domain, or a whole SPIFFE ID.
+pub(crate) fn principal(name: &str, trust_domain: &TrustDomain) -> Result<Principal, Failure> {
+    let parsed =
+        if name.contains("://") { Principal::parse(name) } else { trust_domain.principal(name) };
+    parsed.map_err(|error| Failure::usage(format!("{name} cannot be a principal: {error}")))
+}
+
+/// XDG Base Directory Specification: $XDG_DATA_HOME, else $HOME/.local/share; relative paths do not count.
+fn default_home() -> Result<PathBuf, Failure> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local").join("share")));
+    let data = data.ok_or_else(|| {
+        Failure::usage("it is not known where the CA lives: neither XDG_DATA_HOME nor HOME is set")
+            .hint("say --home DIR, or set VOUCHSAFE_HOME")
+    })?;
+    Ok(data.join("vouchsafe"))
+}

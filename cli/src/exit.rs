@@ -1,0 +1,72 @@
+//! How a command ends: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody there.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use vouchsafe_ca::Refusal;
+use vouchsafe_ca::file::FileError;
+
+/// Why a command did not do what was asked: what happened and why, and what to do next.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    hint: Option<String>,
+    code: u8,
+}
+
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
+const UNREACHABLE: u8 = 3;
+
+impl Failure {
+    /// Refused or failed.
+    pub(crate) fn new(message: impl Display) -> Self {
+        Self { message: message.to_string(), hint: None, code: FAILED }
+    }
+
+    /// Wrong usage.
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self { code: WRONG_USAGE, ..Self::new(message) }
+    }
+
+    /// The other side cannot be reached; trying again later may help.
+    pub(crate) fn unreachable(message: impl Display) -> Self {
+        Self { code: UNREACHABLE, ..Self::new(message) }
+    }
+
+    /// With what to do next.
+    pub(crate) fn hint(self, hint: impl Display) -> Self {
+        Self { hint: Some(hint.to_string()), ..self }
+    }
+
+    /// Says it on stderr.
+    pub(crate) fn report(self) -> ExitCode {
+        eprintln!("error: {}", self.message);
+        if let Some(hint) = self.hint {
+            eprintln!("hint: {hint}");
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<vouchsafe_ca::Error> for Failure {
+    fn from(error: vouchsafe_ca::Error) -> Self {
+        let failure = Self::new(&error);
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        vouchsafe_ca::Error::from(refusal).into()
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::new(error)
+    }
+}

@@ -1,0 +1,191 @@
+//! Following a revocation list in a file: read once at the start, then whenever the file changes.
+//!
+//! The file system says when (inotify on Linux); a look every second catches what it does not say,
+//! such as a change on a network file system. What is offered is published only if it is signed by
+//! the right CA and no older than what is in force. A file that cannot be read at all means that
+//! revocations could be withheld, so after a moment's patience everybody is turned away.
+
+use std::ffi::OsString;
+use std::fs::Metadata;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use thiserror::Error;
+use tokio::sync::watch;
+use vouchsafe_certs::{CaCertificate, RevocationError};
+use vouchsafe_transport::{Revocations, RevocationsError};
+
+/// How often the file is looked at where the file system says nothing.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a file may be unreadable, while it is being copied for instance.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A list of five million entries has 250 MB.
+const MAX_LEN: u64 = 256 * 1024 * 1024;
+
+/// Why a revocation list file is not taken.
+#[derive(Debug, Error)]
+pub(crate) enum FollowError {
+    #[error("{path} cannot be read: {error}", path = .0.display(), error = .1)]
+    Read(PathBuf, std::io::Error),
+    #[error("{path} is longer than 256 MB", path = .0.display())]
+    TooLong(PathBuf),
+    #[error("the revocation list in {path} is not taken: {error}", path = .0.display(), error = .1)]
+    List(PathBuf, RevocationsError),
+    #[error("{path} cannot be watched: {error}", path = .0.display(), error = .1)]
+    Watch(PathBuf, notify::Error),
+}
+
+impl FollowError {
+    /// Whether the file says nothing at all, rather than something that is not to be believed.
+    fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Read(..) | Self::TooLong(_) | Self::Watch(..) => true,
+            Self::List(_, error) => matches!(
+                error,
+                RevocationsError::Empty | RevocationsError::List(RevocationError::Malformed)
+            ),
+        }
+    }
+}
+
+/// Reads a list file for the first time, and follows it from a thread of its own. `notice` hears,
+/// in a sentence, of every list that is taken or not.
+///
+/// # Errors
+/// [`FollowError`] if there is nothing to begin with.
+pub(crate) fn follow(
+    path: &Path,
+    issuers: Vec<CaCertificate>,
+    notice: impl Fn(&str) + Send + 'static,
+) -> Result<watch::Receiver<Arc<Revocations>>, FollowError> {
+    let mut source = Source { path: path.to_owned(), issuers, seen: None };
+    // Watched before it is read, so that no change falls between.
+    let (watcher, changes) = source.watch()?;
+    let first = Arc::new(source.read()?);
+    let (sender, receiver) = watch::channel(Arc::clone(&first));
+    let follower = Follower { source, sender, taken: first, unreadable_since: None, notice };
+    std::thread::spawn(move || follower.run(&changes, watcher));
+    Ok(receiver)
+}
+
+struct Source {
+    path: PathBuf,
+    issuers: Vec<CaCertificate>,
+    /// What the file looked like when it was last read.
+    seen: Option<(u64, u64, i64, i64)>,
+}
+
+impl Source {
+    fn watch(&self) -> Result<(RecommendedWatcher, Receiver<()>), FollowError> {
+        let (sender, changes) = channel();
+        let name: Option<OsString> = self.path.file_name().map(ToOwned::to_owned);
+        let failed = |error| FollowError::Watch(self.path.clone(), error);
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                let concerns = event.is_ok_and(|event| {
+                    event.need_rescan()
+                        || event.paths.iter().any(|path| path.file_name() == name.as_deref())
+                });
+                if concerns {
+                    // The follower is gone only when the process is.
+                    let _ = sender.send(());
+                }
+            })
+            .map_err(failed)?;
+        // A list is replaced by renaming another file over it, so the directory is what is watched.
+        let directory = match self.path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        watcher.watch(directory, RecursiveMode::NonRecursive).map_err(failed)?;
+        Ok((watcher, changes))
+    }
+
+    /// Whether the file looks otherwise than when it was last read.
+    fn has_changed(&self) -> bool {
+        std::fs::metadata(&self.path).ok().map(|now| look(&now)) != self.seen
+    }
+
+    fn read(&mut self) -> Result<Revocations, FollowError> {
+        let failed = |error| FollowError::Read(self.path.clone(), error);
+        self.seen = None;
+        let file = std::fs::File::open(&self.path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        self.seen = Some(look(&metadata));
+        let mut pem = Vec::new();
+        file.take(MAX_LEN + 1).read_to_end(&mut pem).map_err(failed)?;
+        if u64::try_from(pem.len()).is_ok_and(|len| len > MAX_LEN) {
+            return Err(FollowError::TooLong(self.path.clone()));
+        }
+        Revocations::from_pem(&pem, &self.issuers)
+            .map_err(|error| FollowError::List(self.path.clone(), error))
+    }
+}
+
+fn look(metadata: &Metadata) -> (u64, u64, i64, i64) {
+    (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+struct Follower<N> {
+    source: Source,
+    sender: watch::Sender<Arc<Revocations>>,
+    /// The last lists that were taken, also while the file cannot be read.
+    taken: Arc<Revocations>,
+    unreadable_since: Option<Instant>,
+    notice: N,
+}
+
+impl<N: Fn(&str)> Follower<N> {
+    fn run(mut self, changes: &Receiver<()>, _watcher: RecommendedWatcher) {
+        loop {
+            match changes.recv_timeout(LOOK) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) if self.source.has_changed() => {}
+                Err(RecvTimeoutError::Timeout) if self.unreadable_since.is_some() => {}
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // Renaming makes several events; one reading answers them all.
+            while changes.try_recv().is_ok() {}
+            match self.source.read() {
+                Ok(offered) => self.consider(offered),
+                Err(error) => self.complain(&error),
+            }
+        }
+    }
+
+    fn consider(&mut self, offered: Revocations) {
+        self.unreadable_since = None;
+        if let Err(error) = offered.may_follow(&self.taken) {
+            return self.complain(&FollowError::List(self.source.path.clone(), error));
+        }
+        let offered = Arc::new(offered);
+        self.taken = Arc::clone(&offered);
+        let revoked: usize = offered.lists().map(|list| list.serials().len()).sum();
+        let number = offered.lists().map(|list| list.number).max().unwrap_or_default();
+        self.sender.send_replace(offered);
+        (self.notice)(&format!("revocation list number {number} in force, {revoked} revoked"));
+    }
+
+    fn complain(&mut self, error: &FollowError) {
+        if !error.is_unreadable() {
+            self.unreadable_since = None;
+            return (self.notice)(&format!("WARNING: {error}; the list in force stays"));
+        }
+        let since = *self.unreadable_since.get_or_insert_with(Instant::now);
+        let is_shut = matches!(**self.sender.borrow(), Revocations::Unreadable);
+        if since.elapsed() >= PATIENCE && !is_shut {
+            self.sender.send_replace(Arc::new(Revocations::Unreadable));
+            (self.notice)(&format!(
+                "WARNING: {error}; every session is closed until it can be read"
+            ));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Identity directories: `certificate.pem` (leaf and issuing CA), `key.pem` (0600), `roots.pem`.
+//!
+//! A directory appears whole, and nothing is overwritten unless that was asked for.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use vouchsafe_ca::file::{self, Access};
+use vouchsafe_ca::{Issued, pem};
+use vouchsafe_certs::PrivateKey;
+
+use crate::exit::Failure;
+
+/// Leaf and issuing CA, in the order of TLS.
+pub(crate) const CERTIFICATE: &str = "certificate.pem";
+/// The leaf's private key.
+pub(crate) const KEY: &str = "key.pem";
+/// What the holder trusts.
+pub(crate) const ROOTS: &str = "roots.pem";
+
+/// A place for an identity that was looked at before anything is issued for it.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    directory: PathBuf,
+    /// Whether there is an identity that is to be replaced.
+    replaces: bool,
+}
+
+impl Destination {
+    /// For an identity with its key.
+    pub(crate) fn whole(directory: PathBuf, force: bool) -> Result<Self, Failure> {
+        let mut replaces = false;
+        for name in names_in(&directory)? {
+            if ![CERTIFICATE, KEY, ROOTS].contains(&name.as_str()) {
+                let directory = directory.display();
+                let message = format!("{directory} holds other files than an identity ({name})");
+                return Err(Failure::new(message).hint("say --out DIR for another directory"));
+            }
+            replaces = true;
+        }
+        if replaces && !force {
+            return Err(occupied(&directory));
+        }
+        Ok(Self { directory, replaces })
+    }
+
+    /// For a certificate whose key is elsewhere, perhaps in the same directory.
+    pub(crate) fn without_key(directory: PathBuf, force: bool) -> Result<Self, Failure> {
+        let names = names_in(&directory)?;
+        let replaces = names.iter().any(|name| name == CERTIFICATE || name == ROOTS);
+        if replaces && !force {
+            return Err(occupied(&directory));
+        }
+        Ok(Self { directory, replaces })
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Writes an identity with its key, in one step.
+    pub(crate) fn write(&self, issued: &Issued, key: &PrivateKey) -> Result<(), Failure> {
+        let parent = match self.directory.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(parent).map_err(|error| cannot_write(parent, &error))?;
+        let made = tempfile::Builder::new()
+            .prefix(".vouchsafe-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(parent)
+            .map_err(|error| cannot_write(parent, &error))?;
+        file::create(&made.path().join(KEY), key.to_pem().as_bytes(), Access::Private)?;
+        write_public(made.path(), issued)?;
+        if self.replaces {
+            // What was there is now where the new one was made, and goes with it.
+            renameat_with(CWD, made.path(), CWD, &self.directory, RenameFlags::EXCHANGE)
+                .map_err(|error| cannot_write(&self.directory, &error.into()))?;
+        } else {
+            fs::rename(made.path(), &self.directory)
+                .map_err(|error| cannot_write(&self.directory, &error))?;
+        }
+        file::sync_directory(parent)?;
+        Ok(())
+    }
+
+    /// Writes an identity beside its key.
+    pub(crate) fn write_without_key(&self, issued: &Issued) -> Result<(), Failure> {
+        if !self.directory.is_dir() {
+            file::create_private_directory(&self.directory)?;
+        }
+        write_public(&self.directory, issued)
+    }
+}
+
+fn write_public(directory: &Path, issued: &Issued) -> Result<(), Failure> {
+    let roots = pem::certificates([&issued.root]);
+    file::replace(&directory.join(ROOTS), roots.as_bytes(), Access::Public)?;
+    // Last: who finds a certificate finds what belongs to it.
+    let chain = pem::certificates(&issued.chain);
+    file::replace(&directory.join(CERTIFICATE), chain.as_bytes(), Access::Public)?;
+    Ok(())
+}
+
+/// What is in a directory; nothing if it is not there.
+fn names_in(directory: &Path) -> Result<Vec<String>, Failure> {
+    let read = |entries: fs::ReadDir| {
+        entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<Vec<_>>>()
+    };
+    match fs::read_dir(directory).and_then(read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Failure::new(format!("cannot use {}: {error}", directory.display()))),
+        Ok(names) => Ok(names),
+    }
+}
+
+fn occupied(directory: &Path) -> Failure {
+    Failure::new(format!("{} holds an identity already", directory.display()))
+        .hint("say --force to replace it, or --out DIR for another directory")
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot write {}: {error}", path.display()))
+}

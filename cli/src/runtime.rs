@@ -1,0 +1,19 @@
+//! The asynchronous runtimes: commands that need none do not pay for one.
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::exit::Failure;
+
+/// For one session: everything on this thread.
+pub(crate) fn small() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(failed)
+}
+
+/// For many sessions: a thread a core.
+pub(crate) fn large() -> Result<Runtime, Failure> {
+    Builder::new_multi_thread().enable_all().build().map_err(failed)
+}
+
+fn failed(error: std::io::Error) -> Failure {
+    Failure::new(format!("the asynchronous runtime cannot be started: {error}"))
+}

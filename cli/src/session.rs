@@ -1,0 +1,77 @@
+//! What `connect`, `call` and `tools` share: the way to a gateway, and how it fails.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+use vouchsafe_transport::{ConnectError, Connector, Limits};
+
+use crate::assemble;
+use crate::exit::Failure;
+
+/// Which gateway, and as whom.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SessionArgs {
+    /// The gateway, HOST:PORT
+    #[arg(value_name = "ADDR")]
+    address: String,
+    /// Identity directory of the agent (made by `issue --out DIR`)
+    #[arg(long, value_name = "DIR")]
+    identity: PathBuf,
+    /// Refuse a gateway whose certificate this list revokes; without it the certificate's short life is all that bounds a stolen one
+    #[arg(long, value_name = "FILE")]
+    crl: Option<PathBuf>,
+    /// The name that the gateway's certificate must carry [default: HOST]
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+}
+
+impl SessionArgs {
+    /// Prepares the way; nothing is sent yet.
+    pub(crate) fn connector(&self, limits: &Limits) -> Result<Connector, Failure> {
+        let identity = assemble::identity(&self.identity)?;
+        let trust = match &self.crl {
+            Some(list) => assemble::trust_with_list(&identity, list)?.0,
+            None => assemble::trust_without_list(&identity),
+        };
+        assemble::connector(&self.address, self.server_name.as_deref(), &identity, trust, limits)
+    }
+}
+
+/// Why a session did not do what it was opened for.
+#[derive(Debug, Error)]
+pub(crate) enum Failed {
+    /// It did not come about.
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    /// It was ended, and this is why.
+    #[error("{0}: {1}")]
+    Ended(String, Box<ConnectError>),
+    /// The server answered with an error.
+    #[error("{0}")]
+    Answer(String),
+    /// It ended, and nobody said why.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Failed {
+    /// Whether the gateway could not be reached at all, which trying again later may mend.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        let cause = match self {
+            Self::Connect(cause) => cause,
+            Self::Ended(_, cause) => cause,
+            Self::Answer(_) | Self::Broken(_) => return false,
+        };
+        matches!(cause, ConnectError::Unreachable { .. } | ConnectError::TooSlow(_))
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        match failed.is_unreachable() {
+            true => Self::unreachable(failed)
+                .hint("see that the gateway is running and that the address is right"),
+            false => Self::new(failed),
+        }
+    }
+}
