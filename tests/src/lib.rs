@@ -1,1 +1,15 @@
-//! x
+//! What the proofs share: a [`World`] with a CA, agents and gateways, and a [`Client`] without manners.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on should say so and stop"
+)]
+
+mod client;
+mod world;
+
+pub use client::{Client, tls_config};
+pub use world::{
+    RunningGateway, TRUST_DOMAIN, World, binary, command, echo_server, permissions_of,
+};

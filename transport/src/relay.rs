@@ -17,6 +17,8 @@ use crate::{Denial, Limits};
 pub(crate) enum RelayEnd {
     #[error("the client closed the session")]
     ClientClosed,
+    #[error("the client broke off")]
+    ClientGone,
     #[error("the server closed the session")]
     ServerClosed,
     #[error("the client sent no message in time")]
@@ -27,6 +29,15 @@ pub(crate) enum RelayEnd {
     Server(FrameError),
     #[error("{0}")]
     NoRecord(Denial),
+}
+
+impl RelayEnd {
+    fn of_client(error: FrameError) -> Self {
+        match error {
+            FrameError::Io(_) => Self::ClientGone,
+            other => Self::Client(other),
+        }
+    }
 }
 
 impl From<NoRecord> for RelayEnd {
@@ -132,7 +143,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         loop {
             let line = match timeout(patience, from_client.next()).await {
                 Err(_) => return RelayEnd::Silent,
-                Ok(Err(error)) => return RelayEnd::Client(error),
+                Ok(Err(error)) => return RelayEnd::of_client(error),
                 Ok(Ok(None)) => return RelayEnd::ClientClosed,
                 Ok(Ok(Some(line))) => line,
             };
@@ -174,7 +185,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             let sent = match verdict {
                 Verdict::Forward(permit) => {
                     let sent = self.to_client.lock().await.forward(permit).await;
-                    sent.map_err(RelayEnd::Client)
+                    sent.map_err(RelayEnd::of_client)
                 }
                 Verdict::Answer(line) => match to_server.lock().await.as_mut() {
                     Some(to_server) => to_server.send(&line).await.map_err(RelayEnd::Server),
@@ -193,7 +204,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
     }
 
     async fn answer_client(&self, line: &[u8]) -> Result<(), RelayEnd> {
-        self.to_client.lock().await.send(line).await.map_err(RelayEnd::Client)
+        self.to_client.lock().await.send(line).await.map_err(RelayEnd::of_client)
     }
 
     /// Requests that will never be answered get an error instead of silence.

@@ -1,0 +1,178 @@
+//! A session from handshake to end, over real TLS and real children.
+
+use std::time::Duration;
+
+use serde_json::json;
+use vouchsafe_tests::{Client, World, command};
+
+#[tokio::test]
+async fn an_agent_sees_and_uses_what_its_certificate_permits() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:echo"])).await;
+    let listed = client.request("tools/list", json!({})).await.unwrap().unwrap();
+    assert_eq!(listed["result"]["tools"].as_array().unwrap().len(), 1);
+    assert_eq!(client.call("echo", json!({"text": "hello"})).await, "hello");
+    let denied = client.try_call("environment", json!({})).await.unwrap().unwrap();
+    assert_eq!(denied["error"], json!({"code": -32602, "message": "Unknown tool: environment"}));
+
+    client.close().await;
+    let closed = gateway.wait_for("closed", "client closed").await;
+    assert_eq!(closed["calls"], 2);
+    let events = gateway.events();
+    let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["opened", "allowed", "answered", "allowed", "answered", "denied", "closed"]);
+    let denied = &events[5];
+    assert_eq!(denied["principal"], "spiffe://acme.example/a");
+    assert_eq!((&denied["method"], &denied["name"]), (&json!("tools/call"), &json!("environment")));
+    assert!(!std::fs::read_to_string(&gateway.audit).unwrap().contains("hello"));
+}
+
+#[tokio::test]
+async fn a_child_gets_a_clean_environment_that_names_its_principal() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let agent = world.agent("team/a", &["tools:*", "prompts:p"]);
+    let mut client = Client::connect(gateway.address, &agent).await;
+    let environment = client.call("environment", json!({})).await;
+    let allowed = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SHELL"];
+    for line in environment.lines() {
+        let (name, value) = line.split_once('=').unwrap();
+        match name {
+            "VOUCHSAFE_PRINCIPAL" => assert_eq!(value, "spiffe://acme.example/team/a"),
+            "VOUCHSAFE_PERMISSIONS" => assert_eq!(value, "prompts:p tools:*"),
+            "VOUCHSAFE_SERIAL" => assert_eq!(value, agent.certificate.serial.to_string()),
+            other => assert!(allowed.contains(&other), "{line}"),
+        }
+    }
+    assert!(environment.contains("VOUCHSAFE_PRINCIPAL="));
+}
+
+#[tokio::test]
+async fn a_server_that_prints_to_stdout_and_floods_stderr_does_no_harm() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
+    assert_eq!(client.call("junk", json!({})).await, "said junk");
+    assert_eq!(client.call("flood_stderr", json!({})).await, "flooded");
+    assert_eq!(client.call("large", json!({"octets": 9_000_000})).await.len(), 9_000_000);
+    client.close().await;
+    assert_eq!(gateway.wait_for("closed", "client closed").await["junk"], 2);
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_answered_when_the_server_leaves() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
+    let answer = client.try_call("leave", json!({})).await.unwrap().unwrap();
+    assert_eq!(answer["error"]["message"], "The server ended");
+    assert_eq!(client.ending().await, "closed");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_started_is_said_so() {
+    let world = World::new();
+    let gateway = world.gateway(|config| config.command = command(&["/does/not/exist"])).await;
+    let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
+    let told = client.line().await.unwrap().unwrap();
+    assert_eq!(told["error"]["message"], "The session is closed: the server could not be started");
+    assert_eq!(client.ending().await, "closed");
+}
+
+#[tokio::test]
+async fn no_process_outlives_its_session() {
+    let world = World::new();
+    let mark = format!("{}", world.folder().display());
+    let script = format!("echo {mark} >/dev/null; sleep 1000 & cat >/dev/null; sleep 1000");
+    let gateway = world
+        .gateway(|config| {
+            config.command = command(&["sh", "-c", &script]);
+            config.limits.child_grace = Duration::from_millis(100);
+        })
+        .await;
+    let agent = world.agent("a", &["tools:*"]);
+    let client = Client::connect(gateway.address, &agent).await;
+    let _other = Client::connect(gateway.address, &agent).await;
+    wait_until(|| processes_with(&mark) == 2).await;
+    // One session ends by its client, the other with the gateway.
+    drop(client);
+    wait_until(|| processes_with(&mark) == 1).await;
+    gateway.stop().await;
+    assert_eq!(processes_with(&mark), 0);
+}
+
+async fn wait_until(condition: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it did not come about");
+}
+
+fn processes_with(mark: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(mark)).count()
+}
+
+#[tokio::test]
+async fn sessions_are_limited_and_the_one_too_many_is_told() {
+    let world = World::new();
+    let gateway = world
+        .gateway(|config| {
+            config.limits.sessions_per_principal = 1;
+            config.limits.sessions = 2;
+        })
+        .await;
+    let (a, b, c) =
+        (world.agent("a", &["tools:*"]), world.agent("b", &["tools:*"]), world.agent("c", &[]));
+    let mut first = Client::connect(gateway.address, &a).await;
+    first.call("echo", json!({"text": "x"})).await;
+    let told = Client::connect(gateway.address, &a).await.line().await.unwrap().unwrap();
+    assert_eq!(
+        told["error"]["message"],
+        "The session is closed: this principal has too many sessions open"
+    );
+    let mut second = Client::connect(gateway.address, &b).await;
+    second.call("echo", json!({"text": "x"})).await;
+    let told = Client::connect(gateway.address, &c).await.line().await.unwrap().unwrap();
+    assert_eq!(told["error"]["message"], "The session is closed: too many sessions are open");
+    // A place that was left can be taken.
+    drop(first);
+    gateway.wait_for("closed", "client broke off").await;
+    Client::connect(gateway.address, &a).await.call("echo", json!({"text": "x"})).await;
+}
+
+#[tokio::test]
+async fn a_revoked_device_is_cut_in_mid_session_and_refused_at_the_door() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let (stolen, other) = (world.agent("stolen", &["tools:*"]), world.agent("other", &["tools:*"]));
+    let mut live = Client::connect(gateway.address, &stolen).await;
+    let mut stays = Client::connect(gateway.address, &other).await;
+    live.call("echo", json!({"text": "x"})).await;
+    stays.call("echo", json!({"text": "x"})).await;
+    world.revoke("stolen");
+    live.ending().await;
+    gateway.wait_for("cut", "revoked").await;
+    let again = Client::connect(gateway.address, &stolen).await.ending().await;
+    assert_eq!(again, "received fatal alert: CertificateRevoked");
+    gateway.wait_for("refused", "revoked").await;
+    stays.call("echo", json!({"text": "still here"})).await;
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_certificate() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let agent = world.short_lived_agent("brief", &["tools:*"], "2s");
+    let mut client = Client::connect(gateway.address, &agent).await;
+    client.call("echo", json!({"text": "x"})).await;
+    client.ending().await;
+    gateway.wait_for("cut", "expired").await;
+    let again = Client::connect(gateway.address, &agent).await.ending().await;
+    assert_eq!(again, "received fatal alert: CertificateExpired");
+}
