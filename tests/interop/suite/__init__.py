@@ -1,0 +1,1 @@
+"""The product against MCP peers and verifiers that nobody here wrote."""
