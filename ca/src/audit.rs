@@ -14,8 +14,9 @@ use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::consequences;
 use crate::file::{FileError, parent, sync_directory};
-use crate::record::{self, Event};
+use crate::record::Event;
 use crate::store::{Store, StoreError};
 use crate::text;
 
@@ -264,7 +265,7 @@ pub(crate) fn stored_line(store: &dyn Store, sequence: u64) -> Result<Option<Str
 
 /// The store's head.
 pub(crate) fn stored_head(store: &dyn Store) -> Result<Option<Head>, StoreError> {
-    record::read(store, HEAD)
+    consequences::read(store, HEAD)
 }
 
 struct Tail {
@@ -298,5 +299,72 @@ fn read_tail(file: &mut File) -> io::Result<Tail> {
         // Octets that are not UTF-8 are no record; saying so is the reader's part.
         let last_line = Some(String::from_utf8_lossy(line).into_owned());
         return Ok(Tail { complete, torn: length - complete, last_line });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use vouchsafe_certs::Principal;
+
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            sequence: 7,
+            at: UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000)),
+            previous: BEGINNING.to_owned(),
+            event: Event::Reinstated {
+                principal: Principal::parse("spiffe://acme.example/a").unwrap(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_line_is_the_record_and_its_hash() {
+        let (line, hash) = record().to_line().unwrap();
+        let body = format!(
+            r#"{{"sequence":7,"at":"2027-01-15T08:00:00Z","previous":"{BEGINNING}","event":{{"type":"reinstated","principal":"spiffe://acme.example/a"}}"#
+        );
+        // What anybody can compute with jq and sha256sum.
+        assert_eq!(line, format!("{body},\"hash\":\"{hash}\"}}"));
+        assert_eq!(hash, text::sha256(format!("{body}}}").as_bytes()));
+        assert_eq!(Record::from_line(&line), Some((record(), hash)));
+    }
+
+    #[test]
+    fn a_line_with_another_octet_is_none() {
+        let (line, _) = record().to_line().unwrap();
+        for at in 0..line.len() {
+            let mut octets = line.clone().into_bytes();
+            octets[at] ^= 1;
+            let changed = String::from_utf8(octets).unwrap();
+            assert_eq!(Record::from_line(&changed), None, "{changed}");
+        }
+        assert_eq!(Record::from_line(""), None);
+        assert_eq!(Record::from_line(&line[1..]), None);
+        assert_eq!(Record::from_line(&format!("{line} ")), None);
+    }
+
+    #[test]
+    fn the_last_line_is_found_however_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let long = "x".repeat(300_000);
+        for (text, last, torn) in [
+            ("", None, 0),
+            ("torn", None, 4),
+            ("one\n", Some("one"), 0),
+            ("one\ntwo\nto", Some("two"), 2),
+            (&format!("one\n{long}\n"), Some(long.as_str()), 0),
+            (&format!("one\n{long}\n{long}"), Some(long.as_str()), 300_000),
+            (&format!("{long}\none\n{long}"), Some("one"), 300_000),
+        ] {
+            crate::file::replace(&path, text.as_bytes(), crate::file::Access::Private).unwrap();
+            let tail = read_tail(&mut File::open(&path).unwrap()).unwrap();
+            assert_eq!((tail.last_line.as_deref(), tail.torn), (last, torn));
+            assert_eq!(tail.complete + tail.torn, u64::try_from(text.len()).unwrap());
+        }
     }
 }

@@ -8,10 +8,13 @@ use rustls_pki_types::UnixTime;
 use vouchsafe_certs::{Fingerprint, Principal, Serial};
 
 use crate::audit::{HEAD, Head, Journal, Mended, Record, audit_key, stored_head};
+use crate::consequences::{
+    AUTHORITY, CERTIFICATES, Occurrence, REVOCATIONS, REVOKED, RecordError, certificate_key,
+    consequences, device_key, fingerprint_key, holder_prefix, list_key, parse, read,
+};
 use crate::error::Error;
 use crate::record::{
-    self, AUTHORITY, AuthorityRecord, CERTIFICATES, CertificateRecord, DeviceRecord, Event,
-    ListRecord, Occurrence, REVOCATIONS, REVOKED, RecordError, RevokedRecord, Tier,
+    AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, RevokedRecord, Tier,
 };
 use crate::store::{Change, Store, StoreError};
 
@@ -71,7 +74,7 @@ impl Ledger {
             Record { sequence, at, previous: self.head.hash.clone(), event: event.clone() };
         let (line, hash) = record.to_line()?;
         let occurrence = Occurrence { event, at, sequence };
-        let mut changes = match record::consequences(occurrence, &*self.store) {
+        let mut changes = match consequences(occurrence, &*self.store) {
             Ok(changes) => changes,
             Err(RecordError::Refused(refusal)) => return Err(refusal.into()),
             Err(RecordError::Store(error)) => return Err(error.into()),
@@ -113,7 +116,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`].
     pub fn authority(&self) -> Result<AuthorityRecord, Error> {
-        Ok(record::read(&*self.store, AUTHORITY)?.ok_or_else(|| damaged(AUTHORITY))?)
+        Ok(read(&*self.store, AUTHORITY)?.ok_or_else(|| damaged(AUTHORITY))?)
     }
 
     /// What is known of a certificate.
@@ -121,7 +124,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`].
     pub fn certificate(&self, serial: &Serial) -> Result<Option<CertificateRecord>, Error> {
-        Ok(record::read(&*self.store, &record::certificate_key(serial))?)
+        Ok(read(&*self.store, &certificate_key(serial))?)
     }
 
     /// The serial number of the certificate with this fingerprint.
@@ -129,10 +132,10 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`].
     pub fn serial_of(&self, fingerprint: &Fingerprint) -> Result<Option<Serial>, Error> {
-        let key = record::fingerprint_key(fingerprint);
+        let key = fingerprint_key(fingerprint);
         let value = self.store.get(&key)?;
-        let read = |value: Vec<u8>| String::from_utf8(value).ok()?.parse().ok();
-        Ok(value.map(|value| read(value).ok_or_else(|| damaged(&key))).transpose()?)
+        let number = |value: Vec<u8>| String::from_utf8(value).ok()?.parse().ok();
+        Ok(value.map(|value| number(value).ok_or_else(|| damaged(&key))).transpose()?)
     }
 
     /// All certificates, in the order of their serial numbers.
@@ -148,17 +151,17 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`].
     pub fn certificates_of(&self, principal: &Principal) -> Result<Vec<CertificateRecord>, Error> {
-        let prefix = record::holder_prefix(principal);
+        let prefix = holder_prefix(principal);
         let mut serials: Vec<String> = Vec::new();
         self.store.scan(&prefix, &mut |key, _| {
             serials.extend(key.strip_prefix(&prefix).map(str::to_owned));
             ControlFlow::Continue(())
         })?;
-        let read = |serial: &String| {
+        let find = |serial: &String| {
             let key = format!("{CERTIFICATES}{serial}");
-            Ok(record::read(&*self.store, &key)?.ok_or_else(|| damaged(&key))?)
+            Ok(read(&*self.store, &key)?.ok_or_else(|| damaged(&key))?)
         };
-        serials.iter().map(read).collect()
+        serials.iter().map(find).collect()
     }
 
     /// Since when and why a device is revoked.
@@ -166,7 +169,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`].
     pub fn device(&self, principal: &Principal) -> Result<Option<DeviceRecord>, Error> {
-        Ok(record::read(&*self.store, &record::device_key(principal))?)
+        Ok(read(&*self.store, &device_key(principal))?)
     }
 
     /// The latest revocation list of a CA.
@@ -174,28 +177,28 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`].
     pub fn list(&self, tier: Tier) -> Result<Option<ListRecord>, Error> {
-        Ok(record::read(&*self.store, &record::list_key(tier))?)
+        Ok(read(&*self.store, &list_key(tier))?)
     }
 
     /// The place of the latest revocation in the journal; 0 if there was none.
     pub(crate) fn latest_revocation(&self) -> Result<u64, Error> {
-        Ok(record::read(&*self.store, REVOCATIONS)?.unwrap_or_default())
+        Ok(read(&*self.store, REVOCATIONS)?.unwrap_or_default())
     }
 
     /// Everything that was ever revoked.
     pub(crate) fn revoked(&self) -> Result<Vec<(Serial, RevokedRecord)>, Error> {
-        let read = |(key, entry): (String, RevokedRecord)| {
+        let entry = |(key, entry): (String, RevokedRecord)| {
             let serial = key.strip_prefix(REVOKED).and_then(|serial| serial.parse().ok());
             Ok((serial.ok_or_else(|| damaged(&key))?, entry))
         };
-        self.all(REVOKED)?.into_iter().map(read).collect()
+        self.all(REVOKED)?.into_iter().map(entry).collect()
     }
 
     fn all<T: serde::de::DeserializeOwned>(&self, prefix: &str) -> Result<Vec<(String, T)>, Error> {
         let mut found = Ok(Vec::new());
         self.store.scan(prefix, &mut |key, value| {
             let Ok(records) = &mut found else { return ControlFlow::Break(()) };
-            match record::parse(key, value) {
+            match parse(key, value) {
                 Ok(record) => {
                     records.push((key.to_owned(), record));
                     ControlFlow::Continue(())
@@ -218,4 +221,48 @@ impl Ledger {
 
 fn damaged(key: &str) -> StoreError {
     StoreError::Damaged { key: key.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::SledStore;
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    fn event() -> Event {
+        Event::Reinstated { principal: Principal::parse("spiffe://acme.example/a").unwrap() }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_under_the_journal_stops_the_ledger_and_loses_nothing() {
+        let store: Arc<dyn Store> = Arc::new(SledStore::temporary().unwrap());
+        let mut full = Ledger::begin(Arc::clone(&store), Path::new("/dev/full")).unwrap();
+        assert!(matches!(full.record(&event(), at(1)), Err(Error::Journal(_))));
+        assert!(matches!(full.record(&event(), at(2)), Err(Error::Stopped)));
+        let folder = tempfile::tempdir().unwrap();
+        let mut opened = Ledger::open(store, &folder.path().join("journal.jsonl")).unwrap();
+        assert_eq!((opened.head().sequence, opened.mended().appended), (1, 1));
+        opened.record(&event(), at(3)).unwrap();
+    }
+
+    #[test]
+    fn a_refused_change_does_not_stop_the_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(SledStore::temporary().unwrap());
+        let open = || Ledger::begin(Arc::clone(&store), &folder.path().join("journal.jsonl"));
+        let (mut one, mut other) = (open().unwrap(), open().unwrap());
+        one.record(&event(), at(1)).unwrap();
+        // Somebody else was faster: nothing is written, and that is what is said.
+        for _ in 0..2 {
+            let refused = other.record(&event(), at(2));
+            assert!(matches!(refused, Err(Error::Store(StoreError::Conflict { .. }))));
+        }
+        one.record(&event(), at(3)).unwrap();
+    }
 }

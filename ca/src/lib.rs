@@ -22,6 +22,7 @@
 mod audit;
 mod authority;
 mod config;
+mod consequences;
 mod error;
 pub mod file;
 mod home;

@@ -12,8 +12,9 @@ use std::path::Path;
 use thiserror::Error;
 
 use crate::audit::{AUDIT, HEAD, Head, JournalError, Record, stored_head, stored_line};
+use crate::consequences::{Occurrence, RecordError, consequences};
 use crate::file::FileError;
-use crate::record::{self, Occurrence, RecordError};
+use crate::record::Refusal;
 use crate::store::{SledStore, Store, StoreError};
 
 /// The first thing found wrong. Lines count from 1 and are what the sequence numbers should be.
@@ -54,7 +55,7 @@ pub enum Finding {
         /// Which line.
         line: u64,
         /// Why not.
-        why: record::Refusal,
+        why: Refusal,
     },
     /// The journal is shorter than the store.
     #[error("the journal ends at record {journal}, the store goes on to record {store}")]
@@ -203,7 +204,7 @@ impl Check<'_> {
             return Err(Finding::StoreDiffers { sequence: line }.into());
         }
         let occurrence = Occurrence { event: &record.event, at: record.at, sequence: line };
-        match record::consequences(occurrence, &self.replica) {
+        match consequences(occurrence, &self.replica) {
             Ok(changes) => self.replica.replace(&changes)?,
             Err(RecordError::Refused(why)) => return Err(Finding::Impossible { line, why }.into()),
             Err(RecordError::Store(error)) => return Err(error.into()),

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use thiserror::Error;
 use tokio::sync::watch;
 use vouchsafe_certs::{CaCertificate, RevocationError};
@@ -90,10 +91,11 @@ impl Source {
         let mut watcher =
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
                 let concerns = event.is_ok_and(|event| {
-                    event.need_rescan()
-                        || event.paths.iter().any(|path| path.file_name() == name.as_deref())
-                });
-                if concerns {
+                event.need_rescan()
+                    || may_be_new(event.kind)
+                        && event.paths.iter().any(|path| path.file_name() == name.as_deref())
+            });
+            if concerns {
                     // The follower is gone only when the process is.
                     let _ = sender.send(());
                 }
@@ -127,6 +129,11 @@ impl Source {
         Revocations::from_pem(&pem, &self.issuers)
             .map_err(|error| FollowError::List(self.path.clone(), error))
     }
+}
+
+/// Our own reading is an event too; answering it by reading again would never end.
+fn may_be_new(kind: EventKind) -> bool {
+    !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }
 
 fn look(metadata: &Metadata) -> (u64, u64, i64, i64) {

@@ -8,7 +8,10 @@ use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 
-const MAX_LEN: u64 = 4096;
+const MAX_LEN: usize = 4096;
+
+/// Enough to see that a file holds more than a passphrase and the end of its line.
+const LIMIT: u64 = 4096 + 3;
 
 /// Where the passphrase of the CA's keys comes from.
 #[derive(clap::Args, Debug)]
@@ -24,7 +27,7 @@ impl PassphraseFile {
         let Some(path) = &self.passphrase_file else { return Ok(None) };
         let mut passphrase = Zeroizing::new(Vec::new());
         File::open(path)
-            .and_then(|file| file.take(MAX_LEN + 1).read_to_end(&mut passphrase))
+            .and_then(|file| file.take(LIMIT).read_to_end(&mut passphrase))
             .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
         // An editor ends the line; that is not part of the passphrase.
         for end in [b'\n', b'\r'] {
@@ -32,7 +35,7 @@ impl PassphraseFile {
                 passphrase.pop();
             }
         }
-        if passphrase.is_empty() || passphrase.len() > 4096 {
+        if passphrase.is_empty() || passphrase.len() > MAX_LEN {
             let message = format!("{} does not hold a passphrase", path.display());
             return Err(Failure::usage(message).hint("it is one line of up to 4096 octets"));
         }

@@ -1,4 +1,6 @@
 //! Audit events: one JSON line for every decision, written before the decision is carried out.
+//! What merely followed from a decision, an answer and how long it took, is written along with the
+//! next one, or a moment later.
 //!
 //! The line is written by the thread that decides, so that no queue stands between a call and its
 //! record. A reader of the log that stalls holds up the calls, but never the judge: where a pipe is
@@ -9,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -93,7 +95,9 @@ pub struct NoRecord(#[from] io::Error);
 
 /// The audit of one gateway.
 pub struct EventLog {
-    output: Mutex<Output>,
+    output: Mutex<Writer>,
+    /// A regular file takes what it is given; a pipe or a terminal may be full.
+    may_block: bool,
     clock: Arc<dyn TimeProvider>,
 }
 
@@ -107,7 +111,37 @@ impl EventLog {
     /// Writes to `output`, with the times of `clock`.
     #[must_use]
     pub fn new(output: Output, clock: Arc<dyn TimeProvider>) -> Self {
-        Self { output: Mutex::new(output), clock }
+        let may_block = match &output {
+            Output::File(file) => !file.metadata().is_ok_and(|metadata| metadata.is_file()),
+            Output::Stderr => true,
+        };
+        let writer = Writer { output, noted: Vec::new() };
+        Self { output: Mutex::new(writer), may_block, clock }
+    }
+
+    /// Takes note of an event that decides nothing; it reaches the system with the next one that
+    /// does, or at the next [`EventLog::flush`].
+    ///
+    /// # Errors
+    /// [`NoRecord`] as for [`EventLog::record`], if the notes have to be written first.
+    pub async fn note(&self, event: Event<'_>) -> Result<(), NoRecord> {
+        let line = self.line(event)?;
+        if self.lock().has_room_for(&line) {
+            self.lock().noted.extend_from_slice(&line);
+            return Ok(());
+        }
+        self.put(&line).await
+    }
+
+    /// Writes what has been noted.
+    ///
+    /// # Errors
+    /// [`NoRecord`] as for [`EventLog::record`].
+    pub async fn flush(&self) -> Result<(), NoRecord> {
+        if self.lock().noted.is_empty() {
+            return Ok(());
+        }
+        self.put(&[]).await
     }
 
     /// Writes one event. When this returns, the operating system has it.
@@ -116,7 +150,11 @@ impl EventLog {
     /// [`NoRecord`] if it has not; whatever was to be recorded must then not happen.
     pub async fn record(&self, event: Event<'_>) -> Result<(), NoRecord> {
         let line = self.line(event)?;
-        while !self.write(&line)? {
+        self.put(&line).await
+    }
+
+    async fn put(&self, line: &[u8]) -> Result<(), NoRecord> {
+        while !self.write(line)? {
             tokio::time::sleep(RETRY).await;
         }
         Ok(())
@@ -140,17 +178,56 @@ impl EventLog {
         at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
     }
 
-    /// Whether the line could be written without waiting.
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the notes and the line could be written without waiting.
     fn write(&self, line: &[u8]) -> io::Result<bool> {
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *output {
-            Output::File(file) => write_if_ready(file, line),
-            Output::Stderr => write_if_ready(&mut io::stderr(), line),
+        let mut writer = self.lock();
+        if !writer.has_room_for(line) {
+            let notes = std::mem::take(&mut writer.noted);
+            if !writer.output.write(&notes, self.may_block)? {
+                writer.noted = notes;
+                return Ok(false);
+            }
+        }
+        let noted = writer.noted.len();
+        writer.noted.extend_from_slice(line);
+        let Writer { output, noted: lines } = &mut *writer;
+        let written = output.write(lines, self.may_block)?;
+        // What was not written now is noted still, but the line is its sender's to try again.
+        lines.truncate(if written { 0 } else { noted });
+        Ok(written)
+    }
+}
+
+/// Where lines go, and those that wait to go along with the next.
+#[derive(Debug)]
+struct Writer {
+    output: Output,
+    noted: Vec<u8>,
+}
+
+impl Writer {
+    /// What is written at once must fit into a pipe that is ready.
+    fn has_room_for(&self, line: &[u8]) -> bool {
+        self.noted.len() + line.len() <= MAX_LINE
+    }
+}
+
+impl Output {
+    /// Whether the lines could be written without waiting.
+    fn write(&mut self, lines: &[u8], may_block: bool) -> io::Result<bool> {
+        match self {
+            Self::File(file) if !may_block => file.write_all(lines).map(|()| true),
+            Self::File(file) => write_if_ready(file, lines),
+            Self::Stderr => write_if_ready(&mut io::stderr(), lines),
         }
     }
 }
 
-/// A regular file is always ready; a pipe or a terminal may be full.
+/// Writes only what a pipe or a terminal takes at once.
 fn write_if_ready(output: &mut (impl Write + AsFd), line: &[u8]) -> io::Result<bool> {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut fds = [PollFd::new(&*output, PollFlags::OUT)];

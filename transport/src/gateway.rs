@@ -26,6 +26,9 @@ use crate::{Denial, Identity, Limits, Peer, Session, TlsError, Trust};
 /// How long accepting pauses where the system has no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
+/// How long the audit of an answer may wait for company.
+const FLUSH: Duration = Duration::from_millis(100);
+
 /// Octets of one line of a child's stderr that are passed on.
 const STDERR_LINE: usize = 8 * 1024;
 
@@ -91,6 +94,7 @@ impl Gateway {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut connections = JoinSet::new();
         let (alive, mut last_child) = mpsc::channel(1);
+        let mut flush = tokio::time::interval(FLUSH);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
@@ -101,9 +105,12 @@ impl Gateway {
                     Err(error) => self.accept_failed(&error).await,
                 },
                 Some(_) = connections.join_next() => {}
+                _ = flush.tick() => drop(self.log.flush().await),
             }
         }
         connections.shutdown().await;
+        // Whoever was cut off here is told so by the closed connection.
+        drop(self.log.flush().await);
         drop(alive);
         // Two graces: from closing stdin to SIGTERM, and from there to SIGKILL.
         drop(timeout(self.limits.child_grace * 3, last_child.recv()).await);

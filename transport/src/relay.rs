@@ -239,6 +239,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                 event.from = None;
                 event.latency_us = u64::try_from(latency.as_micros()).ok();
                 event.error = Some(error);
+                return self.log.note(event).await;
             }
         }
         self.log.record(event).await

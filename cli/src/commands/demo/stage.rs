@@ -175,7 +175,7 @@ impl<'a> Stage<'a> {
         let trust = vouchsafe_transport::Trust::new(
             identity.roots.clone(),
             lists.map_err(Failure::new)?,
-            Arc::clone(&clock) as _,
+            Arc::<DefaultTimeProvider>::clone(&clock),
         );
         let gateway = Gateway::new(GatewayConfig {
             identity,

@@ -1,11 +1,9 @@
 //! A foreign judge: what OpenSSL says of certificates and lists. It must be installed.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{DAY, World, principal};
+use crate::world::{DAY, World, principal};
 use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{Issued, Kind, Order, Reason, pem};
 use vouchsafe_certs::KeyType;
@@ -33,8 +31,17 @@ fn verdict(world: &World, certificate: &Path, more: &[&str]) -> Result<String, S
     let now = world.clock.now().as_secs().to_string();
     let certificate = certificate.display().to_string();
     let mut arguments = vec![
-        "verify", "-x509_strict", "-crl_check_all", "-attime", &now, "-CAfile", &root, "-untrusted",
-        &issuing, "-CRLfile", &lists,
+        "verify",
+        "-x509_strict",
+        "-crl_check_all",
+        "-attime",
+        &now,
+        "-CAfile",
+        &root,
+        "-untrusted",
+        &issuing,
+        "-CRLfile",
+        &lists,
     ];
     arguments.extend(more);
     arguments.push(&certificate);
@@ -63,8 +70,10 @@ fn certificates_and_lists_of_every_key_type_are_accepted_until_they_are_revoked(
         let wrong = verdict(&world, &agent, &["-purpose", "sslserver"]).unwrap_err();
         assert!(wrong.contains("unsuitable certificate purpose"), "{wrong}");
 
-        let outcome =
-            world.open().revoke_device(&principal("team-a/build-7"), Reason::KeyCompromise).unwrap();
+        let outcome = world
+            .open()
+            .revoke_device(&principal("team-a/build-7"), Reason::KeyCompromise)
+            .unwrap();
         assert_eq!(outcome.certificates.len(), 1);
         let revoked = verdict(&world, &agent, &[]).unwrap_err();
         assert!(revoked.contains("certificate revoked"), "{revoked}");

@@ -1,6 +1,5 @@
 //! A CA in a folder that goes when the test does, a clock that the test moves, a store that fails
 //! when it is told to, and one function that checks everything that must always hold.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -23,19 +22,19 @@ use vouchsafe_certs::{
     TrustDomain,
 };
 
-pub const DAY: u64 = 86_400;
+pub(crate) const DAY: u64 = 86_400;
 const BEGINNING: u64 = 1_800_000_000;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct TestClock(AtomicU64);
+pub(crate) struct TestClock(AtomicU64);
 
 impl TestClock {
-    pub fn advance(&self, seconds: u64) {
+    pub(crate) fn advance(&self, seconds: u64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    pub fn now(&self) -> UnixTime {
+    pub(crate) fn now(&self) -> UnixTime {
         UnixTime::since_unix_epoch(Duration::from_secs(self.0.load(Ordering::SeqCst)))
     }
 }
@@ -48,7 +47,7 @@ impl TimeProvider for TestClock {
 
 /// How a write fails. Whoever asked for it cannot tell the two apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing was written.
     Lost,
     /// Everything was written, and only the reply was lost.
@@ -57,7 +56,7 @@ pub enum Fault {
 
 /// A store of which one write fails.
 #[derive(Debug)]
-pub struct FaultyStore {
+pub(crate) struct FaultyStore {
     inner: SledStore,
     fault: Fault,
     /// How many writes succeed before the one that fails.
@@ -66,7 +65,7 @@ pub struct FaultyStore {
 }
 
 impl FaultyStore {
-    pub fn new(inner: SledStore, after: usize, fault: Fault) -> Self {
+    pub(crate) fn new(inner: SledStore, after: usize, fault: Fault) -> Self {
         Self { inner, fault, remaining: AtomicUsize::new(after), stopped: Mutex::new(false) }
     }
 }
@@ -102,19 +101,19 @@ impl Store for FaultyStore {
 }
 
 /// A CA's folder and its clock. The CA itself is opened by each step.
-pub struct World {
+pub(crate) struct World {
     folder: TempDir,
-    pub clock: Arc<TestClock>,
+    pub(crate) clock: Arc<TestClock>,
     /// One key for all, because making keys is not what is tested.
     key: PrivateKey,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(KeyType::P256, None)
     }
 
-    pub fn with(key_type: KeyType, passphrase: Option<&[u8]>) -> Self {
+    pub(crate) fn with(key_type: KeyType, passphrase: Option<&[u8]>) -> Self {
         let world = Self {
             folder: tempfile::tempdir().unwrap(),
             clock: Arc::new(TestClock(AtomicU64::new(BEGINNING))),
@@ -128,15 +127,15 @@ impl World {
         world
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn home_path(&self) -> PathBuf {
+    pub(crate) fn home_path(&self) -> PathBuf {
         self.folder.path().join("home")
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home_path().join(name)
     }
 
@@ -144,33 +143,33 @@ impl World {
         self.clock.clone()
     }
 
-    pub fn home(&self) -> Home {
+    pub(crate) fn home(&self) -> Home {
         Home::open(&self.home_path(), "test", self.clock.now()).unwrap()
     }
 
-    pub fn open(&self) -> Authority {
+    pub(crate) fn open(&self) -> Authority {
         self.try_open(None).unwrap()
     }
 
-    pub fn try_open(&self, passphrase: Option<&[u8]>) -> Result<Authority, Error> {
+    pub(crate) fn try_open(&self, passphrase: Option<&[u8]>) -> Result<Authority, Error> {
         let home = Home::open(&self.home_path(), "test", self.clock.now())?;
         let ledger = home.open_ledger()?;
         Authority::open(home, ledger, passphrase, self.clock())
     }
 
     /// With a store of which the write after `after` others fails.
-    pub fn open_faulty(&self, after: usize, fault: Fault) -> Result<Authority, Error> {
+    pub(crate) fn open_faulty(&self, after: usize, fault: Fault) -> Result<Authority, Error> {
         let home = self.home();
         let store = Arc::new(FaultyStore::new(home.open_store()?, after, fault));
         let ledger = Ledger::open(store, &home.journal_path())?;
         Authority::open(home, ledger, None, self.clock())
     }
 
-    pub fn public_key(&self) -> PublicKey {
+    pub(crate) fn public_key(&self) -> PublicKey {
         self.key.public_key().unwrap()
     }
 
-    pub fn order(&self, name: &str) -> Order {
+    pub(crate) fn order(&self, name: &str) -> Order {
         Order {
             principal: principal(name),
             kind: Kind::Agent,
@@ -180,23 +179,23 @@ impl World {
         }
     }
 
-    pub fn order_with_new_key(&self, name: &str) -> Order {
+    pub(crate) fn order_with_new_key(&self, name: &str) -> Order {
         let key = PrivateKey::generate(KeyType::P256).unwrap();
         Order { public_key: key.public_key().unwrap(), ..self.order(name) }
     }
 
-    pub fn issue(&self, name: &str) -> Issued {
+    pub(crate) fn issue(&self, name: &str) -> Issued {
         self.open().issue(self.order(name)).unwrap()
     }
 
     /// What the journal says.
-    pub fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         let text = fs::read_to_string(self.path("journal.jsonl")).unwrap();
         text.lines().map(|line| Record::from_line(line).unwrap().0.event).collect()
     }
 
     /// The issuing CA's published list.
-    pub fn published(&self) -> RevocationList {
+    pub(crate) fn published(&self) -> RevocationList {
         let home = self.home();
         let text = fs::read(home.lists_path()).unwrap();
         let issuer = home.certificate(Tier::Issuing);
@@ -206,12 +205,11 @@ impl World {
     }
 
     /// Everything that must hold after every step, whatever has failed before it.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         let authority = self.open();
         let path = authority.home().journal_path();
-        let whole = authority
-            .look_up(|ledger| Ok(verify(&path, ledger.store()).map_err(Error::from)?))
-            .unwrap();
+        let whole =
+            authority.look_up(|ledger| verify(&path, ledger.store()).map_err(Error::from)).unwrap();
         let whole = whole.unwrap_or_else(|finding| panic!("{finding}"));
         assert!(!whole.interrupted, "opening has completed the journal");
         let certificates = authority.look_up(Ledger::certificates).unwrap();
@@ -267,20 +265,20 @@ impl World {
     }
 }
 
-pub fn trust_domain() -> TrustDomain {
+pub(crate) fn trust_domain() -> TrustDomain {
     TrustDomain::parse("acme.example").unwrap()
 }
 
-pub fn principal(name: &str) -> Principal {
+pub(crate) fn principal(name: &str) -> Principal {
     trust_domain().principal(name).unwrap()
 }
 
-pub fn is_active(authority: &Authority, serial: &Serial) -> bool {
+pub(crate) fn is_active(authority: &Authority, serial: &Serial) -> bool {
     let record = authority.look_up(|ledger| ledger.certificate(serial)).unwrap().unwrap();
     record.revoked.is_none()
 }
 
 /// Reasons in turn.
-pub fn reason(nth: usize) -> Reason {
+pub(crate) fn reason(nth: usize) -> Reason {
     Reason::ALL[nth % Reason::ALL.len()]
 }

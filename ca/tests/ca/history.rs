@@ -1,13 +1,14 @@
 //! The journal and the store watch each other: every edit, gap and loss is found, and a crash is no loss.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{World, principal};
+use crate::world::{World, principal};
 use vouchsafe_ca::file::{self, Access};
-use vouchsafe_ca::{Change, Error, Finding, JournalError, Reason, Store, StoreError, Whole, verify};
+use vouchsafe_ca::{
+    Change, Error, Finding, JournalError, Reason, Store, StoreError, Whole, verify,
+};
+use vouchsafe_certs::Fingerprint;
 
 fn judge(world: &World) -> Result<Whole, Finding> {
     let home = world.home();
@@ -130,13 +131,48 @@ fn every_change_of_the_store_is_found() {
     assert_eq!(judge(&world), Err(Finding::NotDerived { key: "revoked/00".into() }));
 }
 
+/// The line as somebody would write it who can write everywhere.
+fn forged(line: &str, from: &str, to: &str) -> String {
+    let body = line[..line.rfind(",\"hash\"").unwrap()].replace(from, to);
+    let hash = Fingerprint::of(format!("{body}}}").as_bytes());
+    format!("{body},\"hash\":\"{hash}\"}}")
+}
+
+#[test]
+fn a_line_forged_in_both_places_breaks_the_chain() {
+    let world = lived();
+    let mut lines = lines(&world);
+    let (name, other) = ("spiffe://acme.example/a", "spiffe://acme.example/c");
+    lines[3] = forged(&lines[3], name, other);
+    write_lines(&world, &lines);
+    meddle(&world, &format!("audit/{:020}", 4), Some(lines[3].clone().into_bytes()));
+    assert_eq!(judge(&world), Err(Finding::Broken { line: 5 }));
+    // With every later line forged as well, the head gives it away.
+    for nth in 4..lines.len() {
+        let hash = |line: &str| line[line.len() - 66..line.len() - 2].to_owned();
+        let before = previous(&lines[nth]);
+        lines[nth] = forged(&lines[nth], &before, &hash(&lines[nth - 1]));
+        let key = format!("audit/{:020}", nth + 1);
+        meddle(&world, &key, Some(lines[nth].clone().into_bytes()));
+    }
+    write_lines(&world, &lines);
+    assert!(matches!(judge(&world), Err(Finding::HeadDiffers { .. })));
+}
+
+/// What a line says of the line before it.
+fn previous(line: &str) -> String {
+    let at = line.find("\"previous\":\"").unwrap() + 12;
+    line[at..at + 64].to_owned()
+}
+
 #[test]
 fn a_crash_between_store_and_journal_is_no_loss() {
     let world = lived();
     let honest = lines(&world);
     let last = honest.last().unwrap();
     for kept in [0, 1, last.len() / 2, last.len()] {
-        let mut text: String = honest[..honest.len() - 1].iter().map(|l| format!("{l}\n")).collect();
+        let mut text: String =
+            honest[..honest.len() - 1].iter().map(|l| format!("{l}\n")).collect();
         text.push_str(&last[..kept]);
         file::replace(&world.path("journal.jsonl"), text.as_bytes(), Access::Private).unwrap();
         assert!(judge(&world).unwrap().interrupted, "{kept} octets of the last line");

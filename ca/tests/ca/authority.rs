@@ -1,13 +1,11 @@
 //! Issue, revoke, reinstate, publish: what the CA does when nothing goes wrong.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use common::{DAY, World, is_active, principal};
+use crate::world::{DAY, World, is_active, principal};
 use vouchsafe_ca::{Error, HomeError, Order, ProfileError, Reason, Refusal, Tier};
-use vouchsafe_certs::{KeyError, KeyType, Principal};
+use vouchsafe_certs::{KeyError, KeyType, Principal, PrivateKey};
 
 #[test]
 fn what_was_issued_is_remembered_as_it_was_handed_out() {
@@ -111,7 +109,9 @@ fn a_compromised_key_is_never_certified_again_whenever_that_is_learnt() {
     // The same certificate once more, for a reason that is news.
     assert!(authority.revoke(&serial, Reason::KeyCompromise).unwrap().changed);
     let refused = authority.issue(world.order("b")).unwrap_err();
-    assert!(matches!(refused, Error::Refused(Refusal::KeyCompromised { serial: by }) if by == serial));
+    assert!(
+        matches!(refused, Error::Refused(Refusal::KeyCompromised { serial: by }) if by == serial)
+    );
     authority.issue(world.order_with_new_key("b")).unwrap();
     // Also through the device, when two certificates share the key.
     authority.revoke_device(&principal("a"), Reason::KeyCompromise).unwrap();
@@ -216,7 +216,8 @@ fn a_lost_or_meddled_list_is_published_anew_under_a_new_number() {
     let old = fs::read(world.path("crl.pem")).unwrap();
     let serial = world.issue("a").certificate.serial;
     world.open().revoke(&serial, Reason::Unspecified).unwrap();
-    for replaced in [None, Some(old.as_slice()), Some(b"\xff".as_slice()), Some(b"junk".as_slice())] {
+    for replaced in [None, Some(old.as_slice()), Some(b"\xff".as_slice()), Some(b"junk".as_slice())]
+    {
         let number = world.published().number;
         match replaced {
             None => fs::remove_file(world.path("crl.pem")).unwrap(),
@@ -267,7 +268,7 @@ fn a_home_that_is_there_is_never_made_anew() {
     let world = World::new();
     let create = || {
         let founding = vouchsafe_ca::Founding {
-            trust_domain: common::trust_domain(),
+            trust_domain: crate::world::trust_domain(),
             key_type: KeyType::P256,
             passphrase: None,
         };
@@ -292,7 +293,31 @@ fn files_of_another_ca_are_noticed() {
     let world = World::new();
     let text = fs::read_to_string(world.path("ca.toml")).unwrap();
     let text = text.replace("acme.example", "other.example");
-    vouchsafe_ca::file::replace(&world.path("ca.toml"), text.as_bytes(), vouchsafe_ca::file::Access::Private)
-        .unwrap();
+    vouchsafe_ca::file::replace(
+        &world.path("ca.toml"),
+        text.as_bytes(),
+        vouchsafe_ca::file::Access::Private,
+    )
+    .unwrap();
     assert!(matches!(world.try_open(None), Err(Error::Config(_))));
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let world = World::new();
+    let issued = world.issue("a");
+    let authority = world.open();
+    let shown = format!("{authority:?} {authority:#?} {issued:?}");
+    for name in ["root.key", "issuing.key"] {
+        let pem = fs::read_to_string(world.path(name)).unwrap();
+        let key = PrivateKey::from_pem(&pem).unwrap();
+        let secret = key.to_tls();
+        for window in secret.secret_der().windows(16) {
+            let numbers = format!("{window:?}");
+            let public = key.public_key().unwrap().to_der();
+            let is_public = public.windows(16).any(|public| public == window);
+            assert!(is_public || !shown.contains(numbers.trim_matches(['[', ']'])), "{name}");
+        }
+        assert!(pem.lines().all(|line| line.starts_with('-') || !shown.contains(line)));
+    }
 }

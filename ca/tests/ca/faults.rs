@@ -1,10 +1,8 @@
 //! Nothing acknowledged is lost, whatever fails: each write of each act, in both ways a write can fail.
 
-mod common;
-
 use std::fs::OpenOptions;
 
-use common::{DAY, Fault, World, is_active, principal, reason};
+use crate::world::{DAY, Fault, World, is_active, principal, reason};
 use proptest::prelude::*;
 use vouchsafe_ca::{Authority, Error, Reason};
 use vouchsafe_certs::Serial;
@@ -127,16 +125,12 @@ proptest! {
         if let Ok(authority) = world.open_faulty(nth, fault) {
             let mut stopped = false;
             for act in before {
-                match perform(act, &authority, &world, &mut noted) {
-                    Err(error) if is_fault(&error) => {
-                        stopped = true;
-                        // Fail-stop: nothing more is recorded, whoever asks.
-                        let refused = authority.issue(world.order("other")).unwrap_err();
-                        prop_assert!(matches!(refused, Error::Stopped), "{refused}");
-                    }
-                    done => prop_assert!(!stopped || done.is_err() || matches!(act, Act::Wait(_) | Act::RevokeLast(_))),
-                }
-                if stopped {
+                let done = perform(act, &authority, &world, &mut noted);
+                if done.is_err_and(|error| is_fault(&error)) {
+                    stopped = true;
+                    // Fail-stop: nothing more is recorded, whoever asks.
+                    let refused = authority.issue(world.order("other")).unwrap_err();
+                    prop_assert!(matches!(refused, Error::Stopped), "{refused}");
                     break;
                 }
             }
@@ -162,8 +156,7 @@ proptest! {
 /// Writes the beginning of the line that the journal lacks, as an interrupted write would.
 fn tear(world: &World, length: u64) {
     use std::io::Write;
-    let mut journal =
-        OpenOptions::new().append(true).open(world.path("journal.jsonl")).unwrap();
+    let mut journal = OpenOptions::new().append(true).open(world.path("journal.jsonl")).unwrap();
     let beginning = b"{\"".get(..usize::try_from(length).unwrap()).unwrap();
     journal.write_all(beginning).unwrap();
 }

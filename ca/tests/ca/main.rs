@@ -1,0 +1,14 @@
+//! The CA as its users see it, through its public face alone.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say so and stop"
+)]
+
+mod authority;
+mod faults;
+mod history;
+mod openssl;
+mod world;
