@@ -91,11 +91,11 @@ impl Source {
         let mut watcher =
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
                 let concerns = event.is_ok_and(|event| {
-                event.need_rescan()
-                    || may_be_new(event.kind)
-                        && event.paths.iter().any(|path| path.file_name() == name.as_deref())
-            });
-            if concerns {
+                    event.need_rescan()
+                        || may_be_new(event.kind)
+                            && event.paths.iter().any(|path| path.file_name() == name.as_deref())
+                });
+                if concerns {
                     // The follower is gone only when the process is.
                     let _ = sender.send(());
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -67,30 +67,32 @@ impl Acceptor {
         })
     }
 
-    /// Takes a place among the handshakes under way; the oldest one gives way if there are too many.
-    pub(crate) fn admit(&self) -> Place {
-        self.handshakes.admit()
-    }
-
     /// Performs the handshake and judges the peer.
     pub(crate) async fn accept(
         &self,
         tcp: TcpStream,
-        mut place: Place,
     ) -> Result<Session<TlsStream<TcpStream>>, AcceptError> {
-        configure(&tcp)?;
-        let handshake = self.tls.accept(tcp).into_fallible();
-        let outcome = tokio::select! {
-            outcome = timeout(self.deadline, handshake) => outcome,
-            () = place.gives_way() => return Err(AcceptError::GaveWay),
-        };
-        self.handshakes.leave(&place);
-        match outcome.map_err(|_| AcceptError::TooSlow(self.deadline))? {
+        match self.handshake(tcp).await? {
             Ok(stream) => self.session(stream),
             Err((error, tcp)) => {
                 linger(tcp).await;
                 Err(into_accept_error(error))
             }
+        }
+    }
+
+    /// One handshake, for as long as it may take and has its place.
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+    ) -> Result<Result<TlsStream<TcpStream>, (io::Error, TcpStream)>, AcceptError> {
+        configure(&tcp)?;
+        let mut place = self.handshakes.admit();
+        tokio::select! {
+            outcome = timeout(self.deadline, self.tls.accept(tcp).into_fallible()) => {
+                outcome.map_err(|_| AcceptError::TooSlow(self.deadline))
+            }
+            () = place.gives_way() => Err(AcceptError::GaveWay),
         }
     }
 
@@ -145,13 +147,14 @@ struct State {
     waiting: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
-/// A place among the handshakes under way.
-pub(crate) struct Place {
+/// A place among the handshakes under way, left when it is dropped.
+struct Place<'a> {
+    handshakes: &'a Handshakes,
     number: u64,
     signal: oneshot::Receiver<()>,
 }
 
-impl Place {
+impl Place<'_> {
     async fn gives_way(&mut self) {
         if (&mut self.signal).await.is_err() {
             // The sender went without a word: the place is kept.
@@ -160,15 +163,22 @@ impl Place {
     }
 }
 
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.handshakes.lock().waiting.remove(&self.number);
+    }
+}
+
 impl Handshakes {
     fn new(limit: usize) -> Self {
         Self { limit: limit.max(1), state: Mutex::default() }
     }
 
-    /// An honest handshake takes milliseconds, so whoever is oldest when the place is needed is not
-    /// the one that honest peers lose by.
-    fn admit(&self) -> Place {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Takes a place; the oldest gives way if there are too many. An honest handshake takes
+    /// milliseconds, so whoever is oldest when a place is needed is not the one that honest peers
+    /// lose by.
+    fn admit(&self) -> Place<'_> {
+        let mut state = self.lock();
         while state.waiting.len() >= self.limit {
             let Some((_, oldest)) = state.waiting.pop_first() else { break };
             // An error means that it has ended by itself a moment ago.
@@ -178,12 +188,11 @@ impl Handshakes {
         let number = state.next;
         state.next += 1;
         state.waiting.insert(number, sender);
-        Place { number, signal }
+        Place { handshakes: self, number, signal }
     }
 
-    fn leave(&self, place: &Place) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.waiting.remove(&place.number);
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -201,7 +210,7 @@ mod tests {
         let handshakes = Handshakes::new(2);
         let mut first = handshakes.admit();
         let second = handshakes.admit();
-        handshakes.leave(&second);
+        drop(second);
         let mut third = handshakes.admit();
         let _fourth = handshakes.admit();
         first.gives_way().await;

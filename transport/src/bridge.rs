@@ -17,8 +17,8 @@ use crate::{Denial, Limits, Session};
 pub enum BridgeEnd {
     /// Our client closed its stdin, and everything was answered or given up.
     Done,
-    /// The gateway closed the session in good order.
-    Closed,
+    /// The gateway closed the session in good order, perhaps with a word about why.
+    Closed(Option<String>),
     /// The gateway refused us.
     Refused(ConnectError),
     /// The gateway's certificate may no longer be trusted.
@@ -44,7 +44,6 @@ impl BridgeEnd {
 /// Carries messages between a client's stdio and a gateway, and holds the server to its certificate.
 pub struct Bridge<'a> {
     limits: &'a Limits,
-    policy: ServerPolicy,
     /// Hears of what the server asked for and did not get.
     notice: &'a (dyn Fn(&str, &Refusal) + Sync),
 }
@@ -70,12 +69,18 @@ impl<'a> Bridge<'a> {
         O: AsyncWrite + Unpin,
     {
         let policy = ServerPolicy::new(session.peer().permissions.clone());
-        let bridge = Self { limits, policy, notice };
-        let worked = session.run(|stream| bridge.carry(stream, input, output)).await;
+        let bridge = Self { limits, notice };
+        let worked = session.run(|stream| bridge.carry(policy, stream, input, output)).await;
         worked.unwrap_or_else(BridgeEnd::Denied)
     }
 
-    async fn carry<S, I, O>(&self, stream: S, input: I, output: O) -> BridgeEnd
+    async fn carry<S, I, O>(
+        &self,
+        policy: ServerPolicy,
+        stream: S,
+        input: I,
+        output: O,
+    ) -> BridgeEnd
     where
         S: AsyncRead + AsyncWrite + Unpin,
         I: AsyncRead + Unpin,
@@ -84,7 +89,7 @@ impl<'a> Bridge<'a> {
         let (from_server, to_server) = tokio::io::split(stream);
         let to_server = Mutex::new(LineWriter::new(to_server, self.limits.write));
         let upward = self.upward(input, &to_server);
-        let mut downward = std::pin::pin!(self.downward(from_server, output, &to_server));
+        let mut downward = std::pin::pin!(self.downward(policy, from_server, output, &to_server));
         let said_everything = tokio::select! {
             // The server's word first: a refusal explains why writing fails.
             biased;
@@ -96,7 +101,7 @@ impl<'a> Bridge<'a> {
             drop(to_server.lock().await.close().await);
         }
         match (timeout(self.limits.drain, downward).await, said_everything) {
-            (Ok(BridgeEnd::Closed) | Err(_), Ok(())) => BridgeEnd::Done,
+            (Ok(BridgeEnd::Closed(_)) | Err(_), Ok(())) => BridgeEnd::Done,
             (Ok(end), _) => end,
             (Err(_), Err(error)) => BridgeEnd::of(error),
         }
@@ -118,6 +123,7 @@ impl<'a> Bridge<'a> {
     /// From the gateway to our client.
     async fn downward<S: AsyncRead + AsyncWrite>(
         &self,
+        mut policy: ServerPolicy,
         from_server: ReadHalf<S>,
         output: impl AsyncWrite + Unpin,
         to_server: &Mutex<LineWriter<WriteHalf<S>>>,
@@ -127,10 +133,10 @@ impl<'a> Bridge<'a> {
         loop {
             let line = match from_server.next().await {
                 Ok(Some(line)) => line,
-                Ok(None) => return BridgeEnd::Closed,
+                Ok(None) => return BridgeEnd::Closed(policy.farewell().map(str::to_owned)),
                 Err(error) => return BridgeEnd::of(error),
             };
-            let Judgement { verdict, record } = self.policy.judge_server(line);
+            let Judgement { verdict, record } = policy.judge_server(line);
             if let Some(Record { method, decision: Decision::Denied(refusal), .. }) = &record {
                 (self.notice)(method, refusal);
             }

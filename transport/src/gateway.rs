@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::ChildStderr;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use vouchsafe_certs::Principal;
@@ -62,6 +62,7 @@ pub struct Gateway {
     stderr: mpsc::Sender<(u64, String)>,
     sessions: Mutex<HashMap<Principal, usize>>,
     counter: AtomicU64,
+    stopping: watch::Sender<bool>,
 }
 
 impl fmt::Debug for Gateway {
@@ -86,6 +87,7 @@ impl Gateway {
             stderr,
             sessions: Mutex::default(),
             counter: AtomicU64::new(1),
+            stopping: watch::Sender::new(false),
         })
     }
 
@@ -108,6 +110,9 @@ impl Gateway {
                 _ = flush.tick() => drop(self.log.flush().await),
             }
         }
+        self.stopping.send_replace(true);
+        let ended = async { while connections.join_next().await.is_some() {} };
+        drop(timeout(self.limits.child_grace, ended).await);
         connections.shutdown().await;
         // Whoever was cut off here is told so by the closed connection.
         drop(self.log.flush().await);
@@ -129,8 +134,7 @@ impl Gateway {
 
     async fn connection(self: Arc<Self>, tcp: TcpStream, alive: mpsc::Sender<()>) {
         let address = address_of(&tcp);
-        let place = self.acceptor.admit();
-        match self.acceptor.accept(tcp, place).await {
+        match self.acceptor.accept(tcp).await {
             Ok(session) => {
                 let peer = Arc::clone(session.peer());
                 let subject = Subject {
@@ -167,7 +171,12 @@ impl Gateway {
         let tally = Mutex::default();
         let ended = match self.enter(&peer.principal) {
             Ok(_place) => {
-                session.run(|stream| self.work(stream, peer, subject, &tally, alive)).await
+                let work = session.run(|stream| self.work(stream, peer, subject, &tally, alive));
+                tokio::select! {
+                    biased;
+                    () = self.stopped() => Ok(RelayEnd::Stopped),
+                    ended = work => ended,
+                }
             }
             Err(denial) => {
                 let told = |stream| tell(stream, denial.to_string(), self.limits.drain);
@@ -185,6 +194,12 @@ impl Gateway {
         event.junk = (junk > 0).then_some(junk);
         // The session is over already.
         drop(self.log.record(event).await);
+    }
+
+    /// Waits until the gateway stops.
+    async fn stopped(&self) {
+        // The sender is this gateway's own, so there is no error.
+        drop(self.stopping.subscribe().wait_for(|stopping| *stopping).await);
     }
 
     /// The work of one session, dropped where it is when trust is lost.

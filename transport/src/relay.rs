@@ -23,6 +23,8 @@ pub(crate) enum RelayEnd {
     ServerClosed,
     #[error("the client sent no message in time")]
     Silent,
+    #[error("the gateway stopped")]
+    Stopped,
     #[error("from the client: {0}")]
     Client(FrameError),
     #[error("from the server: {0}")]

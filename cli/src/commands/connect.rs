@@ -40,7 +40,8 @@ async fn bridge(connector: &Connector, limits: &Limits) -> Result<(), Failed> {
         BridgeEnd::Refused(refused) => Err(refused.into()),
         BridgeEnd::Denied(denial) => Err(vouchsafe_transport::ConnectError::Denied(denial).into()),
         BridgeEnd::Frame(error) => Err(Failed::Broken(error.to_string())),
-        BridgeEnd::Closed => Err(broken(connector, "the gateway closed the session").await),
+        BridgeEnd::Closed(Some(reason)) => Err(Failed::Broken(reason)),
+        BridgeEnd::Closed(None) => Err(broken(connector, "the gateway closed the session").await),
         BridgeEnd::Broken(error) => {
             Err(broken(connector, &format!("the session broke off: {error}")).await)
         }

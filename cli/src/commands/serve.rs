@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::time_provider::DefaultTimeProvider;
+use rustls_pki_types::UnixTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -17,6 +18,7 @@ use vouchsafe_transport::{
 use crate::assemble::{self, say};
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::output::relative;
 use crate::runtime;
 
 /// Put an MCP server behind mutual TLS
@@ -113,9 +115,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         return Err(Failure::new(format!("{directory} holds an agent's certificate"))
             .hint("issue one for a gateway: vouchsafe issue NAME --server --dns HOST --out DIR"));
     }
+    if context.now()? > identity.certificate.not_after {
+        return Err(Failure::new(
+            "the gateway's own certificate has expired; no client would accept it",
+        )
+        .hint("issue a new one: vouchsafe issue NAME --server --dns HOST --out DIR --force"));
+    }
     let list = list_file(args.crl.as_deref(), context.home())?;
     let (trust, lists) = assemble::trust_with_list(&identity, &list)?;
-    let announcement = announcement(&identity, &lists.borrow(), &list);
+    let announcement = announcement(&identity, &lists.borrow(), &list, context.now()?);
     let (stderr, lines) = mpsc::channel(256);
     let gateway = Gateway::new(GatewayConfig {
         identity,
@@ -166,12 +174,18 @@ fn list_file(crl: Option<&Path>, home: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-fn announcement(identity: &Identity, revocations: &Revocations, list: &Path) -> String {
+fn announcement(
+    identity: &Identity,
+    revocations: &Revocations,
+    list: &Path,
+    now: UnixTime,
+) -> String {
     let certificate = &identity.certificate;
     let revoked: usize = revocations.lists().map(|list| list.serials().len()).sum();
     format!(
-        "\n  as          {}\n  permissions {}\n  revocation  {} ({revoked} revoked), followed",
+        "\n  as          {}, ends {}\n  permissions {}\n  revocation  {} ({revoked} revoked), followed",
         certificate.principal,
+        relative(certificate.not_after, now),
         if certificate.permissions.is_empty() {
             "none: asks nothing of clients".to_owned()
         } else {

@@ -54,7 +54,7 @@ pub(crate) enum Message<'a> {
         outcome: Outcome<'a>,
     },
     /// An error that could not be tied to a request.
-    Stray,
+    Stray(Object<'a>),
 }
 
 /// What a response says.
@@ -135,10 +135,10 @@ impl<'a> Envelope<'a> {
                 Some(Message::Response { id: id?, outcome })
             }
             (None, None, Some(error)) => {
-                error.as_object()?;
+                let error = error.as_object()?;
                 Some(match id {
                     Some(id) => Message::Response { id, outcome: Outcome::Error },
-                    None => Message::Stray,
+                    None => Message::Stray(error),
                 })
             }
             _ => None,
@@ -171,7 +171,7 @@ mod tests {
         ));
         assert!(matches!(
             read(r#"{"jsonrpc":"2.0","error":{"code":1,"message":""}}"#),
-            Message::Stray
+            Message::Stray(_)
         ));
     }
 

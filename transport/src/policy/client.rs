@@ -58,7 +58,7 @@ impl ClientPolicy {
                 true => Judgement::forward(line),
                 false => Judgement::denied("response", None, Refusal::NotOwn),
             },
-            Ok(Message::Stray) => Judgement::drop(),
+            Ok(Message::Stray(_)) => Judgement::drop(),
             Err(error) => {
                 let (id, refusal) = (Message::salvage_id(line), Refusal::from(error));
                 Judgement::answer(answer::refusal(id.as_ref(), &refusal)).recorded(

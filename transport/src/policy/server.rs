@@ -1,6 +1,8 @@
 //! From the server: answers must belong to a request, lists are filtered, notifications may name only
 //! what the client may know. And the other way round, at the bridge: what a server may ask of a client.
 
+use std::borrow::Cow;
+
 use super::list::privately;
 use super::rules::{Ask, CLIENT, META_KEYS, RESOURCES, RESULT_KEYS, SUBSCRIPTION_ID, recorded};
 use super::state::Pending;
@@ -20,7 +22,7 @@ impl ClientPolicy {
                 }
             }
             Ok(Message::Request { id, method, .. }) => self.judge_server_request(line, id, &method),
-            Ok(Message::Stray) => Judgement::drop(),
+            Ok(Message::Stray(_)) => Judgement::drop(),
             Err(error) => Judgement::denied("unreadable", None, error.into()),
         }
     }
@@ -202,17 +204,19 @@ fn is_known_of_servers(method: &str) -> bool {
 #[derive(Debug)]
 pub struct ServerPolicy {
     held: PermissionSet,
+    farewell: Option<String>,
 }
 
 impl ServerPolicy {
     /// Of a session whose server holds these permissions.
     #[must_use]
     pub fn new(held: PermissionSet) -> Self {
-        Self { held }
+        Self { held, farewell: None }
     }
 
     /// Judges one line from the server.
-    pub fn judge_server<'a>(&self, line: &'a [u8]) -> Judgement<'a> {
+    pub fn judge_server<'a>(&mut self, line: &'a [u8]) -> Judgement<'a> {
+        self.farewell = None;
         let (id, judged) = match Message::read(line) {
             Ok(Message::Request { id, method, .. }) => {
                 return match self.must_hold(&method) {
@@ -227,6 +231,10 @@ impl ServerPolicy {
             Ok(Message::Notification { params: Some(params), .. }) => {
                 (None, self.judge_input_requests(params))
             }
+            Ok(Message::Stray(error)) => {
+                self.farewell = error.get("message").and_then(Value::as_str).map(Cow::into_owned);
+                return Judgement::forward(line);
+            }
             Ok(_) => return Judgement::forward(line),
             Err(error) => return Judgement::denied("unreadable", None, error.into()),
         };
@@ -239,6 +247,13 @@ impl ServerPolicy {
         };
         let decision = Decision::Denied(refusal);
         Judgement { verdict, record: None }.recorded("inputRequests", None, decision)
+    }
+
+    /// What the gateway said last, if that was an error that belongs to no request: it says so
+    /// before it closes a session.
+    #[must_use]
+    pub fn farewell(&self) -> Option<&str> {
+        self.farewell.as_deref()
     }
 
     fn must_hold(&self, method: &str) -> Result<(), Refusal> {

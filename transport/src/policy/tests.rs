@@ -481,8 +481,9 @@ fn records_name_what_was_asked_but_never_with_what() {
 
 #[test]
 fn a_server_asks_a_client_only_what_its_certificate_permits() {
-    let policy = ServerPolicy::new(held(&["client:sampling/createMessage"]));
-    let judge = |message: Value| fate(policy.judge_server(message.to_string().as_bytes()).verdict);
+    let mut policy = ServerPolicy::new(held(&["client:sampling/createMessage"]));
+    let mut judge =
+        |message: Value| fate(policy.judge_server(message.to_string().as_bytes()).verdict);
     let sampling = request(1, "sampling/createMessage", json!({}));
     assert_eq!(judge(sampling.clone()), Fate::Forwarded(sampling));
     let ping = request(1, "ping", json!({}));
@@ -501,6 +502,9 @@ fn a_server_asks_a_client_only_what_its_certificate_permits() {
     assert_eq!(judge(notification("notifications/tasks", asking("roots/list"))), Fate::Dropped);
     let plain = response(4, json!({"content": []}));
     assert_eq!(judge(plain.clone()), Fate::Forwarded(plain));
+    let farewell = json!({"jsonrpc": "2.0", "error": {"code": -32600, "message": "too many"}});
+    assert_eq!(judge(farewell.clone()), Fate::Forwarded(farewell));
+    assert_eq!(policy.farewell(), Some("too many"));
 }
 
 fn sets() -> impl Strategy<Value = Vec<String>> {
