@@ -24,6 +24,9 @@ use time::format_description::well_known::Rfc3339;
 /// POSIX: so much can be written to a pipe that is ready without blocking, and in one piece.
 const MAX_LINE: usize = 4096;
 
+/// Most lines are shorter.
+const USUAL_LINE: usize = 384;
+
 /// How often a pipe that is full is looked at again.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -31,6 +34,8 @@ const RETRY: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct Event<'a> {
+    /// When, RFC 3339 in UTC; set by the log.
+    pub at: &'a str,
     /// `opened`, `refused`, `allowed`, `denied`, `answered`, `cut`, `closed`.
     pub event: &'static str,
     /// Which session, counted from the start of the process.
@@ -69,13 +74,6 @@ pub struct Event<'a> {
     /// Lines of the server that were no messages and were dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub junk: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    at: &'a str,
-    #[serde(flatten)]
-    event: &'a Event<'a>,
 }
 
 /// Where events go.
@@ -162,11 +160,12 @@ impl EventLog {
 
     fn line(&self, event: Event<'_>) -> io::Result<Vec<u8>> {
         let at = self.now();
-        let mut line = serde_json::to_vec(&Line { at: &at, event: &event })?;
+        let event = Event { at: &at, ..event };
+        let mut line = Vec::with_capacity(USUAL_LINE);
+        serde_json::to_writer(&mut line, &event)?;
         if line.len() >= MAX_LINE {
             // What the peer chose gives way; who, when and what was decided does not.
-            let event = Event { method: None, name: None, ..event };
-            line = serde_json::to_vec(&Line { at: &at, event: &event })?;
+            line = serde_json::to_vec(&Event { method: None, name: None, ..event })?;
         }
         line.push(b'\n');
         Ok(line)

@@ -39,6 +39,7 @@ impl From<ReadError> for Denied {
 
 /// A request that may go on.
 struct Allowed {
+    ask: Ask,
     name: Option<String>,
     /// The line to send instead, where part of the request is not permitted.
     rewritten: Option<String>,
@@ -72,13 +73,13 @@ impl ClientPolicy {
 
     fn judge_request<'a>(&mut self, request: Request<'a>) -> Judgement<'a> {
         match self.authorize(&request) {
-            Ok(Allowed { name, rewritten }) => {
+            Ok(Allowed { ask, name, rewritten }) => {
                 self.pending.insert(
                     request.id,
                     Pending {
                         method: recorded(&request.method),
                         name: name.clone(),
-                        ask: ask(&request.method),
+                        ask,
                         progress_token: meta(request.params, "progressToken")
                             .and_then(Id::from_value),
                         since: Instant::now(),
@@ -119,7 +120,8 @@ impl ClientPolicy {
         if self.pending.len() >= self.rules.max_in_flight {
             return Err(Refusal::TooManyInFlight.into());
         }
-        let name = match ask(&request.method) {
+        let ask = ask(&request.method)?;
+        let name = match ask {
             Ask::Lifecycle | Ask::List(_) => None,
             Ask::Item { kind, parameter } => {
                 let name = text(request.params, parameter)?;
@@ -130,7 +132,7 @@ impl ClientPolicy {
             Ask::OwnTask => Some(self.authorize_task(request.params)?),
             Ask::Listen => {
                 let rewritten = Some(self.narrow_listen(request)?);
-                return Ok(Allowed { name: None, rewritten });
+                return Ok(Allowed { ask, name: None, rewritten });
             }
             Ask::Unknown => {
                 if !self.held.allows(super::rules::METHODS, &request.method) {
@@ -139,7 +141,7 @@ impl ClientPolicy {
                 None
             }
         };
-        Ok(Allowed { name, rewritten: None })
+        Ok(Allowed { ask, name, rewritten: None })
     }
 
     fn must_allow(&self, kind: &'static str, name: &str) -> Result<(), Denied> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use crate::message::ReadError;
 use vouchsafe_certs::{Permission, PermissionError, PermissionSet};
 
 /// The kinds that the transport itself asks for.
@@ -97,35 +98,48 @@ pub(crate) enum Shows {
     OwnTasks,
 }
 
-/// Reads the method of a client's request.
-pub(crate) fn ask(method: &str) -> Ask {
-    let item = |kind, parameter| Ask::Item { kind, parameter };
-    match method {
-        "initialize" | "server/discover" | "ping" | "logging/setLevel" => Ask::Lifecycle,
-        "tools/call" => item(TOOLS, "name"),
-        "prompts/get" => item(PROMPTS, "name"),
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
-            item(RESOURCES, "uri")
-        }
-        "completion/complete" => Ask::Completion,
-        "subscriptions/listen" => Ask::Listen,
-        "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => Ask::OwnTask,
-        _ => list(method).map_or(Ask::Unknown, Ask::List),
-    }
+/// The methods that MCP lets a client use.
+const METHODS_OF_CLIENTS: [(&str, Ask); 20] = [
+    ("initialize", Ask::Lifecycle),
+    ("server/discover", Ask::Lifecycle),
+    ("ping", Ask::Lifecycle),
+    ("logging/setLevel", Ask::Lifecycle),
+    ("tools/call", Ask::Item { kind: TOOLS, parameter: "name" }),
+    ("prompts/get", Ask::Item { kind: PROMPTS, parameter: "name" }),
+    ("resources/read", Ask::Item { kind: RESOURCES, parameter: "uri" }),
+    ("resources/subscribe", Ask::Item { kind: RESOURCES, parameter: "uri" }),
+    ("resources/unsubscribe", Ask::Item { kind: RESOURCES, parameter: "uri" }),
+    ("completion/complete", Ask::Completion),
+    ("subscriptions/listen", Ask::Listen),
+    ("tasks/get", Ask::OwnTask),
+    ("tasks/result", Ask::OwnTask),
+    ("tasks/cancel", Ask::OwnTask),
+    ("tasks/update", Ask::OwnTask),
+    ("tools/list", list("tools", "name", Shows::Permitted(TOOLS))),
+    ("prompts/list", list("prompts", "name", Shows::Permitted(PROMPTS))),
+    ("resources/list", list("resources", "uri", Shows::Permitted(RESOURCES))),
+    (
+        "resources/templates/list",
+        list("resourceTemplates", "uriTemplate", Shows::SomePermitted(RESOURCES)),
+    ),
+    ("tasks/list", list("tasks", "taskId", Shows::OwnTasks)),
+];
+
+const fn list(member: &'static str, identity: &'static str, shows: Shows) -> Ask {
+    Ask::List(List { member, identity, shows })
 }
 
-fn list(method: &str) -> Option<List> {
-    let (member, identity, shows) = match method {
-        "tools/list" => ("tools", "name", Shows::Permitted(TOOLS)),
-        "prompts/list" => ("prompts", "name", Shows::Permitted(PROMPTS)),
-        "resources/list" => ("resources", "uri", Shows::Permitted(RESOURCES)),
-        "resources/templates/list" => {
-            ("resourceTemplates", "uriTemplate", Shows::SomePermitted(RESOURCES))
-        }
-        "tasks/list" => ("tasks", "taskId", Shows::OwnTasks),
-        _ => return None,
-    };
-    Some(List { member, identity, shows })
+/// Reads the method of a client's request.
+///
+/// # Errors
+/// [`ReadError::CaseVariant`] for a method that some server might take for one of MCP's.
+pub(crate) fn ask(method: &str) -> Result<Ask, ReadError> {
+    let known = METHODS_OF_CLIENTS.iter().find(|(known, _)| known.eq_ignore_ascii_case(method));
+    match known {
+        Some((known, ask)) if *known == method => Ok(*ask),
+        Some(_) => Err(ReadError::CaseVariant),
+        None => Ok(Ask::Unknown),
+    }
 }
 
 /// The name that a permission for an unknown method has.

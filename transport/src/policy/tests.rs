@@ -215,6 +215,14 @@ fn unknown_methods_and_notifications_need_a_permission_of_their_own() {
 }
 
 #[test]
+fn a_method_that_only_looks_like_one_is_refused_whatever_the_permissions() {
+    let mut policy = policy(&["methods:*", "tools:ok"]);
+    for method in ["Tools/call", "TOOLS/CALL", "tools/Call", "resources/READ"] {
+        policy.refuses(request(1, method, json!({"name": "danger"})), -32600);
+    }
+}
+
+#[test]
 fn lists_show_what_can_be_used_and_are_private() {
     let mut policy = policy(&["tools:a*", "resources:demo://text/*", "prompts:p"]);
     for (id, method, member, items, shown) in [
