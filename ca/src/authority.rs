@@ -34,7 +34,7 @@ pub struct Issued {
 pub struct Outcome {
     /// Whether anything was new; revoking twice is no error.
     pub changed: bool,
-    /// The certificates that this revoked.
+    /// The certificates that this revoked and that would still count.
     pub certificates: Vec<CertificateRecord>,
     /// The list that says so.
     pub list: ListRecord,
@@ -141,7 +141,8 @@ impl Authority {
         self.conclude(&mut state, event, &[*serial], now)
     }
 
-    /// Revokes a device: all its unexpired certificates, and every further issue to its name.
+    /// Revokes a device: all its certificates, and every further issue to its name. Expired ones
+    /// are among them, for what counts as expired rests on a clock that may be wrong.
     ///
     /// # Errors
     /// [`Refusal::NoSuchDevice`], or see [`Error`].
@@ -152,9 +153,7 @@ impl Authority {
         if certificates.is_empty() {
             return Err(Refusal::NoSuchDevice(principal.clone()).into());
         }
-        let affected = |record: &&CertificateRecord| {
-            record.planned.not_after >= now && is_news(record, reason)
-        };
+        let affected = |record: &&CertificateRecord| is_news(record, reason);
         let serials: Vec<Serial> =
             certificates.iter().filter(affected).map(|record| record.planned.serial).collect();
         let device = state.ledger.device(principal)?;
@@ -164,7 +163,10 @@ impl Authority {
             reason,
             serials: serials.clone(),
         });
-        self.conclude(&mut state, event, &serials, now)
+        let unexpired = |record: &&CertificateRecord| record.planned.not_after >= now;
+        let counting = certificates.iter().filter(affected).filter(unexpired);
+        let counting: Vec<Serial> = counting.map(|record| record.planned.serial).collect();
+        self.conclude(&mut state, event, &counting, now)
     }
 
     /// Lets a revoked device have certificates again. What was revoked stays revoked.

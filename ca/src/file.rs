@@ -143,6 +143,16 @@ pub fn create_private_directory(path: &Path) -> Result<(), FileError> {
     sync_directory(parent(path))
 }
 
+/// Whether others than its owner may read or change a file, and its mode if so.
+///
+/// # Errors
+/// What the operating system says.
+pub fn exposed(path: &Path) -> Result<Option<u32>, FileError> {
+    let metadata = fs::metadata(path).map_err(FileError::reading(path))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    Ok((mode & 0o077 != 0).then_some(mode))
+}
+
 /// Makes what was created, renamed or removed in a directory survive a power loss.
 ///
 /// # Errors

@@ -101,7 +101,7 @@ impl Lists {
         let lifetimes = home.config().lifetimes;
         let (lifetime, entries) = match tier {
             Tier::Root => (lifetimes.root_list, Vec::new()),
-            Tier::Issuing => (lifetimes.list, entries(ledger, earlier.as_ref())?),
+            Tier::Issuing => (lifetimes.list, entries(ledger, earlier.as_ref(), now)?),
         };
         let seconds = Duration::from_secs(now.as_secs()) + lifetime.as_duration();
         let next_update = UnixTime::since_unix_epoch(seconds);
@@ -124,8 +124,14 @@ impl Lists {
 ///
 /// RFC 5280 §3.3: an entry MUST NOT be removed from the CRL until it appears on one regularly
 /// scheduled CRL issued beyond the revoked certificate's validity period.
-fn entries(ledger: &Ledger, earlier: Option<&ListRecord>) -> Result<Vec<Entry>, Error> {
-    let beyond = earlier.map_or(0, |earlier| earlier.this_update.as_secs());
+///
+/// A clock that once ran ahead must not make the CA forget, so the earlier of the two dates counts.
+fn entries(
+    ledger: &Ledger,
+    earlier: Option<&ListRecord>,
+    now: UnixTime,
+) -> Result<Vec<Entry>, Error> {
+    let beyond = earlier.map_or(0, |earlier| earlier.this_update.as_secs().min(now.as_secs()));
     let revoked = ledger.revoked()?.into_iter();
     Ok(revoked
         .filter(|(_, record)| record.not_after.as_secs() >= beyond)

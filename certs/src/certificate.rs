@@ -242,12 +242,13 @@ impl CaCertificate {
             return Err(CertificateError::KeyUsage);
         }
         let key_identifier = extensions.subject_key.ok_or(CertificateError::KeyIdentifier)?;
-        let issuer = if fields.subject_name == fields.issuer_name {
+        let is_self_issued = fields.subject_name == fields.issuer_name;
+        let issuer = match extensions.authority_key {
             // RFC 5280 §4.2.1.1: the authority key identifier may be left out of self-signed certificates.
-            None
-        } else {
-            let authority_key = extensions.authority_key.ok_or(CertificateError::KeyIdentifier)?;
-            Some(IssuerId::new(&fields.issuer_name, &authority_key))
+            None if is_self_issued => None,
+            Some(own) if is_self_issued && own == key_identifier => None,
+            Some(authority_key) => Some(IssuerId::new(&fields.issuer_name, &authority_key)),
+            None => return Err(CertificateError::KeyIdentifier),
         };
         Ok(Self {
             der: CertificateDer::from(der.to_vec()),

@@ -166,6 +166,13 @@ impl PermissionSet {
         self.0.iter().any(|permission| permission.allows(kind, name))
     }
 
+    /// Whether the set allows every name of `kind`.
+    #[must_use]
+    pub fn allows_all(&self, kind: &str) -> bool {
+        let reaches_all = |permission: &Permission| permission.reach() == ("", true);
+        self.0.iter().any(|permission| permission.covers_kind(kind) && reaches_all(permission))
+    }
+
     /// Whether the set allows some name of `kind` that begins with `prefix`.
     #[must_use]
     pub fn allows_some(&self, kind: &str, prefix: &str) -> bool {
@@ -292,6 +299,10 @@ mod tests {
         assert!(!held.allows("resources", "file:///doc"));
         assert!(!PermissionSet::default().allows("tools", ""));
         assert!(set(&["*"]).allows("anything", "at all"));
+        assert!(set(&["*"]).allows_all("tools") && set(&["tools:*"]).allows_all("tools"));
+        assert!(
+            !set(&["tools:a*"]).allows_all("tools") && !set(&["tools:*"]).allows_all("prompts")
+        );
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use rustls::time_provider::DefaultTimeProvider;
 use rustls_pki_types::ServerName;
 use tokio::sync::watch;
+use vouchsafe_ca::file;
 use vouchsafe_transport::{Connector, Identity, Limits, Revocations, Trust};
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 use crate::follow::follow;
 use crate::keyfile::{CERTIFICATE, KEY, ROOTS};
+use crate::notice::say;
 
 /// Reads an identity directory.
 pub(crate) fn identity(directory: &Path) -> Result<Identity, Failure> {
@@ -23,6 +25,14 @@ pub(crate) fn identity(directory: &Path) -> Result<Identity, Failure> {
         })
     };
     let key = Zeroizing::new(read(KEY)?);
+    let path = directory.join(KEY);
+    if let Some(mode) = file::exposed(&path)? {
+        let path = path.display();
+        return Err(Failure::new(format!(
+            "{path} has mode {mode:o}: others can read or change the key"
+        ))
+        .hint(format!("chmod 600 {path}; if others may have read it, revoke the device")));
+    }
     Identity::from_pem(read(CERTIFICATE)?.as_bytes(), &key, read(ROOTS)?.as_bytes()).map_err(
         |error| {
             Failure::new(format!("the identity in {} cannot be used: {error}", directory.display()))
@@ -60,11 +70,4 @@ pub(crate) fn connector(
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| Failure::usage(format!("{host} is neither a host name nor an IP address")))?;
     Connector::new(address, name, identity, trust, limits).map_err(Failure::new)
-}
-
-/// A line for the operator, on standard error.
-pub(crate) fn say(text: &str) {
-    use std::io::Write;
-    // Nobody is left to be told if this fails.
-    drop(writeln!(std::io::stderr(), "{text}"));
 }

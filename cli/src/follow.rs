@@ -6,9 +6,9 @@
 //! revocations could be withheld, so after a moment's patience everybody is turned away.
 
 use std::ffi::OsString;
-use std::fs::Metadata;
+use std::fs::{Metadata, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use rustix::fs::OFlags;
 use thiserror::Error;
 use tokio::sync::watch;
 use vouchsafe_certs::{CaCertificate, RevocationError};
@@ -26,6 +27,12 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a file may be unreadable, while it is being copied for instance.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long reading a list may take; a million entries take a second.
+const SLOW: Duration = Duration::from_secs(20);
+
+/// `O_NONBLOCK`.
+const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
 
 /// A list of five million entries has 250 MB.
 const MAX_LEN: u64 = 256 * 1024 * 1024;
@@ -118,8 +125,13 @@ impl Source {
     fn read(&mut self) -> Result<Revocations, FollowError> {
         let failed = |error| FollowError::Read(self.path.clone(), error);
         self.seen = None;
-        let file = std::fs::File::open(&self.path).map_err(failed)?;
+        // A pipe in the list's place would otherwise hold whoever opens it.
+        let opened = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(&self.path);
+        let file = opened.map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(failed(std::io::Error::other("it is no regular file")));
+        }
         self.seen = Some(look(&metadata));
         let mut pem = Vec::new();
         file.take(MAX_LEN + 1).read_to_end(&mut pem).map_err(failed)?;
@@ -161,11 +173,32 @@ impl<N: Fn(&str)> Follower<N> {
             }
             // Renaming makes several events; one reading answers them all.
             while changes.try_recv().is_ok() {}
-            match self.source.read() {
+            match self.read() {
                 Ok(offered) => self.consider(offered),
                 Err(error) => self.complain(&error),
             }
         }
+    }
+
+    /// Reads the file on another thread, because a network file system may never answer.
+    fn read(&mut self) -> Result<Revocations, FollowError> {
+        std::thread::scope(|scope| {
+            let (done, answer) = channel();
+            let source = &mut self.source;
+            let reading = scope.spawn(move || {
+                let read = source.read();
+                // Whoever waits for it is this function.
+                let _ = done.send(());
+                read
+            });
+            if answer.recv_timeout(SLOW).is_err() {
+                self.sender.send_replace(Arc::new(Revocations::Unreadable));
+                (self.notice)(
+                    "WARNING: the revocation list does not come; every session is closed",
+                );
+            }
+            reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     fn consider(&mut self, offered: Revocations) {

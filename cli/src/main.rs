@@ -9,6 +9,7 @@ mod demo_server;
 mod exit;
 mod follow;
 mod keyfile;
+mod notice;
 mod output;
 mod passphrase;
 mod runtime;

@@ -7,6 +7,7 @@ use vouchsafe_transport::{ConnectError, Connector, Limits};
 
 use crate::assemble;
 use crate::exit::Failure;
+use crate::notice::harmless;
 
 /// Which gateway, and as whom.
 #[derive(Debug, clap::Args)]
@@ -71,7 +72,7 @@ impl From<Failed> for Failure {
         match failed.is_unreachable() {
             true => Self::unreachable(failed)
                 .hint("see that the gateway is running and that the address is right"),
-            false => Self::new(failed),
+            false => Self::new(harmless(&failed.to_string())),
         }
     }
 }

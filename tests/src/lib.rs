@@ -8,6 +8,7 @@
 )]
 
 mod client;
+pub mod hostile;
 mod world;
 
 pub use client::{Client, tls_config};

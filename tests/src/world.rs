@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use vouchsafe_ca::{Authority, Founding, Home, Kind, Order, Reason, pem};
@@ -149,7 +149,7 @@ impl World {
             rules: Rules::default(),
             limits: Limits::default(),
             log: EventLog::new(
-                Output::File(std::fs::File::create_new(&audit).unwrap()),
+                Arc::new(Output::new(std::fs::File::create_new(&audit).unwrap())),
                 Arc::new(DefaultTimeProvider),
             ),
             stderr,
@@ -187,6 +187,14 @@ pub fn binary(name: &str) -> PathBuf {
     built
 }
 
+/// With room for a crowd before the door: the library's own choice is 128, and whoever finds no
+/// room tries again only after a second.
+fn listener() -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.listen(4096).unwrap()
+}
+
 /// A gateway that serves until it is dropped or stopped.
 pub struct RunningGateway {
     /// Where it listens.
@@ -199,7 +207,7 @@ pub struct RunningGateway {
 
 impl RunningGateway {
     async fn start(gateway: Gateway, audit: PathBuf) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listener();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { drop(stopped.await) };
@@ -225,12 +233,22 @@ impl RunningGateway {
         let is_it = |line: &serde_json::Value| {
             line["event"] == event && line["reason"].as_str().unwrap_or_default().contains(reason)
         };
+        let found = self.wait_until(|events| events.iter().any(is_it)).await;
+        found.into_iter().find(is_it).unwrap()
+    }
+
+    /// Waits until the audit is as it should be, and returns it.
+    pub async fn wait_until(
+        &self,
+        condition: impl Fn(&[serde_json::Value]) -> bool,
+    ) -> Vec<serde_json::Value> {
         for _ in 0..1000 {
-            if let Some(found) = self.events().into_iter().find(is_it) {
-                return found;
+            let events = self.events();
+            if condition(&events) {
+                return events;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("no event {event:?} with reason {reason:?} in {:#?}", self.events());
+        panic!("it did not come about: {:#?}", self.events());
     }
 }

@@ -1,9 +1,10 @@
 //! A session from handshake to end, over real TLS and real children.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say so")]
 
 use std::time::Duration;
 
 use serde_json::json;
-use vouchsafe_tests::{Client, World, command};
+use vouchsafe_tests::{Client, World, binary, command};
 
 #[tokio::test]
 async fn an_agent_sees_and_uses_what_its_certificate_permits() {
@@ -36,11 +37,13 @@ async fn a_child_gets_a_clean_environment_that_names_its_principal() {
     let mut client = Client::connect(gateway.address, &agent).await;
     let environment = client.call("environment", json!({})).await;
     let allowed = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SHELL"];
+    // The permissions stand one a line.
+    let environment = environment.replace("prompts:p\ntools:*", "prompts:p");
     for line in environment.lines() {
         let (name, value) = line.split_once('=').unwrap();
         match name {
             "VOUCHSAFE_PRINCIPAL" => assert_eq!(value, "spiffe://acme.example/team/a"),
-            "VOUCHSAFE_PERMISSIONS" => assert_eq!(value, "prompts:p tools:*"),
+            "VOUCHSAFE_PERMISSIONS" => assert_eq!(value, "prompts:p"),
             "VOUCHSAFE_SERIAL" => assert_eq!(value, agent.certificate.serial.to_string()),
             other => assert!(allowed.contains(&other), "{line}"),
         }
@@ -100,6 +103,70 @@ async fn no_process_outlives_its_session() {
     wait_until(|| processes_with(&mark) == 1).await;
     gateway.stop().await;
     assert_eq!(processes_with(&mark), 0);
+}
+
+#[tokio::test]
+async fn what_a_server_leaves_behind_goes_with_its_session() {
+    let world = World::new();
+    let mark = format!("{}", world.folder().display());
+    let server = binary("echo-server");
+    let script = format!("sh -c 'echo {mark} >/dev/null; sleep 1000' & exec {}", server.display());
+    let gateway = world.gateway(|config| config.command = command(&["sh", "-c", &script])).await;
+    let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
+    client.call("echo", json!({"text": "x"})).await;
+    assert_eq!(processes_with(&mark), 1);
+    // The server itself leaves when its stdin is closed.
+    client.close().await;
+    wait_until(|| processes_with(&mark) == 0).await;
+}
+
+#[tokio::test]
+async fn a_place_is_free_again_only_when_its_child_is_gone() {
+    let world = World::new();
+    let gateway = world
+        .gateway(|config| {
+            config.command = command(&["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]);
+            config.limits.sessions_per_principal = 1;
+            config.limits.child_grace = Duration::from_millis(500);
+        })
+        .await;
+    let agent = world.agent("a", &["tools:*"]);
+    drop(Client::connect(gateway.address, &agent).await);
+    gateway.wait_for("closed", "client broke off").await;
+    let told = Client::connect(gateway.address, &agent).await.line().await.unwrap().unwrap();
+    assert_eq!(told["error"]["code"], -32600);
+    // Two graces later it has been killed.
+    for _ in 0..100 {
+        let mut client = Client::connect(gateway.address, &agent).await;
+        let read = client.line();
+        if tokio::time::timeout(Duration::from_millis(100), read).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the place was never free again");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_and_then_breaks_a_limit_is_let_go() {
+    let world = World::new();
+    let gateway = world
+        .gateway(|config| {
+            config.limits.line = 1024 * 1024;
+            config.limits.drain = Duration::from_millis(500);
+            config.limits.write = Duration::from_secs(30);
+        })
+        .await;
+    let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
+    for id in 0..40 {
+        let params = json!({"name": "large", "arguments": {"octets": 900_000}});
+        let call = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+        client.write(format!("{call}\n").as_bytes()).await.unwrap();
+    }
+    // By the time the first is answered, the gateway writes to a client that does not read.
+    wait_until(|| gateway.events().iter().any(|event| event["event"] == "answered")).await;
+    client.write(&vec![b'x'; 1024 * 1024]).await.unwrap();
+    gateway.wait_for("closed", "longer than").await;
 }
 
 async fn wait_until(condition: impl Fn() -> bool) {

@@ -72,27 +72,26 @@ impl Acceptor {
         &self,
         tcp: TcpStream,
     ) -> Result<Session<TlsStream<TcpStream>>, AcceptError> {
-        match self.handshake(tcp).await? {
-            Ok(stream) => self.session(stream),
+        configure(&tcp)?;
+        let mut place = self.handshakes.admit();
+        let stream = tokio::select! {
+            outcome = timeout(self.deadline, self.handshake(tcp)) => {
+                outcome.map_err(|_| AcceptError::TooSlow(self.deadline))??
+            }
+            () = place.gives_way() => return Err(AcceptError::GaveWay),
+        };
+        drop(place);
+        self.session(stream)
+    }
+
+    /// One handshake, and its end if it fails.
+    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, AcceptError> {
+        match self.tls.accept(tcp).into_fallible().await {
+            Ok(stream) => Ok(stream),
             Err((error, tcp)) => {
                 linger(tcp).await;
                 Err(into_accept_error(error))
             }
-        }
-    }
-
-    /// One handshake, for as long as it may take and has its place.
-    async fn handshake(
-        &self,
-        tcp: TcpStream,
-    ) -> Result<Result<TlsStream<TcpStream>, (io::Error, TcpStream)>, AcceptError> {
-        configure(&tcp)?;
-        let mut place = self.handshakes.admit();
-        tokio::select! {
-            outcome = timeout(self.deadline, self.tls.accept(tcp).into_fallible()) => {
-                outcome.map_err(|_| AcceptError::TooSlow(self.deadline))
-            }
-            () = place.gives_way() => Err(AcceptError::GaveWay),
         }
     }
 

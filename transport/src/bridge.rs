@@ -96,11 +96,14 @@ impl<'a> Bridge<'a> {
             end = &mut downward => return end,
             sent = upward => sent,
         };
-        if said_everything.is_ok() {
-            // TLS close_notify; the gateway answers what is in flight and closes in turn.
-            drop(to_server.lock().await.close().await);
-        }
-        match (timeout(self.limits.drain, downward).await, said_everything) {
+        let closing = async {
+            if said_everything.is_ok() {
+                // TLS close_notify; the gateway answers what is in flight and closes in turn.
+                drop(to_server.lock().await.close().await);
+            }
+        };
+        let rest = timeout(self.limits.drain, async { tokio::join!(closing, downward).1 }).await;
+        match (rest, said_everything) {
             (Ok(BridgeEnd::Closed(_)) | Err(_), Ok(())) => BridgeEnd::Done,
             (Ok(end), _) => end,
             (Err(_), Err(error)) => BridgeEnd::of(error),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,10 +10,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use thiserror::Error;
 use tokio::process::{self, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
+use vouchsafe_certs::Permission;
 
 use crate::Peer;
+
+/// Whatever must be held until a child has been reaped: its place among the sessions, for instance.
+pub(crate) type Keeper = Box<dyn Send>;
 
 /// What a child inherits of the gateway's environment; anything else may be a secret of the gateway's.
 const INHERITED: [&str; 9] =
@@ -36,11 +40,20 @@ pub enum ChildError {
 }
 
 /// How to start the MCP server that a session talks to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ChildCommand {
     program: OsString,
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
+}
+
+/// Values of the environment may be secrets.
+impl fmt::Debug for ChildCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, arguments, environment } = self;
+        let names: Vec<&OsString> = environment.keys().collect();
+        write!(f, "ChildCommand({program:?} {arguments:?}, environment {names:?})")
+    }
 }
 
 impl ChildCommand {
@@ -66,14 +79,16 @@ impl ChildCommand {
         &self,
         peer: &Peer,
         grace: Duration,
-        alive: mpsc::Sender<()>,
+        keeper: Keeper,
     ) -> Result<(Child, Pipes), ChildError> {
+        // A pattern may hold spaces, but no control characters.
+        let permissions: Vec<&str> = peer.permissions.iter().map(Permission::as_str).collect();
         let spawned = Command::new(&self.program)
             .args(&self.arguments)
             .env_clear()
             .envs(&self.environment)
             .env("VOUCHSAFE_PRINCIPAL", peer.principal.as_str())
-            .env("VOUCHSAFE_PERMISSIONS", peer.permissions.to_string())
+            .env("VOUCHSAFE_PERMISSIONS", permissions.join("\n"))
             .env("VOUCHSAFE_SERIAL", peer.serial.to_string())
             .process_group(0)
             .stdin(Stdio::piped())
@@ -90,7 +105,8 @@ impl ChildCommand {
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
-        let running = Running { process, grace, _alive: alive };
+        let group = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let running = Running { process, group, grace, _keeper: keeper };
         Ok((Child(Some(running)), Pipes { stdin, stdout, stderr }))
     }
 }
@@ -107,9 +123,10 @@ pub(crate) struct Child(Option<Running>);
 
 struct Running {
     process: process::Child,
+    /// The child leads its own process group, so the group's number is the child's.
+    group: Option<Pid>,
     grace: Duration,
-    /// Held until the child has been reaped, so that a gateway can wait for the last one.
-    _alive: mpsc::Sender<()>,
+    _keeper: Keeper,
 }
 
 impl Child {
@@ -137,17 +154,13 @@ impl Running {
     }
 
     async fn terminate(mut self) {
-        let Some(group) = self.group() else { return };
+        let Some(group) = self.group else { return };
         signal(group, Signal::TERM);
         drop(timeout(self.grace, self.process.wait()).await);
-        // A leader that left may have left others of its group behind (npx does).
+        // A leader that left may have left others of its group behind (npx does). Their group keeps
+        // its number for as long as one of them lives, so nobody else can be hit.
         signal(group, Signal::KILL);
         drop(self.process.wait().await);
-    }
-
-    /// The child leads its own process group, so the group's number is the child's.
-    fn group(&self) -> Option<Pid> {
-        self.process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
     }
 }
 

@@ -76,14 +76,45 @@ pub struct Event<'a> {
     pub junk: Option<u64>,
 }
 
-/// Where events go.
+/// A file, pipe or terminal that several write to, none of which may be held up by its reader.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Output {
-    /// To a file, appended.
-    File(File),
-    /// To standard error.
-    Stderr,
+pub struct Output {
+    file: Mutex<File>,
+    /// A regular file takes what it is given; a pipe or a terminal may be full.
+    may_block: bool,
+}
+
+impl Output {
+    /// To a file, a pipe or a terminal.
+    #[must_use]
+    pub fn new(file: File) -> Self {
+        let may_block = !file.metadata().is_ok_and(|metadata| metadata.is_file());
+        Self { file: Mutex::new(file), may_block }
+    }
+
+    /// Whether the lines could be written without waiting. At most 4096 octets can.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn try_write(&self, lines: &[u8]) -> io::Result<bool> {
+        // Looking and writing are one act, so that nobody fills the pipe in between.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.may_block && !is_ready(&*file)? {
+            return Ok(false);
+        }
+        file.write_all(lines)?;
+        Ok(true)
+    }
+}
+
+/// Whether a pipe or a terminal takes something at once.
+fn is_ready(output: impl AsFd) -> io::Result<bool> {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut [PollFd::new(&output, PollFlags::OUT)], Some(&at_once)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// An event could not be written.
@@ -93,9 +124,9 @@ pub struct NoRecord(#[from] io::Error);
 
 /// The audit of one gateway.
 pub struct EventLog {
-    output: Mutex<Writer>,
-    /// A regular file takes what it is given; a pipe or a terminal may be full.
-    may_block: bool,
+    output: Arc<Output>,
+    /// What goes along with the next line.
+    noted: Mutex<Vec<u8>>,
     clock: Arc<dyn TimeProvider>,
 }
 
@@ -108,13 +139,8 @@ impl fmt::Debug for EventLog {
 impl EventLog {
     /// Writes to `output`, with the times of `clock`.
     #[must_use]
-    pub fn new(output: Output, clock: Arc<dyn TimeProvider>) -> Self {
-        let may_block = match &output {
-            Output::File(file) => !file.metadata().is_ok_and(|metadata| metadata.is_file()),
-            Output::Stderr => true,
-        };
-        let writer = Writer { output, noted: Vec::new() };
-        Self { output: Mutex::new(writer), may_block, clock }
+    pub fn new(output: Arc<Output>, clock: Arc<dyn TimeProvider>) -> Self {
+        Self { output, noted: Mutex::default(), clock }
     }
 
     /// Takes note of an event that decides nothing; it reaches the system with the next one that
@@ -124,9 +150,12 @@ impl EventLog {
     /// [`NoRecord`] as for [`EventLog::record`], if the notes have to be written first.
     pub async fn note(&self, event: Event<'_>) -> Result<(), NoRecord> {
         let line = self.line(event)?;
-        if self.lock().has_room_for(&line) {
-            self.lock().noted.extend_from_slice(&line);
-            return Ok(());
+        {
+            let mut noted = self.noted();
+            if has_room_for(&noted, &line) {
+                noted.extend_from_slice(&line);
+                return Ok(());
+            }
         }
         self.put(&line).await
     }
@@ -136,7 +165,7 @@ impl EventLog {
     /// # Errors
     /// [`NoRecord`] as for [`EventLog::record`].
     pub async fn flush(&self) -> Result<(), NoRecord> {
-        if self.lock().noted.is_empty() {
+        if self.noted().is_empty() {
             return Ok(());
         }
         self.put(&[]).await
@@ -177,66 +206,29 @@ impl EventLog {
         at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    fn noted(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the notes and the line could be written without waiting.
     fn write(&self, line: &[u8]) -> io::Result<bool> {
-        let mut writer = self.lock();
-        if !writer.has_room_for(line) {
-            let notes = std::mem::take(&mut writer.noted);
-            if !writer.output.write(&notes, self.may_block)? {
-                writer.noted = notes;
+        let mut noted = self.noted();
+        if !has_room_for(&noted, line) {
+            if !self.output.try_write(&noted)? {
                 return Ok(false);
             }
+            noted.clear();
         }
-        let noted = writer.noted.len();
-        writer.noted.extend_from_slice(line);
-        let Writer { output, noted: lines } = &mut *writer;
-        let written = output.write(lines, self.may_block)?;
+        let before = noted.len();
+        noted.extend_from_slice(line);
+        let written = self.output.try_write(&noted)?;
         // What was not written now is noted still, but the line is its sender's to try again.
-        lines.truncate(if written { 0 } else { noted });
+        noted.truncate(if written { 0 } else { before });
         Ok(written)
     }
 }
 
-/// Where lines go, and those that wait to go along with the next.
-#[derive(Debug)]
-struct Writer {
-    output: Output,
-    noted: Vec<u8>,
-}
-
-impl Writer {
-    /// What is written at once must fit into a pipe that is ready.
-    fn has_room_for(&self, line: &[u8]) -> bool {
-        self.noted.len() + line.len() <= MAX_LINE
-    }
-}
-
-impl Output {
-    /// Whether the lines could be written without waiting.
-    fn write(&mut self, lines: &[u8], may_block: bool) -> io::Result<bool> {
-        match self {
-            Self::File(file) if !may_block => file.write_all(lines).map(|()| true),
-            Self::File(file) => write_if_ready(file, lines),
-            Self::Stderr => write_if_ready(&mut io::stderr(), lines),
-        }
-    }
-}
-
-/// Writes only what a pipe or a terminal takes at once.
-fn write_if_ready(output: &mut (impl Write + AsFd), line: &[u8]) -> io::Result<bool> {
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut fds = [PollFd::new(&*output, PollFlags::OUT)];
-    let ready = match poll(&mut fds, Some(&at_once)) {
-        Ok(ready) => ready > 0,
-        Err(rustix::io::Errno::INTR) => false,
-        Err(error) => return Err(error.into()),
-    };
-    if ready {
-        output.write_all(line)?;
-    }
-    Ok(ready)
+/// What is written at once must fit into a pipe that is ready.
+fn has_room_for(noted: &[u8], line: &[u8]) -> bool {
+    noted.len() + line.len() <= MAX_LINE
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use vouchsafe_certs::Principal;
 
 use crate::acceptor::{AcceptError, Acceptor, address_of};
-use crate::child::ChildCommand;
+use crate::child::{ChildCommand, Keeper};
 use crate::event::{Event, EventLog};
 use crate::frame::{LineReader, LineWriter};
 use crate::policy::{ClientPolicy, Rules, protocol_error};
@@ -28,6 +28,9 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// How long the audit of an answer may wait for company.
 const FLUSH: Duration = Duration::from_millis(100);
+
+/// Refused connections that are told one by one within a second.
+const TOLD_PER_SECOND: u64 = 100;
 
 /// Octets of one line of a child's stderr that are passed on.
 const STDERR_LINE: usize = 8 * 1024;
@@ -60,7 +63,8 @@ pub struct Gateway {
     limits: Limits,
     log: EventLog,
     stderr: mpsc::Sender<(u64, String)>,
-    sessions: Mutex<HashMap<Principal, usize>>,
+    sessions: Arc<Sessions>,
+    refused: Mutex<Refused>,
     counter: AtomicU64,
     stopping: watch::Sender<bool>,
 }
@@ -85,7 +89,8 @@ impl Gateway {
             limits,
             log,
             stderr,
-            sessions: Mutex::default(),
+            sessions: Arc::default(),
+            refused: Mutex::default(),
             counter: AtomicU64::new(1),
             stopping: watch::Sender::new(false),
         })
@@ -97,6 +102,7 @@ impl Gateway {
         let mut connections = JoinSet::new();
         let (alive, mut last_child) = mpsc::channel(1);
         let mut flush = tokio::time::interval(FLUSH);
+        let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
@@ -108,6 +114,7 @@ impl Gateway {
                 },
                 Some(_) = connections.join_next() => {}
                 _ = flush.tick() => drop(self.log.flush().await),
+                _ = second.tick() => self.sum_up_refused().await,
             }
         }
         self.stopping.send_replace(true);
@@ -153,10 +160,31 @@ impl Gateway {
     }
 
     async fn refused(&self, address: Option<std::net::SocketAddr>, error: &AcceptError) {
+        {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            if refused.told >= TOLD_PER_SECOND {
+                refused.untold += 1;
+                return;
+            }
+            refused.told += 1;
+        }
         let reason = error.to_string();
         let event = Event { event: "refused", address, reason: Some(&reason), ..Event::default() };
         // The connection is gone already; there is nothing more to refuse.
         drop(self.log.record(event).await);
+    }
+
+    /// Says how many refused connections were not told one by one.
+    async fn sum_up_refused(&self) {
+        let refused = {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *refused)
+        };
+        if refused.untold > 0 {
+            let reason = format!("{} further connections within a second", refused.untold);
+            let event = Event { event: "refused", reason: Some(&reason), ..Event::default() };
+            drop(self.log.record(event).await);
+        }
     }
 
     async fn session<S>(
@@ -169,9 +197,10 @@ impl Gateway {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let tally = Mutex::default();
-        let ended = match self.enter(&peer.principal) {
-            Ok(_place) => {
-                let work = session.run(|stream| self.work(stream, peer, subject, &tally, alive));
+        let ended = match self.sessions.enter(&peer.principal, &self.limits) {
+            Ok(place) => {
+                let keeper = Box::new((alive, place));
+                let work = session.run(|stream| self.work(stream, peer, subject, &tally, keeper));
                 tokio::select! {
                     biased;
                     () = self.stopped() => Ok(RelayEnd::Stopped),
@@ -209,14 +238,13 @@ impl Gateway {
         peer: &Peer,
         subject: &Subject,
         tally: &Mutex<Tally>,
-        alive: mpsc::Sender<()>,
+        keeper: Keeper,
     ) -> RelayEnd {
-        let (child, pipes) = match self.command.start(peer, self.limits.child_grace, alive) {
+        let (child, pipes) = match self.command.start(peer, self.limits.child_grace, keeper) {
             Ok(started) => started,
             Err(error) => {
-                drop(self.stderr.try_send((subject.session, error.to_string())));
                 tell(stream, "the server could not be started".into(), self.limits.drain).await;
-                return RelayEnd::ServerClosed;
+                return RelayEnd::NotStarted(error);
             }
         };
         tokio::spawn(drain(pipes.stderr, subject.session, self.stderr.clone(), self.limits.idle));
@@ -227,30 +255,41 @@ impl Gateway {
         child.finish();
         end
     }
+}
+
+/// How many sessions each principal has, those included whose child is still ending.
+#[derive(Debug, Default)]
+struct Sessions(Mutex<HashMap<Principal, usize>>);
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Principal, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     /// Takes a place among the sessions of a principal.
-    fn enter(&self, principal: &Principal) -> Result<SessionPlace<'_>, Denial> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.values().sum::<usize>() >= self.limits.sessions {
+    fn enter(self: &Arc<Self>, principal: &Principal, limits: &Limits) -> Result<Place, Denial> {
+        let mut sessions = self.lock();
+        if sessions.values().sum::<usize>() >= limits.sessions {
             return Err(Denial::TooManySessions);
         }
-        let own = sessions.entry(principal.clone()).or_default();
-        if *own >= self.limits.sessions_per_principal {
+        let own = sessions.get(principal).copied().unwrap_or_default();
+        if own >= limits.sessions_per_principal {
             return Err(Denial::TooManySessionsOfPrincipal);
         }
-        *own += 1;
-        Ok(SessionPlace { sessions: &self.sessions, principal: principal.clone() })
+        sessions.insert(principal.clone(), own + 1);
+        Ok(Place { sessions: Arc::clone(self), principal: principal.clone() })
     }
 }
 
-struct SessionPlace<'a> {
-    sessions: &'a Mutex<HashMap<Principal, usize>>,
+/// A place among the sessions, left when it is dropped.
+struct Place {
+    sessions: Arc<Sessions>,
     principal: Principal,
 }
 
-impl Drop for SessionPlace<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.sessions.lock();
         if let Some(own) = sessions.get_mut(&self.principal) {
             *own -= 1;
             if *own == 0 {
@@ -258,6 +297,14 @@ impl Drop for SessionPlace<'_> {
             }
         }
     }
+}
+
+/// The connections refused within the present second. Outsiders cause them, and must not fill the
+/// audit: beyond some, they are counted.
+#[derive(Debug, Default)]
+struct Refused {
+    told: u64,
+    untold: u64,
 }
 
 /// Tells a client why it is not served, and closes.

@@ -75,10 +75,10 @@ impl Peer {
             // A root among the intermediates is of no account: no list speaks of it.
             peer.links.extend(authority.issuer.map(|issuer| (issuer, authority.serial)));
         }
-        for root in
-            roots.iter().filter(|root| peer.links.iter().any(|(issuer, _)| *issuer == root.id))
-        {
-            peer.permissions = narrowed(&peer.permissions, root);
+        for root in roots {
+            if peer.links.iter().any(|(issuer, _)| *issuer == root.id) {
+                peer.narrow(root);
+            }
         }
         Ok(peer)
     }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::event::{Event, EventLog, NoRecord};
 use crate::frame::{FrameError, LineReader, LineWriter};
 use crate::policy::{ClientPolicy, Decision, Judgement, Record, Verdict};
-use crate::{Denial, Limits};
+use crate::{ChildError, Denial, Limits};
 
 /// How a session ended, other than by losing trust.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,8 @@ pub(crate) enum RelayEnd {
     ServerClosed,
     #[error("the client sent no message in time")]
     Silent,
+    #[error("{0}")]
+    NotStarted(ChildError),
     #[error("the gateway stopped")]
     Stopped,
     #[error("from the client: {0}")]
@@ -111,19 +113,28 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         let from_client = LineReader::new(from_client, limits.line, limits.message);
         let from_server = LineReader::new(stdout, limits.line, limits.message);
         let to_server = AsyncMutex::new(Some(LineWriter::new(stdin, limits.write)));
-        let upward = self.upward(from_client, &to_server);
-        let mut downward = std::pin::pin!(self.downward(from_server, &to_server));
+        let mut downward = Box::pin(self.downward(from_server, &to_server));
         let end = tokio::select! {
-            end = upward => end,
+            end = self.upward(from_client, &to_server) => end,
             end = &mut downward => end,
         };
-        // Closing a child's stdin is how it is told to end (MCP, lifecycle of stdio).
-        to_server.lock().await.take();
+        if let RelayEnd::ClientClosed = end {
+            // Closing a child's stdin is how it is told to end (MCP, lifecycle of stdio). Meanwhile it
+            // goes on: what it still has to say to a client that has said everything.
+            let told = async { drop(to_server.lock().await.take()) };
+            drop(timeout(self.limits.drain, async { tokio::join!(told, downward) }).await);
+        } else {
+            // It may have stopped with a lock in its hands, and is not asked any more.
+            drop(downward);
+        }
+        drop(timeout(self.limits.drain, self.farewell(&end)).await);
+        end
+    }
+
+    /// What the client is told at the end, where it still listens.
+    async fn farewell(&self, end: &RelayEnd) {
         match end {
-            // What the server still has to say to a client that has said everything.
-            RelayEnd::ClientClosed => {
-                drop(timeout(limits.drain, downward).await);
-            }
+            RelayEnd::ClientGone => return,
             RelayEnd::ServerClosed => self.abandon("The server ended").await,
             RelayEnd::Client(FrameError::TooLong(_) | FrameError::TooSlow(_)) => {
                 let line = crate::policy::protocol_error(&end.to_string());
@@ -131,8 +142,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             }
             _ => {}
         }
-        drop(timeout(limits.drain, async { self.to_client.lock().await.close().await }).await);
-        end
+        drop(self.to_client.lock().await.close().await);
     }
 
     /// From the client to the server.

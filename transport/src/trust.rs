@@ -23,6 +23,9 @@ use crate::{Denial, Peer};
 /// How long a verdict stands at most before the question is asked again: bounds the harm of a clock that is set.
 const RECHECK: Duration = Duration::from_secs(30);
 
+/// The clock tells whole seconds, so the last second of validity is watched to its end.
+const LAST_SECOND: Duration = Duration::from_millis(50);
+
 /// The current revocation lists, at most one of each issuer.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -182,8 +185,10 @@ impl Trust {
             Some(next_update) => next_update.min(peer.not_after),
             None => peer.not_after,
         };
-        let left = Duration::from_secs(until.as_secs().saturating_sub(now.as_secs()) + 1);
-        Ok(left.min(RECHECK))
+        Ok(match until.as_secs().saturating_sub(now.as_secs()) {
+            0 => LAST_SECOND,
+            seconds => Duration::from_secs(seconds).min(RECHECK),
+        })
     }
 
     /// Waits until this peer may no longer stay.

@@ -2,9 +2,9 @@
 
 use vouchsafe_transport::{Bridge, BridgeEnd, Connector, Limits};
 
-use crate::assemble::say;
 use crate::client::broken;
 use crate::exit::Failure;
+use crate::notice::{harmless, say};
 use crate::runtime;
 use crate::session::{Failed, SessionArgs};
 
@@ -32,7 +32,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 async fn bridge(connector: &Connector, limits: &Limits) -> Result<(), Failed> {
     let session = connector.connect().await?;
     let notice = |method: &str, refusal: &vouchsafe_transport::Refusal| {
-        say(&format!("vouchsafe: the server's {method} was refused: {refusal}"));
+        let text = format!("the server's {method} was refused: {refusal}");
+        say(&format!("vouchsafe: {}", harmless(&text)));
     };
     let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
     match Bridge::run(session, input, output, limits, &notice).await {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::time_provider::DefaultTimeProvider;
 use rustls_pki_types::UnixTime;
 use tokio::net::TcpListener;
@@ -15,9 +16,10 @@ use vouchsafe_transport::{
     ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
 };
 
-use crate::assemble::{self, say};
+use crate::assemble;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::notice::{self, harmless, say};
 use crate::output::relative;
 use crate::runtime;
 
@@ -136,7 +138,27 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         stderr,
     })
     .map_err(Failure::new)?;
+    make_room(&args.limits);
     runtime::large()?.block_on(serve(Arc::new(gateway), &args.listen, &announcement, lines))
+}
+
+/// Descriptors of one session: its connection, its child's three streams and handle.
+const DESCRIPTORS_PER_SESSION: u64 = 5;
+
+/// Raises the limit of open files as far as it goes, and says so where it is still too low.
+fn make_room(limits: &LimitArgs) {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let Rlimit { current, .. } = getrlimit(Resource::Nofile);
+    let sessions = u64::try_from(limits.max_sessions).unwrap_or(u64::MAX);
+    let handshakes = u64::try_from(limits.max_handshakes).unwrap_or(u64::MAX);
+    let needed = sessions.saturating_mul(DESCRIPTORS_PER_SESSION).saturating_add(handshakes);
+    if raised.is_err() || current.is_some_and(|current| current < needed) {
+        let current = current.unwrap_or(u64::MAX);
+        say(&format!(
+            "WARNING: only {current} files may be open at once, but {sessions} sessions can need {needed}: raise it (ulimit -n) or lower --max-sessions"
+        ));
+    }
 }
 
 async fn serve(
@@ -195,12 +217,12 @@ fn announcement(
     )
 }
 
-fn audit(file: Option<&Path>) -> Result<Output, Failure> {
+fn audit(file: Option<&Path>) -> Result<Arc<Output>, Failure> {
     use std::os::unix::fs::OpenOptionsExt;
-    let Some(path) = file else { return Ok(Output::Stderr) };
+    let Some(path) = file else { return Ok(notice::stderr()) };
     let opened = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     opened
-        .map(Output::File)
+        .map(|file| Arc::new(Output::new(file)))
         .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
 }
 
@@ -243,7 +265,6 @@ fn environment(names: &[OsString]) -> Result<Vec<(OsString, OsString)>, Failure>
 /// What servers print to their stderr, with control characters made harmless.
 async fn show_stderr(mut lines: mpsc::Receiver<(u64, String)>) {
     while let Some((session, line)) = lines.recv().await {
-        let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
-        say(&format!("[server of session {session}] {line}"));
+        say(&format!("[server of session {session}] {}", harmless(&line)));
     }
 }

@@ -7,9 +7,15 @@ use super::{Object, ReadError, Value, read};
 
 const KEYS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
+/// Servers that read numbers as doubles cannot tell larger ones apart.
+const MAX_ID: u64 = (1 << 53) - 1;
+
+/// Ids are remembered, so they have a limit.
+const MAX_ID_LEN: usize = 256;
+
 /// A request id, or a progress token, which has the same form: a string or an integer.
 ///
-/// `1` and `"1"` differ; `1.0`, null and integers beyond 64 bits are no ids.
+/// `1` and `"1"` differ; `1.0`, null, texts over 256 octets and integers beyond 2⁵³ − 1 are no ids.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Id {
     Integer(i64),
@@ -19,11 +25,12 @@ pub(crate) enum Id {
 impl Id {
     pub(crate) fn from_value(value: Value<'_>) -> Option<Self> {
         if let Some(text) = value.as_str() {
-            return Some(Self::Text(text.into()));
+            return (text.len() <= MAX_ID_LEN).then(|| Self::Text(text.into()));
         }
         // "-0" and the like would come back from the server as another text.
         let integer: i64 = value.text().parse().ok()?;
-        (integer.to_string() == value.text()).then_some(Self::Integer(integer))
+        let is_exact = integer.unsigned_abs() <= MAX_ID && integer.to_string() == value.text();
+        is_exact.then_some(Self::Integer(integer))
     }
 }
 
@@ -61,7 +68,7 @@ pub(crate) enum Message<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Outcome<'a> {
     Result(Object<'a>),
-    Error,
+    Error(Object<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -137,7 +144,7 @@ impl<'a> Envelope<'a> {
             (None, None, Some(error)) => {
                 let error = error.as_object()?;
                 Some(match id {
-                    Some(id) => Message::Response { id, outcome: Outcome::Error },
+                    Some(id) => Message::Response { id, outcome: Outcome::Error(error) },
                     None => Message::Stray(error),
                 })
             }
@@ -167,7 +174,7 @@ mod tests {
         ));
         assert!(matches!(
             read(r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#),
-            Message::Response { outcome: Outcome::Error, .. }
+            Message::Response { outcome: Outcome::Error(_), .. }
         ));
         assert!(matches!(
             read(r#"{"jsonrpc":"2.0","error":{"code":1,"message":""}}"#),
@@ -186,6 +193,8 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":-0,"method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":1e3,"method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":99999999999999999999,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":9007199254740992,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":-9007199254740992,"method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":[1],"method":"ping"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":5}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#,

@@ -54,7 +54,9 @@ pub enum ReadError {
 /// Reads one line as one JSON object.
 pub(crate) fn read(line: &[u8]) -> Result<Object<'_>, ReadError> {
     let text = std::str::from_utf8(line).map_err(|_| ReadError::NotUtf8)?;
-    let text = text.trim_matches(is_space);
+    // A line may end in CR LF. Any other CR is refused below: there are servers (the official Python
+    // SDK's) whose readers end a line at a lone CR, and would read another message after it.
+    let text = text.strip_suffix('\r').unwrap_or(text).trim_matches(is_space);
     match text.bytes().next() {
         Some(b'{') => {}
         Some(b'[') => return Err(ReadError::Batch),
@@ -68,8 +70,9 @@ pub(crate) fn read(line: &[u8]) -> Result<Object<'_>, ReadError> {
     if reader.at == text.len() { Ok(Object::checked(text)) } else { Err(ReadError::NotJson) }
 }
 
+/// White space within a line (RFC 8259 §2, less the line ends).
 pub(super) fn is_space(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\r' | '\n')
+    matches!(c, ' ' | '\t')
 }
 
 struct Reader<'a> {
@@ -307,6 +310,15 @@ mod tests {
         ] {
             assert_eq!(read(text.as_bytes()).unwrap_err(), ReadError::NotJson, "{text:?}");
         }
+    }
+
+    #[test]
+    fn nothing_within_a_line_ends_a_line() {
+        for end in ["\r", "\r\n", "\u{2028}", "\u{2029}", "\u{85}", "\u{b}", "\u{c}"] {
+            let smuggled = format!("{{\"id\":1,\"params\":{end}{{\"id\":2}}{end}}}");
+            assert_eq!(read(smuggled.as_bytes()).unwrap_err(), ReadError::NotJson, "{end:?}");
+        }
+        assert_eq!(read(b"{}\r\r").unwrap_err(), ReadError::NotJson);
     }
 
     #[test]

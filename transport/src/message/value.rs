@@ -123,7 +123,7 @@ fn split_value(text: &str) -> Option<(Value<'_>, &str)> {
         b'}' | b']' => return None,
         _ => bytes
             .iter()
-            .position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n'))
+            .position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t'))
             .unwrap_or(bytes.len()),
     };
     text.split_at_checked(end).map(|(value, rest)| (Value(value), rest))

@@ -83,6 +83,7 @@ impl ClientPolicy {
                         progress_token: meta(request.params, "progressToken")
                             .and_then(Id::from_value),
                         since: Instant::now(),
+                        is_cancelled: false,
                     },
                 );
                 let forward = match rewritten {
@@ -106,7 +107,7 @@ impl ClientPolicy {
         Judgement::answer(line).recorded(&request.method, name, Decision::Denied(refusal))
     }
 
-    fn authorize(&self, request: &Request<'_>) -> Result<Allowed, Denied> {
+    fn authorize(&mut self, request: &Request<'_>) -> Result<Allowed, Denied> {
         if let Some(params) = request.params {
             params.refuse_variants_of(&PARAMETER_KEYS)?;
             if let Some(meta) = params.get("_meta") {
@@ -117,7 +118,7 @@ impl ClientPolicy {
         if self.pending.contains_key(&request.id) {
             return Err(Refusal::DuplicateId.into());
         }
-        if self.pending.len() >= self.rules.max_in_flight {
+        if self.is_busy() {
             return Err(Refusal::TooManyInFlight.into());
         }
         let ask = ask(&request.method)?;
@@ -221,9 +222,9 @@ impl ClientPolicy {
             }
             "notifications/cancelled" => {
                 let id = params.and_then(|params| params.get("requestId"));
-                match id.and_then(Id::from_value).and_then(|id| self.pending.remove(&id)) {
-                    Some(pending) => {
-                        Judgement::forward(line).recorded(method, pending.name, Decision::Allowed)
+                match id.and_then(Id::from_value).and_then(|id| self.cancel(&id)) {
+                    Some(name) => {
+                        Judgement::forward(line).recorded(method, name, Decision::Allowed)
                     }
                     // The answer may have crossed it on the way: no offence.
                     None => Judgement::drop(),

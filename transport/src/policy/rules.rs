@@ -57,7 +57,18 @@ impl Rules {
     pub(crate) fn allows(&self, held: &PermissionSet, kind: &str, name: &str) -> bool {
         let (kind, name) = self.needed(kind, name);
         held.allows(kind, name)
+            && (kind != RESOURCES || is_settled(name) || held.allows_all(RESOURCES))
     }
+}
+
+/// Whether a URI means what its text says. Patterns are compared octet by octet, and servers resolve
+/// `.` and `..` (RFC 3986 §5.2.4), take `\` for `/` and drop white space (WHATWG URL): such a URI
+/// would begin like a permitted one and name another.
+fn is_settled(uri: &str) -> bool {
+    let path = uri.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    let path = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\");
+    !uri.contains(|c: char| c.is_control() || c == ' ' || c == '\\')
+        && !path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
 }
 
 /// What a client's request asks for.

@@ -10,6 +10,9 @@ use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
 use crate::message::{Id, Message, Object, Outcome, Value};
 use vouchsafe_certs::PermissionSet;
 
+/// Task ids are remembered, so they have a limit; a task with a longer one belongs to nobody.
+const MAX_TASK_ID_LEN: usize = 1024;
+
 impl ClientPolicy {
     /// Judges one line from the server.
     pub fn judge_server<'a>(&mut self, line: &'a [u8]) -> Judgement<'a> {
@@ -33,12 +36,15 @@ impl ClientPolicy {
         id: &Id,
         outcome: Outcome<'a>,
     ) -> Judgement<'a> {
-        let Some(pending) = self.pending.remove(id) else {
+        let Some(pending) = self.answered(id) else {
             return Judgement::denied("response", None, Refusal::NotOwn);
         };
+        if pending.is_cancelled {
+            return Judgement::drop();
+        }
         let latency = pending.since.elapsed();
         let (judgement, error) = match outcome {
-            Outcome::Error => (Judgement::forward(line), true),
+            Outcome::Error(_) => (Judgement::forward(line), true),
             Outcome::Result(result) => match self.judge_result(line, result, &pending) {
                 Ok(Some(rewritten)) => (Judgement::rewritten(rewritten), false),
                 Ok(None) => (Judgement::forward(line), false),
@@ -85,7 +91,7 @@ impl ClientPolicy {
             let kind = result.get("resultType")?.as_str()?;
             if kind == "task" { result.get("taskId")?.as_str() } else { None }
         };
-        if let Some(task) = flat().or_else(nested) {
+        if let Some(task) = flat().or_else(nested).filter(|task| task.len() <= MAX_TASK_ID_LEN) {
             self.own(task.into_owned(), progress_token);
         }
     }
@@ -127,10 +133,11 @@ impl ClientPolicy {
             // Of its own request, or (2026-07-28) of a subscription that ends.
             "notifications/cancelled" => {
                 let id = get("requestId").and_then(Id::from_value).ok_or(Refusal::Parameters)?;
-                let is_listen = |pending: &Pending| pending.ask == Ask::Listen;
+                let is_listen =
+                    |pending: &Pending| pending.ask == Ask::Listen && !pending.is_cancelled;
                 let listens = self.pending.get(&id).is_some_and(is_listen);
                 if listens {
-                    self.pending.remove(&id);
+                    self.cancel(&id);
                 }
                 own(self.asked.remove(&id) || listens)
             }
@@ -162,7 +169,7 @@ impl ClientPolicy {
         meta.refuse_variants_of(&META_KEYS)?;
         let Some(id) = meta.get(SUBSCRIPTION_ID) else { return Ok(()) };
         let pending = Id::from_value(id).and_then(|id| self.pending.get(&id));
-        own(pending.is_some_and(|pending| pending.ask == Ask::Listen))
+        own(pending.is_some_and(|pending| pending.ask == Ask::Listen && !pending.is_cancelled))
     }
 
     /// The server must not have agreed to more than it was asked for.
@@ -228,6 +235,9 @@ impl ServerPolicy {
             Ok(Message::Response { id, outcome: Outcome::Result(result) }) => {
                 (Some(id), self.judge_input_requests(result))
             }
+            Ok(Message::Response { id, outcome: Outcome::Error(error) }) => {
+                (Some(id), self.judge_error(error))
+            }
             Ok(Message::Notification { params: Some(params), .. }) => {
                 (None, self.judge_input_requests(params))
             }
@@ -264,6 +274,17 @@ impl ServerPolicy {
             "{CLIENT}:{} in the server's certificate",
             recorded(method)
         )))
+    }
+
+    /// MCP 2025-11-25: an error may ask the client to open a URL.
+    fn judge_error(&self, error: Object<'_>) -> Result<(), Refusal> {
+        error.refuse_variants_of(&["data"])?;
+        let Some(data) = error.get("data").and_then(Value::as_object) else { return Ok(()) };
+        data.refuse_variants_of(&["elicitations"])?;
+        match data.get("elicitations") {
+            Some(_) => self.must_hold("elicitation/create"),
+            None => Ok(()),
+        }
     }
 
     fn judge_input_requests(&self, holder: Object<'_>) -> Result<(), Refusal> {

@@ -1,8 +1,8 @@
 //! What a session remembers: requests in flight, tasks it started. Bounded in every dimension.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vouchsafe_certs::PermissionSet;
 
@@ -13,6 +13,12 @@ use crate::message::Id;
 /// Tasks that one session may own at once.
 const MAX_TASKS: usize = 4096;
 
+/// Cancelled requests of one session that are remembered at once.
+const MAX_CANCELLED: usize = 4096;
+
+/// No answer to a cancelled request comes later.
+const LATE: Duration = Duration::from_secs(600);
+
 /// Holds the client of one session to its permissions, and what the server sends it as well.
 #[derive(Debug)]
 pub struct ClientPolicy {
@@ -20,6 +26,9 @@ pub struct ClientPolicy {
     pub(super) rules: Arc<Rules>,
     /// The client's requests that the server has not answered.
     pub(super) pending: HashMap<Id, Pending>,
+    /// Those of them that were cancelled, oldest first. Their answers may still be on the way, and
+    /// must not meet another request under the same id.
+    cancelled: VecDeque<(Instant, Id)>,
     /// The server's requests that the client has not answered.
     pub(super) asked: HashSet<Id>,
     /// The tasks that this session's calls have started, each with the progress token of its call.
@@ -34,17 +43,53 @@ pub(super) struct Pending {
     pub(super) ask: Ask,
     pub(super) progress_token: Option<Id>,
     pub(super) since: Instant,
+    pub(super) is_cancelled: bool,
 }
 
 impl ClientPolicy {
     /// Of a session whose client holds these permissions.
     #[must_use]
     pub fn new(held: PermissionSet, rules: Arc<Rules>) -> Self {
-        Self { held, rules, pending: HashMap::new(), asked: HashSet::new(), tasks: HashMap::new() }
+        Self {
+            held,
+            rules,
+            pending: HashMap::new(),
+            cancelled: VecDeque::new(),
+            asked: HashSet::new(),
+            tasks: HashMap::new(),
+        }
     }
 
     pub(super) fn allows(&self, kind: &str, name: &str) -> bool {
         self.rules.allows(&self.held, kind, name)
+    }
+
+    /// Takes a request out of flight, because its answer is here.
+    pub(super) fn answered(&mut self, id: &Id) -> Option<Pending> {
+        let pending = self.pending.remove(id)?;
+        if pending.is_cancelled {
+            self.cancelled.retain(|(_, cancelled)| cancelled != id);
+        }
+        Some(pending)
+    }
+
+    /// Marks a request as cancelled, and says what it named. Its id stays taken.
+    pub(super) fn cancel(&mut self, id: &Id) -> Option<Option<String>> {
+        let pending = self.pending.get_mut(id).filter(|pending| !pending.is_cancelled)?;
+        pending.is_cancelled = true;
+        self.cancelled.push_back((Instant::now(), id.clone()));
+        Some(pending.name.clone())
+    }
+
+    /// Whether no further request may be made. Cancelled ones do not count as in flight, but there
+    /// is a limit to how many are remembered; servers need not answer them.
+    pub(super) fn is_busy(&mut self) -> bool {
+        let is_late = self.cancelled.front().is_some_and(|(at, _)| at.elapsed() > LATE);
+        if is_late && let Some((_, id)) = self.cancelled.pop_front() {
+            self.pending.remove(&id);
+        }
+        let in_flight = self.pending.len().saturating_sub(self.cancelled.len());
+        in_flight >= self.rules.max_in_flight || self.cancelled.len() >= MAX_CANCELLED
     }
 
     pub(super) fn owns_task(&self, task: &str) -> bool {
@@ -59,13 +104,16 @@ impl ClientPolicy {
 
     /// Whether progress may be reported under this token: it came with a request in flight or with a task.
     pub(super) fn knows_token(&self, token: &Id) -> bool {
-        self.pending.values().any(|pending| pending.progress_token.as_ref() == Some(token))
+        let is_its = |pending: &Pending| {
+            !pending.is_cancelled && pending.progress_token.as_ref() == Some(token)
+        };
+        self.pending.values().any(is_its)
             || self.tasks.values().any(|own| own.as_ref() == Some(token))
     }
 
     /// Error answers for every request that the server will not answer any more.
     pub fn abandon(&mut self, message: &str) -> Vec<Vec<u8>> {
-        let pending = self.pending.drain();
+        let pending = self.pending.drain().filter(|(_, pending)| !pending.is_cancelled);
         pending.map(|(id, _)| super::answer::error(Some(&id), -32603, message, None)).collect()
     }
 }

@@ -382,6 +382,61 @@ fn cancellation_and_progress_belong_to_requests_in_flight() {
 }
 
 #[test]
+fn an_id_stays_taken_until_a_cancelled_request_is_answered() {
+    let mut policy = policy(&["tools:t"]);
+    policy.passes_from_client(request(5, "tools/list", json!({})));
+    policy.passes_from_client(notification("notifications/cancelled", json!({"requestId": 5})));
+    // The answer to the list must not pass as the answer to something that is not filtered.
+    policy.refuses(request(5, "ping", json!({})), -32600);
+    assert_eq!(
+        policy.server_says(&response(5, json!({"tools": [{"name": "hidden"}]}))),
+        Fate::Dropped
+    );
+    policy.passes_from_client(request(5, "ping", json!({})));
+}
+
+#[test]
+fn requests_that_were_cancelled_and_never_answered_do_not_block_others() {
+    let mut policy = policy(&[]);
+    for id in 0..1000 {
+        policy.passes_from_client(request(id, "ping", json!({})));
+        policy
+            .passes_from_client(notification("notifications/cancelled", json!({"requestId": id})));
+    }
+    policy.passes_from_client(request("next", "ping", json!({})));
+}
+
+#[test]
+fn a_uri_that_servers_resolve_to_another_is_not_permitted_by_its_beginning() {
+    let mut some = policy(&["resources:file:///docs/*", "resources:demo://docs/*"]);
+    for uri in [
+        "file:///docs/../secret/key",
+        "file:///docs/.%2E/secret/key",
+        "file:///docs/%2e%2e/secret",
+        "file:///docs/a%2f..%2f..%2fsecret",
+        "file:///docs/..\\secret",
+        "file:///docs/./x",
+        "file:///docs/ ../x",
+        "demo://docs/a/../../x",
+        "demo://docs/..",
+        "demo://docs/..#x",
+    ] {
+        some.refuses(request(1, "resources/read", json!({"uri": uri})), -32602);
+    }
+    for (nth, uri) in
+        ["file:///docs/..a", "file:///docs/a..b/c.md", "demo://docs/x?y=../z"].iter().enumerate()
+    {
+        some.passes_from_client(request(nth, "resources/read", json!({"uri": uri})));
+    }
+    // To whom everything is permitted, nothing is hidden behind a detour.
+    policy(&["resources:*"]).passes_from_client(request(
+        1,
+        "resources/read",
+        json!({"uri": "file:///a b/../c"}),
+    ));
+}
+
+#[test]
 fn a_task_belongs_to_the_session_whose_call_started_it() {
     for created in [json!({"task": {"taskId": "T"}}), json!({"resultType": "task", "taskId": "T"})]
     {
@@ -508,6 +563,9 @@ fn a_server_asks_a_client_only_what_its_certificate_permits() {
     let Fate::Forwarded(refused) = judge(response(3, asking("roots/list"))) else { panic!() };
     assert!(refused["error"].is_object() && refused["id"] == 3);
     assert_eq!(judge(notification("notifications/tasks", asking("roots/list"))), Fate::Dropped);
+    let url = json!({"jsonrpc": "2.0", "id": 5, "error": {"code": -32042, "message": "m", "data": {"elicitations": [{"mode": "url", "url": "https://evil.example"}]}}});
+    let Fate::Forwarded(refused) = judge(url) else { panic!() };
+    assert!(refused["error"].get("data").is_none() && refused["id"] == 5);
     let plain = response(4, json!({"content": []}));
     assert_eq!(judge(plain.clone()), Fate::Forwarded(plain));
     let farewell = json!({"jsonrpc": "2.0", "error": {"code": -32600, "message": "too many"}});

@@ -183,7 +183,7 @@ impl<'a> Stage<'a> {
             command: notes_server()?,
             rules: Rules::default(),
             limits: Limits::default(),
-            log: EventLog::new(Output::File(file), clock),
+            log: EventLog::new(Arc::new(Output::new(file)), clock),
             stderr: mpsc::channel(1).0,
         });
         RunningGateway::start(gateway.map_err(Failure::new)?, audit).await
