@@ -1,0 +1,126 @@
+//! A hundred thousand revocations: a list that is long to load, once, and no burden on any handshake.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say so and stop"
+)]
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rcgen::{
+    CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevocationReason,
+    RevokedCertParams, SerialNumber,
+};
+use rustls::time_provider::DefaultTimeProvider;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use vouchsafe_certs::{CaCertificate, Serial};
+use vouchsafe_tests::{Client, RunningGateway, World, command};
+use vouchsafe_transport::{GatewayConfig, Identity, Revocations, Trust};
+
+const ENTRIES: u64 = 100_000;
+const HANDSHAKES: usize = 120;
+
+#[tokio::test]
+async fn a_hundred_thousand_revocations_cost_a_handshake_nothing() {
+    let world = World::new();
+    let (agent, stolen) = (world.agent("agent", &["tools:*"]), world.agent("stolen", &["tools:*"]));
+    let pem = long_list(&world, &stolen.certificate.serial);
+    let begun = Instant::now();
+    let long = Revocations::from_pem(pem.as_bytes(), &agent.list_issuers()).unwrap();
+    let loading = begun.elapsed();
+    assert!(long.lists().any(|list| list.serials().len() == 1 + usize::try_from(ENTRIES).unwrap()));
+
+    let (_publisher, lists) = watch::channel(Arc::new(long));
+    let short = gateway(&world, None).await;
+    let long = gateway(&world, Some(lists)).await;
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..HANDSHAKES {
+        without.push(handshake(&short, &agent).await);
+        with.push(handshake(&long, &agent).await);
+    }
+    let (without, with) = (median(without), median(with));
+    eprintln!(
+        "{ENTRIES} entries in {} octets: loaded in {loading:.2?}; a handshake costs client and gateway \
+         {without:.2?} of CPU without them, {with:.2?} with them",
+        pem.len()
+    );
+    assert!(with < without * 3 / 2, "{with:?} instead of {without:?}");
+
+    let refused = Client::connect(long.address, &stolen).await.ending().await;
+    assert_eq!(refused, "received fatal alert: CertificateRevoked");
+    // It is the list that refuses: where it is not in force, the same certificate is let in.
+    handshake(&short, &stolen).await;
+}
+
+/// A gateway that follows these lists, or the world's; of its sessions only the handshake costs
+/// anything, for there is no server to be started.
+async fn gateway(
+    world: &World,
+    lists: Option<watch::Receiver<Arc<Revocations>>>,
+) -> RunningGateway {
+    let adjust = |config: &mut GatewayConfig| {
+        config.command = command(&["/does/not/exist"]);
+        if let Some(lists) = lists {
+            let roots = config.identity.roots.clone();
+            config.trust = Trust::new(roots, lists, Arc::new(DefaultTimeProvider));
+        }
+    };
+    world.gateway(adjust).await
+}
+
+/// The CPU time of one handshake, of both sides: they run on this thread.
+async fn handshake(gateway: &RunningGateway, identity: &Identity) -> Duration {
+    let begun = cpu();
+    let mut client = Client::connect(gateway.address, identity).await;
+    let told = client.line().await.unwrap().unwrap();
+    assert_eq!(told["error"]["message"], "The session is closed: the server could not be started");
+    assert_eq!(client.ending().await, "closed");
+    cpu() - begun
+}
+
+/// What this thread has spent so far: the first number, in nanoseconds.
+fn cpu() -> Duration {
+    let statistics = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(statistics.split(' ').next().unwrap().parse().unwrap())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// A list of the world's issuing CA that names a hundred thousand strangers and one of us, with the
+/// root's list beside it.
+fn long_list(world: &World, revoked: &Serial) -> String {
+    let home = world.home();
+    let key = fs::read_to_string(home.join("issuing.key")).unwrap();
+    let der = CertificateDer::from_pem_file(home.join("issuing.pem")).unwrap();
+    let authority = CaCertificate::from_der(&der).unwrap();
+    let now = OffsetDateTime::now_utc();
+    let entry = |serial_number| RevokedCertParams {
+        serial_number,
+        revocation_time: now,
+        reason_code: Some(RevocationReason::KeyCompromise),
+        invalidity_date: None,
+    };
+    let strangers = (0..ENTRIES).map(|_| Serial::random().unwrap());
+    let serials = strangers.chain([*revoked]);
+    let params = CertificateRevocationListParams {
+        this_update: now,
+        next_update: now + Duration::from_secs(3600),
+        crl_number: SerialNumber::from(1000),
+        issuing_distribution_point: None,
+        revoked_certs: serials.map(|serial| entry(serial.as_bytes().to_vec().into())).collect(),
+        key_identifier_method: KeyIdMethod::PreSpecified(authority.key_identifier),
+    };
+    let issuer = Issuer::from_ca_cert_der(&der, KeyPair::from_pem(&key).unwrap()).unwrap();
+    let list = params.signed_by(&issuer).unwrap().pem().unwrap();
+    let published = fs::read_to_string(home.join("crl.pem")).unwrap();
+    let (_issuing, root) = published.split_once("-----END X509 CRL-----\n").unwrap();
+    list + root
+}
