@@ -127,6 +127,8 @@ pub struct EventLog {
     output: Arc<Output>,
     /// What goes along with the next line.
     noted: Mutex<Vec<u8>>,
+    /// The text of the present second, which many events share.
+    present: Mutex<(u64, String)>,
     clock: Arc<dyn TimeProvider>,
 }
 
@@ -140,7 +142,7 @@ impl EventLog {
     /// Writes to `output`, with the times of `clock`.
     #[must_use]
     pub fn new(output: Arc<Output>, clock: Arc<dyn TimeProvider>) -> Self {
-        Self { output, noted: Mutex::default(), clock }
+        Self { output, noted: Mutex::default(), present: Mutex::default(), clock }
     }
 
     /// Takes note of an event that decides nothing; it reaches the system with the next one that
@@ -200,10 +202,14 @@ impl EventLog {
         Ok(line)
     }
 
+    /// The time of the clock, RFC 3339 in UTC.
     fn now(&self) -> String {
-        let seconds = self.clock.current_time().and_then(|now| i64::try_from(now.as_secs()).ok());
-        let at = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-        at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+        let seconds = self.clock.current_time().map_or(0, |now| now.as_secs());
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        if present.0 != seconds {
+            *present = (seconds, in_words(seconds));
+        }
+        present.1.clone()
     }
 
     fn noted(&self) -> MutexGuard<'_, Vec<u8>> {
@@ -231,4 +237,10 @@ impl EventLog {
 /// What is written at once must fit into a pipe that is ready.
 fn has_room_for(noted: &[u8], line: &[u8]) -> bool {
     noted.len() + line.len() <= MAX_LINE
+}
+
+fn in_words(seconds: u64) -> String {
+    let at =
+        i64::try_from(seconds).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
 }

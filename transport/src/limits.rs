@@ -14,7 +14,7 @@ pub struct Limits {
     pub first_message: Duration,
     /// From the first octet of a message to its last.
     pub message: Duration,
-    /// Without a message from the client.
+    /// Without a message from the client; noticed after twice as long at the latest.
     pub idle: Duration,
     /// One message written to a peer that does not read.
     pub write: Duration,

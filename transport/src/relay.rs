@@ -1,11 +1,12 @@
 //! The two directions of one session at the gateway, with the policy between them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::event::{Event, EventLog, NoRecord};
 use crate::frame::{FrameError, LineReader, LineWriter};
@@ -77,6 +78,33 @@ pub(crate) struct Tally {
     pub(crate) junk: u64,
 }
 
+/// Whether a client has said anything of late. A timer for every message would cost more than the
+/// messages do, so one looks from time to time.
+#[derive(Debug, Default)]
+struct Heard {
+    ever: AtomicBool,
+    lately: AtomicBool,
+}
+
+impl Heard {
+    fn now(&self) {
+        self.ever.store(true, Ordering::Relaxed);
+        self.lately.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until the first message has not come in time, or no other for between one and two idle times.
+    async fn until_silent(&self, limits: &Limits) {
+        sleep(limits.first_message).await;
+        while self.ever.load(Ordering::Relaxed) {
+            self.lately.store(false, Ordering::Relaxed);
+            sleep(limits.idle).await;
+            if !self.lately.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+}
+
 /// One session between a client's stream and a child's stdio.
 pub(crate) struct Relay<'a, S> {
     pub(crate) subject: &'a Subject,
@@ -114,9 +142,11 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         let from_server = LineReader::new(stdout, limits.line, limits.message);
         let to_server = AsyncMutex::new(Some(LineWriter::new(stdin, limits.write)));
         let mut downward = Box::pin(self.downward(from_server, &to_server));
+        let heard = Heard::default();
         let end = tokio::select! {
-            end = self.upward(from_client, &to_server) => end,
+            end = self.upward(from_client, &to_server, &heard) => end,
             end = &mut downward => end,
+            () = heard.until_silent(self.limits) => RelayEnd::Silent,
         };
         if let RelayEnd::ClientClosed = end {
             // Closing a child's stdin is how it is told to end (MCP, lifecycle of stdio). Meanwhile it
@@ -150,16 +180,15 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         &self,
         mut from_client: LineReader<ReadHalf<S>>,
         to_server: &AsyncMutex<Option<LineWriter<ChildStdin>>>,
+        heard: &Heard,
     ) -> RelayEnd {
-        let mut patience = self.limits.first_message;
         loop {
-            let line = match timeout(patience, from_client.next()).await {
-                Err(_) => return RelayEnd::Silent,
-                Ok(Err(error)) => return RelayEnd::of_client(error),
-                Ok(Ok(None)) => return RelayEnd::ClientClosed,
-                Ok(Ok(Some(line))) => line,
+            let line = match from_client.next().await {
+                Err(error) => return RelayEnd::of_client(error),
+                Ok(None) => return RelayEnd::ClientClosed,
+                Ok(Some(line)) => line,
             };
-            patience = self.limits.idle;
+            heard.now();
             let Judgement { verdict, record } = self.policy().judge_client(line);
             if let Err(error) = self.record("client", record).await {
                 return error.into();
