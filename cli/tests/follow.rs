@@ -1,0 +1,163 @@
+//! A running gateway and the revocation list that it follows: what it takes, what it does not, and
+//! what becomes of the sessions meanwhile.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say so and stop"
+)]
+
+mod home;
+mod serving;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use home::{Home, VOUCHSAFE};
+use rustix::process::Signal;
+use serde_json::json;
+use serving::{Serving, Talk, replace};
+
+/// A gateway that follows `list.pem`, and an agent in mid-session.
+struct Scene {
+    home: Home,
+    serving: Serving,
+    talk: Talk,
+    /// The lines of the gateway that have been read.
+    read: usize,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let home = Home::new();
+        home.run(&["issue", "gw", "--server", "--ip", "127.0.0.1"]);
+        home.run(&["issue", "a", "--allow", "tools:*"]);
+        home.run(&["issue", "stolen", "--allow", "tools:*"]);
+        fs::copy(home.path("home/crl.pem"), home.path("list.pem")).unwrap();
+        let serving = Serving::notes(&home, &["--crl", "list.pem"]);
+        let talk = Talk::with(&home, &serving.address, "a");
+        Self { home, serving, talk, read: 0 }
+    }
+
+    /// The CA's current list.
+    fn current(&self) -> Vec<u8> {
+        fs::read(self.home.path("home/crl.pem")).unwrap()
+    }
+
+    fn offers(&self, list: &[u8]) {
+        replace(&self.home.path("list.pem"), list);
+    }
+
+    /// What the gateway says of the list next.
+    fn hears(&mut self, text: &str) -> String {
+        let (at, line) = self.serving.says.wait_for(self.read, text);
+        self.read = at + 1;
+        line
+    }
+
+    fn is_served(&mut self) {
+        assert_eq!(self.talk.calls("search_notes", &json!({"text": "May"})), "launch plan");
+    }
+
+    /// How a new session of an agent ends, or that it does not.
+    fn asks_as(&self, agent: &str) -> (bool, String) {
+        let arguments = ["tools", &self.serving.address, "--identity", agent];
+        let output = self.home.command(VOUCHSAFE).args(arguments).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+const REVOKED: &str = "error: the gateway refused this identity: its certificate is revoked\n";
+
+#[test]
+fn older_and_foreign_lists_are_ignored_and_said() {
+    let mut scene = Scene::new();
+    let older = scene.current();
+    assert!(scene.asks_as("stolen").0);
+    scene.home.run(&["revoke", "stolen"]);
+    let current = scene.current();
+    scene.offers(&current);
+    assert_eq!(scene.hears("in force"), "revocation list number 2 in force, 1 revoked");
+    assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
+
+    let foreign = fs::read(Home::new().path("home/crl.pem")).unwrap();
+    let text = String::from_utf8(current.clone()).unwrap();
+    let first = text.split_inclusive("-----END X509 CRL-----\n").next().unwrap();
+    for (list, reason) in [
+        (older, "its number 1 is lower than 2, the number of the list in force"),
+        (foreign.clone(), "the revocation list is not signed by the CA it names"),
+        (first.into(), "the list of an issuer is missing from it"),
+        ([&current[..], &foreign].concat(), "the revocation list is not signed by the CA it names"),
+        ([&current[..], &current].concat(), "it holds two lists of one issuer"),
+    ] {
+        scene.offers(&list);
+        scene.hears(&format!(
+            "WARNING: the revocation list in list.pem is not taken: {reason}; the list in force stays"
+        ));
+        scene.is_served();
+        assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
+    }
+    // The next good one is taken as ever.
+    scene.home.run(&["revoke", "a"]);
+    scene.offers(&scene.current());
+    assert_eq!(scene.hears("in force, "), "revocation list number 3 in force, 2 revoked");
+    let revoked = (Some(1), REVOKED.trim_end().to_owned());
+    assert_eq!(scene.talk.ended(), revoked);
+}
+
+#[test]
+fn a_list_that_cannot_be_read_shuts_the_door_until_it_can() {
+    let mut scene = Scene::new();
+    let good = scene.current();
+    let missing = "list.pem cannot be read: No such file or directory (os error 2)";
+    let empty = "the revocation list in list.pem is not taken: there is no revocation list in it";
+    let malformed = "the revocation list in list.pem is not taken: not an X.509 v2 revocation list";
+    let text = String::from_utf8(good.clone()).unwrap();
+    let cut = text[..text.len() / 4].to_owned() + "\n-----END X509 CRL-----\n";
+    for (list, reason) in [
+        (None, missing),
+        (Some(&b"garbage"[..]), empty),
+        (Some(b""), empty),
+        (Some(cut.as_bytes()), malformed),
+    ] {
+        let begun = Instant::now();
+        match list {
+            None => fs::remove_file(scene.home.path("list.pem")).unwrap(),
+            Some(list) => scene.offers(list),
+        }
+        let warned = scene.hears("WARNING");
+        // A moment's patience, for lists that are being copied.
+        assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+        let expected = format!("WARNING: {reason}; every session is closed until it can be read");
+        assert_eq!(warned, expected);
+        let reason = "\"reason\":\"the revocation list cannot be read\"";
+        let line = scene.hears("\"event\":\"cut\"");
+        assert!(line.contains(reason), "{line}");
+        let (served, refused) = scene.asks_as("a");
+        let expected = "error: the gateway refused this identity: the gateway's operator finds the reason in its audit\n";
+        assert_eq!((served, refused.as_str()), (false, expected));
+        let line = scene.hears("\"event\":\"refused\"");
+        assert!(line.contains(reason), "{line}");
+
+        scene.offers(&good);
+        assert_eq!(scene.hears(" in force, "), "revocation list number 1 in force, 0 revoked");
+        scene.talk = Talk::with(&scene.home, &scene.serving.address, "a");
+        scene.is_served();
+    }
+}
+
+#[test]
+fn a_list_that_is_missing_for_a_moment_disturbs_nobody() {
+    let mut scene = Scene::new();
+    let good = scene.current();
+    fs::remove_file(scene.home.path("list.pem")).unwrap();
+    scene.is_served();
+    scene.offers(&good);
+    scene.hears(" in force, ");
+    scene.is_served();
+    assert!(scene.asks_as("a").0);
+    scene.talk.leaves();
+    let (status, lines) = scene.serving.stops(Signal::TERM);
+    assert!(status.success());
+    assert!(!lines.iter().any(|line| line.contains("WARNING")), "{lines:#?}");
+}

@@ -1,0 +1,178 @@
+//! `vouchsafe serve` and `vouchsafe connect`, running, with everything they say written down.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::home::{Home, VOUCHSAFE};
+
+/// Nothing on this machine takes longer, unless it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Lines as they come; whoever looks for one waits for it.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Lines {
+    fn follow(stream: impl std::io::Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let written = lines.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                written.0.0.lock().unwrap().push(line);
+                written.0.1.notify_all();
+            }
+        });
+        lines
+    }
+
+    /// The first line from the `from`th on that holds this, and where it stands.
+    pub(crate) fn wait_for(&self, from: usize, text: &str) -> (usize, String) {
+        let find = |lines: &[String]| lines.iter().skip(from).position(|line| line.contains(text));
+        let (lines, changed) = &*self.0;
+        let none_yet = |lines: &mut Vec<String>| find(lines).is_none();
+        let waited = changed.wait_timeout_while(lines.lock().unwrap(), PATIENCE, none_yet);
+        let (lines, _) = waited.unwrap();
+        let at = find(&lines).unwrap_or_else(|| panic!("no line with {text:?} in {lines:#?}"));
+        (from + at, lines.get(from + at).unwrap().clone())
+    }
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().clone()
+    }
+}
+
+/// A gateway that serves until it is dropped.
+pub(crate) struct Serving {
+    process: Child,
+    /// Where it listens.
+    pub(crate) address: String,
+    /// What it says on standard error.
+    pub(crate) says: Lines,
+}
+
+impl Serving {
+    /// As the gateway `gw`, with the demo's server behind it.
+    pub(crate) fn notes(home: &Home, options: &[&str]) -> Self {
+        Self::start(home, options, &[VOUCHSAFE, "demo-server"])
+    }
+
+    /// As the gateway `gw`, with any server behind it.
+    pub(crate) fn start(home: &Home, options: &[&str], server: &[&str]) -> Self {
+        let mut serve = home.command(VOUCHSAFE);
+        serve.args(["serve", "--identity", "gw", "--listen", "127.0.0.1:0"]).args(options);
+        serve
+            .arg("--")
+            .args(server)
+            .env("PATH", "/usr/bin:/bin")
+            .env("PASSED", "on")
+            .env("SECRET", "x");
+        let mut process = serve.stdout(Stdio::null()).spawn().unwrap();
+        let says = Lines::follow(process.stderr.take().unwrap());
+        let (_, line) = says.wait_for(0, "listening on ");
+        let address = line.strip_prefix("listening on ").unwrap().to_owned();
+        Self { process, address, says }
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) fn stops(mut self, signal: Signal) -> (ExitStatus, Vec<String>) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+        let status = self.process.wait().unwrap();
+        (status, self.says.all())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // If it is gone already, there is nobody to tell.
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        drop(self.process.wait());
+    }
+}
+
+/// A client's session through `vouchsafe connect`.
+pub(crate) struct Talk {
+    process: Child,
+    stdin: Option<ChildStdin>,
+    /// What comes back.
+    pub(crate) hears: Lines,
+    errors: Lines,
+    heard: usize,
+}
+
+impl Talk {
+    /// As an identity; nothing is said yet.
+    pub(crate) fn begin(home: &Home, address: &str, identity: &str) -> Self {
+        let mut connect: Command = home.command(VOUCHSAFE);
+        connect.args(["connect", address, "--identity", identity]).stdin(Stdio::piped());
+        let mut process = connect.spawn().unwrap();
+        let hears = Lines::follow(process.stdout.take().unwrap());
+        let errors = Lines::follow(process.stderr.take().unwrap());
+        let stdin = process.stdin.take();
+        Self { process, stdin, hears, errors, heard: 0 }
+    }
+
+    /// As an identity that is let in, with the version of MCP agreed.
+    pub(crate) fn with(home: &Home, address: &str, identity: &str) -> Self {
+        let mut talk = Self::begin(home, address, identity);
+        let client = json!({"name": "test", "version": "1"});
+        let params =
+            json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+        let answer = talk.asks("initialize", &params);
+        assert_eq!(answer["result"]["protocolVersion"], "2025-06-18", "{answer}");
+        talk.says(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        talk
+    }
+
+    pub(crate) fn says(&mut self, message: &Value) {
+        writeln!(self.stdin.as_mut().unwrap(), "{message}").unwrap();
+    }
+
+    /// One request and the line that comes back.
+    pub(crate) fn asks(&mut self, method: &str, params: &Value) -> Value {
+        let id = self.heard + 1;
+        self.says(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        let (_, line) = self.hears.wait_for(self.heard, "{");
+        self.heard += 1;
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(answer["id"], id, "{answer}");
+        answer
+    }
+
+    /// One call: the text of its result, or of its error.
+    pub(crate) fn calls(&mut self, tool: &str, arguments: &Value) -> String {
+        let answer = self.asks("tools/call", &json!({"name": tool, "arguments": arguments}));
+        let text = answer["result"]["content"][0]["text"].as_str();
+        text.or_else(|| answer["error"]["message"].as_str()).unwrap().to_owned()
+    }
+
+    /// How the session ended by itself: the exit code, and what was said on standard error.
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
+        let status = self.process.wait().unwrap();
+        drop(self.stdin.take());
+        let code = status.code();
+        if code != Some(0) {
+            self.errors.wait_for(0, "error: ");
+        }
+        (code, self.errors.all().join("\n"))
+    }
+
+    /// Leaves in good order.
+    pub(crate) fn leaves(mut self) {
+        drop(self.stdin.take());
+        assert_eq!(self.ended(), (Some(0), String::new()));
+    }
+}
+
+/// Puts a file in the place of another, in one step.
+pub(crate) fn replace(path: &Path, contents: &[u8]) {
+    let new = path.with_extension("new");
+    File::create_new(&new).unwrap().write_all(contents).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
