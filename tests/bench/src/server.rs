@@ -1,0 +1,107 @@
+//! The servers under test: the same MCP server behind `vouchsafe serve` and behind `stunnel`.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use anyhow::{Context, Result, bail};
+
+use crate::processes::Running;
+use crate::world::World;
+
+/// Until a server must listen.
+const START: Duration = Duration::from_secs(10);
+
+pub(crate) struct Server {
+    pub(crate) process: Running,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// `vouchsafe serve`, as a user would start it: policy, revocation and audit on.
+    pub(crate) fn vouchsafe(world: &World, many_revoked: bool) -> Result<Self> {
+        let mut command = world.command();
+        command.arg("serve").arg("--identity").arg(world.path("gateway"));
+        command.args(["--listen", "127.0.0.1:0"]);
+        command.arg("--crl").arg(world.list(many_revoked));
+        command.arg("--audit").arg(world.path("audit.jsonl"));
+        command.arg("--").arg(&world.own).arg("child");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = world.cores.start_server(&mut command)?;
+        let stderr = process.0.stderr.take().context("the gateway has no stderr")?;
+        Ok(Self { process, address: announced(stderr)? })
+    }
+
+    /// `stunnel` with the same identities and lists, TLS 1.3 alone and no tickets.
+    pub(crate) fn stunnel(world: &World, many_revoked: bool) -> Result<Self> {
+        let program = stunnel_program().context("stunnel is not installed")?;
+        let address = free_address()?;
+        let mut configuration = String::from(
+            "foreground = yes\npid =\ndebug = err\nsocket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n[mcp]\n\
+             sslVersion = TLSv1.3\noptions = NO_TICKET\nsessionResume = no\nverifyChain = yes\nexecArgs = vouchsafe-bench child\n",
+        );
+        for (key, value) in [
+            ("cert", world.path("gateway/certificate.pem")),
+            ("key", world.path("gateway/key.pem")),
+            ("CAfile", world.path("gateway/roots.pem")),
+            ("CRLfile", world.list(many_revoked)),
+            ("exec", world.own.clone()),
+        ] {
+            writeln!(configuration, "{key} = {}", value.display())?;
+        }
+        writeln!(configuration, "accept = {address}")?;
+        let file = world.path(&format!("stunnel-{}.conf", address.port()));
+        #[expect(clippy::disallowed_methods, reason = "a file that lives as long as this run")]
+        fs::write(&file, configuration)?;
+        let mut command = Command::new(program);
+        command.arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = world.cores.start_server(&mut command)?;
+        wait_for(address)?;
+        Ok(Self { process, address })
+    }
+}
+
+/// Where stunnel is installed, if it is.
+pub(crate) fn stunnel_program() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let candidates = env::split_paths(&path)
+        .flat_map(|folder| [folder.join("stunnel4"), folder.join("stunnel")]);
+    candidates.into_iter().find(|file| file.is_file())
+}
+
+/// Reads `listening on ADDRESS`, and whatever comes after it, so that the gateway never waits for its reader.
+fn announced(stderr: ChildStderr) -> Result<SocketAddr> {
+    let mut lines = BufReader::new(stderr).lines();
+    let mut said = String::new();
+    for line in lines.by_ref() {
+        let line = line?;
+        let words = line.split_once("listening on ").map(|(_, rest)| rest.split_whitespace());
+        if let Some(address) = words.and_then(|mut words| words.next()) {
+            let address = address.parse()?;
+            thread::spawn(move || lines.for_each(drop));
+            return Ok(address);
+        }
+        said.push_str(&line);
+    }
+    bail!("the gateway does not listen: {said}")
+}
+
+/// stunnel cannot be told to take a free port and say which.
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+fn wait_for(address: SocketAddr) -> Result<()> {
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        if begun.elapsed() > START {
+            bail!("stunnel does not listen on {address}");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
