@@ -47,7 +47,11 @@ impl RevocationList {
         if extensions.key_identifier != issuer.key_identifier {
             return Err(RevocationError::Signature);
         }
-        let next_update = list.next_update().ok_or(RevocationError::NoNextUpdate)?;
+        let this_update = time(list.last_update())?;
+        let next_update = time(list.next_update().ok_or(RevocationError::NoNextUpdate)?)?;
+        if this_update > next_update {
+            return Err(RevocationError::Malformed);
+        }
         let mut serials = list
             .iter_revoked_certificates()
             .map(|entry| {
@@ -60,13 +64,7 @@ impl RevocationList {
         serials.sort_unstable();
         serials.dedup();
         serials.shrink_to_fit();
-        Ok(Self {
-            issuer: issuer.id,
-            number: extensions.number,
-            this_update: time(list.last_update())?,
-            next_update: time(next_update)?,
-            serials,
-        })
+        Ok(Self { issuer: issuer.id, number: extensions.number, this_update, next_update, serials })
     }
 
     /// Whether the list names the certificate with this serial number.

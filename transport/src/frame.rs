@@ -59,6 +59,10 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         let mut begun = None;
         loop {
             if let Some(end) = self.find_end() {
+                // However the octets arrived: the limit is the same.
+                if end - self.start >= self.max_len {
+                    return Err(FrameError::TooLong(self.max_len));
+                }
                 let line = self.start..end;
                 self.start = end + 1;
                 self.searched = self.start;
@@ -204,6 +208,12 @@ mod tests {
         far.write_all(&[b'x'; 200]).await.unwrap();
         let mut reader = LineReader::new(near, 100, SECOND);
         assert!(matches!(reader.next().await, Err(FrameError::TooLong(100))));
+        // Its end makes no difference, even if it comes in the same breath.
+        let (mut far, near) = tokio::io::duplex(1024);
+        far.write_all(&[&[b'x'; 100], &b"\n"[..]].concat()).await.unwrap();
+        let mut reader = LineReader::new(near, 100, SECOND);
+        assert!(matches!(reader.next().await, Err(FrameError::TooLong(100))));
+        far.write_all(&[&[b'x'; 99], &b"\n"[..]].concat()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -199,8 +199,19 @@ impl<'a> Reader<'a> {
         if escaped { unescape(raw).map(Cow::Owned) } else { Ok(Cow::Borrowed(raw)) }
     }
 
-    /// RFC 8259 §6.
+    /// RFC 8259 §6. A number beyond the range of doubles is infinite to some parsers and an error to others.
     fn number(&mut self) -> Result<(), ReadError> {
+        let start = self.at;
+        self.literal_number()?;
+        let text = self.text.get(start..self.at).unwrap_or_default();
+        let is_small = text.len() < 300 && !text.contains(['e', 'E']);
+        if is_small || text.parse().is_ok_and(f64::is_finite) {
+            return Ok(());
+        }
+        Err(ReadError::NotJson)
+    }
+
+    fn literal_number(&mut self) -> Result<(), ReadError> {
         self.takes(b'-');
         if !self.takes(b'0') {
             self.digits()?;
@@ -294,6 +305,7 @@ mod tests {
             "{\"a\":.5}",
             "{\"a\":1e}",
             "{\"a\":-}",
+            "{\"a\":1e999}",
             "{\"a\":NaN}",
             "{\"a\":Infinity}",
             "{\"a\":tru}",

@@ -235,7 +235,11 @@ impl ClientPolicy {
                 Judgement::forward(line)
             }
             "notifications/progress" | "notifications/tasks/status" => Judgement::drop(),
-            _ if self.held.allows(super::rules::METHODS, method) => {
+            // A request's method without an id is no notification, and there are servers that do not
+            // look for one.
+            _ if ask(method) == Ok(Ask::Unknown)
+                && self.held.allows(super::rules::METHODS, method) =>
+            {
                 Judgement::forward(line).recorded(method, None, Decision::Allowed)
             }
             _ => {

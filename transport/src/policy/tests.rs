@@ -223,6 +223,15 @@ fn a_method_that_only_looks_like_one_is_refused_whatever_the_permissions() {
 }
 
 #[test]
+fn a_request_without_an_id_is_no_notification() {
+    let mut policy = policy(&["*"]);
+    for method in ["tools/call", "tools/list", "Tools/Call"] {
+        let message = notification(method, json!({"name": "hidden"}));
+        assert_eq!(policy.client_says(&message), Fate::Dropped, "{method}");
+    }
+}
+
+#[test]
 fn lists_show_what_can_be_used_and_are_private() {
     let mut policy = policy(&["tools:a*", "resources:demo://text/*", "prompts:p"]);
     for (id, method, member, items, shown) in [
