@@ -55,6 +55,14 @@ impl Scene {
         line
     }
 
+    /// Two things that are said by two threads, in whichever order.
+    fn hears_both(&mut self, one: &str, other: &str) -> (String, String) {
+        let one = self.serving.says.wait_for(self.read, one);
+        let other = self.serving.says.wait_for(self.read, other);
+        self.read = one.0.max(other.0) + 1;
+        (one.1, other.1)
+    }
+
     fn is_served(&mut self) {
         assert_eq!(self.talk.calls("search_notes", &json!({"text": "May"})), "launch plan");
     }
@@ -125,13 +133,12 @@ fn a_list_that_cannot_be_read_shuts_the_door_until_it_can() {
             None => fs::remove_file(scene.home.path("list.pem")).unwrap(),
             Some(list) => scene.offers(list),
         }
-        let warned = scene.hears("WARNING");
+        let (warned, line) = scene.hears_both("WARNING", "\"event\":\"cut\"");
         // A moment's patience, for lists that are being copied.
         assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
         let expected = format!("WARNING: {reason}; every session is closed until it can be read");
         assert_eq!(warned, expected);
         let reason = "\"reason\":\"the revocation list cannot be read\"";
-        let line = scene.hears("\"event\":\"cut\"");
         assert!(line.contains(reason), "{line}");
         let (served, refused) = scene.asks_as("a");
         let expected = "error: the gateway refused this identity: the gateway's operator finds the reason in its audit\n";

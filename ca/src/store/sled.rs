@@ -19,6 +19,8 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::{Change, MAX_KEY_LEN, MAX_VALUE_LEN, Store, StoreError};
 use crate::file::{create_private_directory, sync_directory};
@@ -28,6 +30,10 @@ const PIECE_LEN: usize = 4 * 1024;
 
 /// sled takes what it is given as a limit, not a reservation.
 const CACHE_LEN: u64 = 128 * 1024 * 1024;
+
+/// How long a store that does not open is tried again, and how often.
+const OPENING: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// First octet of a sled key: the values themselves.
 const VALUES: u8 = b'v';
@@ -254,11 +260,18 @@ fn does_not_open(directory: &Path) -> impl Fn(Cause) -> StoreError {
     move |reason| StoreError::DoesNotOpen { path: directory.to_owned(), reason }
 }
 
-/// sled panics on some damaged files.
+/// sled panics on some damaged files, and lets go of its own lock a moment after it was dropped.
 fn open_guarded(config: &sled::Config) -> Result<sled::Db, Cause> {
-    match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(opened) => opened.map_err(Into::into),
-        Err(_panic) => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+    let mut patience = OPENING;
+    loop {
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Err(_panic) => return Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+            Ok(Err(sled::Error::Io(_))) if !patience.is_zero() => {
+                sleep(PAUSE);
+                patience = patience.saturating_sub(PAUSE);
+            }
+            Ok(opened) => return opened.map_err(Into::into),
+        }
     }
 }
 
