@@ -6,6 +6,7 @@ use vouchsafe_transport::Limits;
 use crate::client::with_client;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::notice::harmless;
 use crate::output::Table;
 use crate::runtime;
 use crate::session::SessionArgs;
@@ -32,13 +33,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let mut table = Table::default();
     table.row(["TOOL", "DESCRIPTION"]);
     for tool in &tools {
-        table.row([&tool.name, &summary(tool)]);
+        table.row([&harmless(&tool.name), &summary(tool)]);
     }
     context.print(&table.to_text())
 }
 
-/// The first line of the description.
+/// The first sentence of the description, which is the server's own.
 fn summary(tool: &Tool) -> String {
     let description = tool.description.as_deref().unwrap_or_default();
-    description.lines().next().unwrap_or_default().to_owned()
+    let line = description.lines().next().unwrap_or_default();
+    harmless(line.split(". ").next().unwrap_or_default())
 }
