@@ -294,18 +294,27 @@ fn with_a_request_the_key_stays_where_it_is() {
 #[test]
 fn presumptuous_requests_are_refused() {
     let sandbox = Sandbox::with_ca();
-    let made = Command::new("openssl")
-        .current_dir(sandbox.path(""))
-        .args(["req", "-new", "-newkey", "ed25519", "-nodes", "-keyout", "k.pem", "-out", "r.pem"])
-        .args(["-subj", "/CN=x", "-addext", "basicConstraints=CA:TRUE"])
-        .output()
-        .unwrap();
-    assert!(made.status.success());
-    let refused = sandbox.run(&["issue", "a", "--csr", "r.pem"]).ends_with(1);
-    assert_eq!(
-        refused,
-        "error: r.pem is refused: the request asks to become a certificate authority\n"
-    );
+    let everything = "1.2.840.113556.1.8000.2554.40490.50628.23376.18427.46540.12716354.636824=DER:30:0A:02:01:00:30:05:0C:03:2A:3A:2A";
+    let authority = "the request asks to become a certificate authority";
+    let permissions =
+        "the request names permissions; permissions are granted by the CA, never asked for";
+    for (extension, reason) in [
+        ("basicConstraints=CA:TRUE", authority),
+        ("keyUsage=digitalSignature,keyCertSign", authority),
+        ("keyUsage=digitalSignature,cRLSign", authority),
+        (everything, permissions),
+    ] {
+        let made = Command::new("openssl")
+            .current_dir(sandbox.path(""))
+            .args(["req", "-new", "-newkey", "ed25519", "-nodes", "-keyout", "k.pem"])
+            .args(["-out", "r.pem", "-subj", "/CN=x", "-addext", extension])
+            .output()
+            .unwrap();
+        assert!(made.status.success());
+        let refused = sandbox.run(&["issue", "a", "--csr", "r.pem"]).ends_with(1);
+        assert_eq!(refused, format!("error: r.pem is refused: {reason}\n"));
+        assert!(!sandbox.path("a").exists());
+    }
     assert!(sandbox.json(&["list"]).as_array().unwrap().is_empty());
 }
 
