@@ -351,9 +351,11 @@ fn the_audit_is_for_its_owner_alone_and_is_never_begun_anew() {
 #[test]
 fn serve_ends_when_asked_and_leaves_nobody_behind() {
     let home = cast(&[("a", &["tools:*"])]);
-    for signal in [Signal::TERM, Signal::INT] {
-        // A server that has a helper, and that does not leave when its stdin is closed.
-        let script = "sleep 1000 & echo \"pids $$ $!\" >&2; cat >/dev/null; wait";
+    // A server that has a helper and does not leave when its stdin is closed; and one that does not
+    // leave at all.
+    let server = "sleep 1000 & echo \"pids $$ $!\" >&2; cat >/dev/null; wait";
+    let stubborn = format!("trap '' TERM; {server}");
+    for (signal, script) in [(Signal::INT, server), (Signal::TERM, &stubborn)] {
         let serving = Serving::start(&home, &[], &["sh", "-c", script]);
         let talk = Talk::begin(&home, &serving.address, "a");
         let (_, line) = serving.says.wait_for(0, "pids ");
