@@ -142,6 +142,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     runtime::large()?.block_on(serve(Arc::new(gateway), &args.listen, &announcement, lines))
 }
 
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
 /// Descriptors of one session: its connection, its child's three streams and handle.
 const DESCRIPTORS_PER_SESSION: u64 = 5;
 
@@ -171,6 +174,8 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    // The library's queue of 128 makes honest clients wait behind a flood (listen(2) may be repeated).
+    rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
     say(&format!("listening on {}{announcement}", listener.local_addr().map_err(failed)?));
     tokio::spawn(show_stderr(lines));
     let shutdown = async move {
