@@ -16,6 +16,12 @@ pub fn revocation_lists<D: AsRef<[u8]>>(lists: impl IntoIterator<Item = D>) -> S
     lists.into_iter().map(|der| encode("X509 CRL", der.as_ref())).collect()
 }
 
+/// A certificate signing request.
+#[must_use]
+pub fn certificate_request(der: &[u8]) -> String {
+    encode("CERTIFICATE REQUEST", der)
+}
+
 fn encode(label: &str, der: &[u8]) -> String {
     let base64 = Base64::encode_string(der);
     let mut text = format!("-----BEGIN {label}-----\n");

@@ -1,5 +1,6 @@
 //! A certificate signing request, reduced to the key whose possession it proves.
 
+use rcgen::{CertificateParams, DistinguishedName};
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::certification_request::X509CertificationRequest;
@@ -8,7 +9,7 @@ use x509_parser::extensions::{ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer;
 
 use crate::extensions::is_permission_extension;
-use crate::{PublicKey, RequestError};
+use crate::{KeyError, PrivateKey, PublicKey, RequestError};
 
 const MAX_LEN: usize = 16 * 1024;
 
@@ -25,6 +26,17 @@ pub struct CertificateRequest {
 }
 
 impl CertificateRequest {
+    /// Writes a request (PKCS#10, DER) that proves possession of `key`, and asks for nothing else.
+    ///
+    /// # Errors
+    /// [`KeyError::Unsupported`] if the key cannot sign.
+    pub fn prove(key: &PrivateKey) -> Result<CertificateSigningRequestDer<'static>, KeyError> {
+        let mut nothing = CertificateParams::default();
+        nothing.distinguished_name = DistinguishedName::new();
+        let request = nothing.serialize_request(key).map_err(|_| KeyError::Unsupported)?;
+        Ok(request.der().clone())
+    }
+
     /// Reads PEM (`CERTIFICATE REQUEST`) or DER.
     ///
     /// # Errors
@@ -98,6 +110,16 @@ mod tests {
             let read = CertificateRequest::from_pem_or_der(&der).unwrap();
             assert_eq!(read.public_key, key.public_key().unwrap());
         }
+    }
+
+    #[test]
+    fn a_request_of_ours_names_nobody_and_proves_its_key() {
+        let key = PrivateKey::generate(KeyType::P256).unwrap();
+        let der = CertificateRequest::prove(&key).unwrap();
+        let read = CertificateRequest::from_der(&der).unwrap();
+        assert_eq!(read.public_key, key.public_key().unwrap());
+        let (_, request) = X509CertificationRequest::from_der(&der).unwrap();
+        assert_eq!(request.certification_request_info.subject.iter().count(), 0);
     }
 
     #[test]
