@@ -21,6 +21,25 @@ pub(crate) const KEY: &str = "key.pem";
 /// What the holder trusts.
 pub(crate) const ROOTS: &str = "roots.pem";
 
+/// What the CA hands out, as it stands in the files of an identity.
+#[derive(Debug)]
+pub(crate) struct Papers {
+    /// [`CERTIFICATE`]: leaf and issuing CA, PEM.
+    pub(crate) certificate: String,
+    /// [`ROOTS`], PEM.
+    pub(crate) roots: String,
+}
+
+impl Papers {
+    /// Of a certificate that was issued here.
+    pub(crate) fn of(issued: &Issued) -> Self {
+        Self {
+            certificate: pem::certificates(&issued.chain),
+            roots: pem::certificates([&issued.root]),
+        }
+    }
+}
+
 /// A place for an identity that was looked at before anything is issued for it.
 #[derive(Debug)]
 pub(crate) struct Destination {
@@ -62,7 +81,7 @@ impl Destination {
     }
 
     /// Writes an identity with its key, in one step.
-    pub(crate) fn write(&self, issued: &Issued, key: &PrivateKey) -> Result<(), Failure> {
+    pub(crate) fn write(&self, papers: &Papers, key: &PrivateKey) -> Result<(), Failure> {
         let parent = match self.directory.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -74,7 +93,7 @@ impl Destination {
             .tempdir_in(parent)
             .map_err(|error| cannot_write(parent, &error))?;
         file::create(&made.path().join(KEY), key.to_pem().as_bytes(), Access::Private)?;
-        write_public(made.path(), issued)?;
+        write_public(made.path(), papers)?;
         if self.replaces {
             // What was there is now where the new one was made, and goes with it.
             renameat_with(CWD, made.path(), CWD, &self.directory, RenameFlags::EXCHANGE)
@@ -88,20 +107,18 @@ impl Destination {
     }
 
     /// Writes an identity beside its key.
-    pub(crate) fn write_without_key(&self, issued: &Issued) -> Result<(), Failure> {
+    pub(crate) fn write_without_key(&self, papers: &Papers) -> Result<(), Failure> {
         if !self.directory.is_dir() {
             file::create_private_directory(&self.directory)?;
         }
-        write_public(&self.directory, issued)
+        write_public(&self.directory, papers)
     }
 }
 
-fn write_public(directory: &Path, issued: &Issued) -> Result<(), Failure> {
-    let roots = pem::certificates([&issued.root]);
-    file::replace(&directory.join(ROOTS), roots.as_bytes(), Access::Public)?;
+fn write_public(directory: &Path, papers: &Papers) -> Result<(), Failure> {
+    file::replace(&directory.join(ROOTS), papers.roots.as_bytes(), Access::Public)?;
     // Last: who finds a certificate finds what belongs to it.
-    let chain = pem::certificates(&issued.chain);
-    file::replace(&directory.join(CERTIFICATE), chain.as_bytes(), Access::Public)?;
+    file::replace(&directory.join(CERTIFICATE), papers.certificate.as_bytes(), Access::Public)?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use vouchsafe_certs::{CertificateRequest, KeyType, Permission, Principal, Privat
 use super::view::{CertificateView, validity};
 use crate::context::{Context, principal};
 use crate::exit::Failure;
-use crate::keyfile::{CERTIFICATE, Destination, KEY, ROOTS};
+use crate::keyfile::{CERTIFICATE, Destination, KEY, Papers, ROOTS};
 use crate::output::Sheet;
 use crate::passphrase::PassphraseFile;
 
@@ -102,9 +102,10 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         }
     };
     let issued = authority.issue(order(&args, principal, &key, &authority)?)?;
+    let papers = Papers::of(&issued);
     let written = match &key {
-        Key::Own(key) => destination.write(&issued, key),
-        Key::Elsewhere(_) => destination.write_without_key(&issued),
+        Key::Own(key) => destination.write(&papers, key),
+        Key::Elsewhere(_) => destination.write_without_key(&papers),
     };
     written.map_err(|failure| {
         let serial = issued.certificate.serial;

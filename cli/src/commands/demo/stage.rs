@@ -21,7 +21,7 @@ use crate::client::with_client;
 use crate::commands::call::text_of;
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::keyfile::Destination;
+use crate::keyfile::{Destination, Papers};
 use crate::session::Failed;
 
 pub(super) const TRUST_DOMAIN: &str = "demo.example";
@@ -211,7 +211,7 @@ fn issue(
         lifetime: None,
         public_key: key.public_key().map_err(Failure::new)?,
     })?;
-    Destination::whole(directory.clone(), false)?.write(&issued, &key)?;
+    Destination::whole(directory.clone(), false)?.write(&Papers::of(&issued), &key)?;
     Ok(Agent { directory, permissions })
 }
 
