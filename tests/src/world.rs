@@ -9,13 +9,13 @@ use std::time::Duration;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use vouchsafe_ca::{Authority, Founding, Home, Kind, Order, Reason, pem};
 use vouchsafe_certs::{KeyType, Permission, PermissionSet, PrivateKey, TrustDomain};
 use vouchsafe_transport::{
     ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
-    Trust,
+    Trust, Upstream,
 };
 
 /// The trust domain of every world.
@@ -140,19 +140,16 @@ impl World {
     pub async fn gateway(&self, adjust: impl FnOnce(&mut GatewayConfig)) -> RunningGateway {
         let identity = self.server("gateway", &["client:*"]);
         let audit = self.folder.path().join(format!("audit-{}.jsonl", identity.certificate.serial));
-        let (stderr, mut lines) = mpsc::channel(16);
-        tokio::spawn(async move { while lines.recv().await.is_some() {} });
         let mut config = GatewayConfig {
             trust: self.trust(&identity),
             identity,
-            command: echo_server(),
+            upstream: echo_server(),
             rules: Rules::default(),
             limits: Limits::default(),
             log: EventLog::new(
                 Arc::new(Output::new(std::fs::File::create_new(&audit).unwrap())),
                 Arc::new(DefaultTimeProvider),
             ),
-            stderr,
         };
         adjust(&mut config);
         RunningGateway::start(Gateway::new(config).unwrap(), audit).await
@@ -167,14 +164,14 @@ pub fn permissions_of(texts: &[&str]) -> PermissionSet {
 
 /// The echo server as a child.
 #[must_use]
-pub fn echo_server() -> ChildCommand {
-    ChildCommand::new([binary("echo-server").into_os_string()], []).unwrap()
+pub fn echo_server() -> Upstream {
+    Upstream::Command(ChildCommand::new([binary("echo-server").into_os_string()], []).unwrap())
 }
 
 /// Any command as a child.
 #[must_use]
-pub fn command(words: &[&str]) -> ChildCommand {
-    ChildCommand::new(words.iter().map(OsString::from), []).unwrap()
+pub fn command(words: &[&str]) -> Upstream {
+    Upstream::Command(ChildCommand::new(words.iter().map(OsString::from), []).unwrap())
 }
 
 /// A binary that cargo has built beside the tests.

@@ -64,7 +64,7 @@ async fn gateway(
     lists: Option<watch::Receiver<Arc<Revocations>>>,
 ) -> RunningGateway {
     let adjust = |config: &mut GatewayConfig| {
-        config.command = command(&["/does/not/exist"]);
+        config.upstream = command(&["/does/not/exist"]);
         if let Some(lists) = lists {
             let roots = config.identity.roots.clone();
             config.trust = Trust::new(roots, lists, Arc::new(DefaultTimeProvider));

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::mpsc;
 use vouchsafe_tests::{Client, World, binary, command};
+use vouchsafe_transport::{Service, Upstream};
 
 #[tokio::test]
 async fn an_agent_sees_and_uses_what_its_certificate_permits() {
@@ -76,7 +79,7 @@ async fn requests_in_flight_are_answered_when_the_server_leaves() {
 #[tokio::test]
 async fn a_server_that_cannot_be_started_is_said_so() {
     let world = World::new();
-    let gateway = world.gateway(|config| config.command = command(&["/does/not/exist"])).await;
+    let gateway = world.gateway(|config| config.upstream = command(&["/does/not/exist"])).await;
     let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
     let told = client.line().await.unwrap().unwrap();
     assert_eq!(told["error"]["message"], "The session is closed: the server could not be started");
@@ -90,7 +93,7 @@ async fn no_process_outlives_its_session() {
     let script = format!("echo {mark} >/dev/null; sleep 1000 & cat >/dev/null; sleep 1000");
     let gateway = world
         .gateway(|config| {
-            config.command = command(&["sh", "-c", &script]);
+            config.upstream = command(&["sh", "-c", &script]);
             config.limits.child_grace = Duration::from_millis(100);
         })
         .await;
@@ -111,7 +114,7 @@ async fn what_a_server_leaves_behind_goes_with_its_session() {
     let mark = format!("{}", world.folder().display());
     let server = binary("echo-server");
     let script = format!("sh -c 'echo {mark} >/dev/null; sleep 1000' & exec {}", server.display());
-    let gateway = world.gateway(|config| config.command = command(&["sh", "-c", &script])).await;
+    let gateway = world.gateway(|config| config.upstream = command(&["sh", "-c", &script])).await;
     let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
     client.call("echo", json!({"text": "x"})).await;
     assert_eq!(processes_with(&mark), 1);
@@ -125,7 +128,7 @@ async fn a_place_is_free_again_only_when_its_child_is_gone() {
     let world = World::new();
     let gateway = world
         .gateway(|config| {
-            config.command = command(&["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]);
+            config.upstream = command(&["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]);
             config.limits.sessions_per_principal = 1;
             config.limits.child_grace = Duration::from_millis(500);
         })
@@ -242,4 +245,111 @@ async fn a_session_ends_with_its_certificate() {
     gateway.wait_for("cut", "expired").await;
     let again = Client::connect(gateway.address, &agent).await.ending().await;
     assert_eq!(again, "received fatal alert: CertificateExpired");
+}
+
+/// An MCP server within the process that echoes, says when it is gone, and when asked to ends.
+fn service(gone: mpsc::UnboundedSender<String>) -> Upstream {
+    Upstream::Service(Service::new(move |peer, stream| {
+        let leaving = Leaving(peer.principal.name().to_owned(), gone.clone());
+        async move {
+            let _leaving = leaving;
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            while stream.read_line(&mut line).await.is_ok_and(|len| len > 0) {
+                let request: serde_json::Value = serde_json::from_str(&line).unwrap();
+                let name = request["params"]["name"].as_str().unwrap_or_default();
+                match name {
+                    "leave" => return,
+                    "panic" => panic!("as the test asks for"),
+                    "linger" => std::future::pending().await,
+                    _ => {}
+                }
+                let content = json!([{"type": "text", "text": peer.principal.to_string()}]);
+                let answer = json!({
+                    "jsonrpc": "2.0", "id": request["id"], "result": {"content": content},
+                });
+                stream.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+                line.clear();
+            }
+        }
+    }))
+}
+
+/// Tells of its end.
+struct Leaving(String, mpsc::UnboundedSender<String>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        drop(self.1.send(std::mem::take(&mut self.0)));
+    }
+}
+
+#[tokio::test]
+async fn a_service_within_the_process_stands_behind_the_same_policy_and_the_same_cuts() {
+    let world = World::new();
+    let (gone, mut left) = mpsc::unbounded_channel();
+    let gateway = world.gateway(|config| config.upstream = service(gone)).await;
+    let permissions = ["tools:who", "tools:linger"];
+    let mut polite = Client::connect(gateway.address, &world.agent("polite", &permissions)).await;
+    assert_eq!(polite.call("who", json!({})).await, "spiffe://acme.example/polite");
+    let denied = polite.try_call("leave", json!({})).await.unwrap().unwrap();
+    assert_eq!(denied["error"]["message"], "Unknown tool: leave");
+    // The end of what the client says reaches the service as the end of its stream.
+    polite.close().await;
+    assert_eq!(left.recv().await.unwrap(), "polite");
+
+    // A service that is at work is dropped where it waits once its client is not trusted any more.
+    let mut stolen = Client::connect(gateway.address, &world.agent("stolen", &permissions)).await;
+    stolen.call("who", json!({})).await;
+    let call =
+        json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "linger"}});
+    stolen.write(format!("{call}\n").as_bytes()).await.unwrap();
+    world.revoke("stolen");
+    assert_eq!(left.recv().await.unwrap(), "stolen");
+    gateway.wait_for("cut", "revoked").await;
+}
+
+#[tokio::test]
+async fn a_service_that_leaves_or_panics_ends_its_session_alone() {
+    let world = World::new();
+    let (gone, mut left) = mpsc::unbounded_channel();
+    let gateway = world.gateway(|config| config.upstream = service(gone)).await;
+    let agent = world.agent("a", &["tools:*"]);
+    let mut other = Client::connect(gateway.address, &world.agent("other", &["tools:*"])).await;
+    for end in ["leave", "panic"] {
+        let mut client = Client::connect(gateway.address, &agent).await;
+        let answer = client.try_call(end, json!({})).await.unwrap().unwrap();
+        assert_eq!(answer["error"]["message"], "The server ended");
+        assert_eq!(client.ending().await, "closed");
+        assert_eq!(left.recv().await.unwrap(), "a");
+    }
+    assert_eq!(other.call("who", json!({})).await, "spiffe://acme.example/other");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_end_by_itself_is_ended_and_holds_its_place_until_then() {
+    let world = World::new();
+    let (gone, mut left) = mpsc::unbounded_channel();
+    let gateway = world
+        .gateway(|config| {
+            config.upstream = service(gone);
+            config.limits.sessions_per_principal = 1;
+            config.limits.drain = Duration::from_millis(50);
+            config.limits.child_grace = Duration::from_millis(400);
+        })
+        .await;
+    let agent = world.agent("a", &["tools:*"]);
+    let mut client = Client::connect(gateway.address, &agent).await;
+    let call =
+        json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "linger"}});
+    client.write(format!("{call}\n").as_bytes()).await.unwrap();
+    gateway.wait_until(|events| events.iter().any(|event| event["event"] == "allowed")).await;
+    client.close().await;
+    let mut second = Client::connect(gateway.address, &agent).await;
+    let told = second.line().await.unwrap().unwrap();
+    assert!(told["error"]["message"].as_str().unwrap().contains("too many sessions"), "{told}");
+    assert_eq!(left.recv().await.unwrap(), "a");
+    let mut third = Client::connect(gateway.address, &agent).await;
+    assert_eq!(third.call("who", json!({})).await, "spiffe://acme.example/a");
+    gateway.stop().await;
 }

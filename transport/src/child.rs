@@ -10,10 +10,15 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use thiserror::Error;
 use tokio::process::{self, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use vouchsafe_certs::Permission;
 
-use crate::Peer;
+use crate::frame::LineReader;
+use crate::{Limits, Peer};
+
+/// Octets of one line of a child's stderr that are passed on.
+const STDERR_LINE: usize = 8 * 1024;
 
 /// Whatever must be held until a child has been reaped: its place among the sessions, for instance.
 pub(crate) type Keeper = Box<dyn Send>;
@@ -45,12 +50,13 @@ pub struct ChildCommand {
     program: OsString,
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
+    stderr: Option<mpsc::Sender<(u64, String)>>,
 }
 
 /// Values of the environment may be secrets.
 impl fmt::Debug for ChildCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { program, arguments, environment } = self;
+        let Self { program, arguments, environment, stderr: _ } = self;
         let names: Vec<&OsString> = environment.keys().collect();
         write!(f, "ChildCommand({program:?} {arguments:?}, environment {names:?})")
     }
@@ -71,14 +77,22 @@ impl ChildCommand {
         let inherited =
             INHERITED.iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
         let environment = inherited.chain(environment).collect();
-        Ok(Self { program, arguments: command.collect(), environment })
+        Ok(Self { program, arguments: command.collect(), environment, stderr: None })
+    }
+
+    /// Sends the lines of the children's stderr there, each with its session's number, instead of
+    /// nowhere. A full channel loses lines, never time.
+    #[must_use]
+    pub fn with_stderr(self, lines: mpsc::Sender<(u64, String)>) -> Self {
+        Self { stderr: Some(lines), ..self }
     }
 
     /// Starts a child for a session of `peer`.
     pub(crate) fn start(
         &self,
+        session: u64,
         peer: &Peer,
-        grace: Duration,
+        limits: &Limits,
         keeper: Keeper,
     ) -> Result<(Child, Pipes), ChildError> {
         // A pattern may hold spaces, but no control characters.
@@ -106,16 +120,34 @@ impl ChildCommand {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
         let group = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        let running = Running { process, group, grace, _keeper: keeper };
-        Ok((Child(Some(running)), Pipes { stdin, stdout, stderr }))
+        tokio::spawn(drain(stderr, session, self.stderr.clone(), limits.idle));
+        let running = Running { process, group, grace: limits.child_grace, _keeper: keeper };
+        Ok((Child(Some(running)), Pipes { stdin, stdout }))
     }
 }
 
-/// A child's standard streams.
+/// A child's standard input and output.
 pub(crate) struct Pipes {
     pub(crate) stdin: ChildStdin,
     pub(crate) stdout: ChildStdout,
-    pub(crate) stderr: ChildStderr,
+}
+
+/// A child whose stderr nobody reads stops once the pipe is full, so it is always read.
+async fn drain(
+    stderr: ChildStderr,
+    session: u64,
+    lines: Option<mpsc::Sender<(u64, String)>>,
+    idle: Duration,
+) {
+    let mut reader = LineReader::new(stderr, STDERR_LINE, idle);
+    if let Some(lines) = lines {
+        while let Ok(Some(line)) = reader.next().await {
+            let text = String::from_utf8_lossy(line);
+            drop(lines.try_send((session, text.trim_end().to_owned())));
+        }
+    }
+    // Nobody to tell, or a line beyond the limit: the pipe is emptied without looking.
+    drop(tokio::io::copy(&mut reader.into_inner(), &mut tokio::io::sink()).await);
 }
 
 /// A running child. Dropping it ends the child's whole process group.

@@ -1,4 +1,4 @@
-//! The gateway: sessions of verified clients, each with a child process of its own.
+//! The gateway: sessions of verified clients, each with an MCP server behind it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,19 +9,18 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::ChildStderr;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use vouchsafe_certs::Principal;
 
 use crate::acceptor::{AcceptError, Acceptor, address_of};
-use crate::child::{ChildCommand, Keeper};
+use crate::child::{Keeper, Pipes};
 use crate::event::{Event, EventLog};
-use crate::frame::{LineReader, LineWriter};
+use crate::frame::LineWriter;
 use crate::policy::{ClientPolicy, Rules, protocol_error};
 use crate::relay::{Relay, RelayEnd, Subject, Tally};
-use crate::{Denial, Identity, Limits, Peer, Session, TlsError, Trust};
+use crate::{Denial, Identity, Limits, Peer, Session, TlsError, Trust, Upstream};
 
 /// How long accepting pauses where the system has no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -32,9 +31,6 @@ const FLUSH: Duration = Duration::from_millis(100);
 /// Refused connections that are told one by one within a second.
 const TOLD_PER_SECOND: u64 = 100;
 
-/// Octets of one line of a child's stderr that are passed on.
-const STDERR_LINE: usize = 8 * 1024;
-
 /// What a gateway is made of.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "built by its user, field by field")]
@@ -44,25 +40,22 @@ pub struct GatewayConfig {
     /// What it demands of clients.
     pub trust: Trust,
     /// The MCP server behind each session.
-    pub command: ChildCommand,
+    pub upstream: Upstream,
     /// The operator's adjustments of the policy.
     pub rules: Rules,
     /// What it bears.
     pub limits: Limits,
     /// Where every decision is recorded.
     pub log: EventLog,
-    /// Where lines of children's stderr go, with the session's number. A full channel loses lines, never time.
-    pub stderr: mpsc::Sender<(u64, String)>,
 }
 
 /// Accepts sessions and holds each to its client's certificate.
 pub struct Gateway {
     acceptor: Acceptor,
-    command: ChildCommand,
+    upstream: Upstream,
     rules: Arc<Rules>,
     limits: Limits,
     log: EventLog,
-    stderr: mpsc::Sender<(u64, String)>,
     sessions: Arc<Sessions>,
     refused: Mutex<Refused>,
     counter: AtomicU64,
@@ -71,7 +64,7 @@ pub struct Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("command", &self.command).finish_non_exhaustive()
+        f.debug_struct("Gateway").field("upstream", &self.upstream).finish_non_exhaustive()
     }
 }
 
@@ -81,14 +74,13 @@ impl Gateway {
     /// # Errors
     /// [`TlsError`] if the identity cannot be used.
     pub fn new(config: GatewayConfig) -> Result<Self, TlsError> {
-        let GatewayConfig { identity, trust, command, rules, limits, log, stderr } = config;
+        let GatewayConfig { identity, trust, upstream, rules, limits, log } = config;
         Ok(Self {
             acceptor: Acceptor::new(&identity, trust, &limits)?,
-            command,
+            upstream,
             rules: Arc::new(rules),
             limits,
             log,
-            stderr,
             sessions: Arc::default(),
             refused: Mutex::default(),
             counter: AtomicU64::new(1),
@@ -190,7 +182,7 @@ impl Gateway {
     async fn session<S>(
         &self,
         session: Session<S>,
-        peer: &Peer,
+        peer: &Arc<Peer>,
         subject: &Subject,
         alive: mpsc::Sender<()>,
     ) where
@@ -235,25 +227,38 @@ impl Gateway {
     async fn work<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
-        peer: &Peer,
+        peer: &Arc<Peer>,
         subject: &Subject,
         tally: &Mutex<Tally>,
         keeper: Keeper,
     ) -> RelayEnd {
-        let (child, pipes) = match self.command.start(peer, self.limits.child_grace, keeper) {
-            Ok(started) => started,
-            Err(error) => {
-                tell(stream, "the server could not be started".into(), self.limits.drain).await;
-                return RelayEnd::NotStarted(error);
-            }
-        };
-        tokio::spawn(drain(pipes.stderr, subject.session, self.stderr.clone(), self.limits.idle));
         let policy = ClientPolicy::new(peer.permissions.clone(), Arc::clone(&self.rules));
-        let (relay, from_client) =
-            Relay::new(subject, policy, tally, &self.log, &self.limits, stream);
-        let end = relay.run(from_client, pipes.stdin, pipes.stdout).await;
-        child.finish();
-        end
+        let relay = |stream| Relay::new(subject, policy, tally, &self.log, &self.limits, stream);
+        match &self.upstream {
+            Upstream::Command(command) => {
+                match command.start(subject.session, peer, &self.limits, keeper) {
+                    Ok((child, Pipes { stdin, stdout })) => {
+                        let (relay, from_client) = relay(stream);
+                        let end = relay.run(from_client, stdin, stdout).await;
+                        child.finish();
+                        end
+                    }
+                    Err(error) => {
+                        let reason = "the server could not be started".into();
+                        tell(stream, reason, self.limits.drain).await;
+                        RelayEnd::NotStarted(error)
+                    }
+                }
+            }
+            Upstream::Service(service) => {
+                let (serving, near) = service.start(peer, self.limits.child_grace, keeper);
+                let (from_service, to_service) = tokio::io::split(near);
+                let (relay, from_client) = relay(stream);
+                let end = relay.run(from_client, to_service, from_service).await;
+                serving.finish();
+                end
+            }
+        }
     }
 }
 
@@ -315,20 +320,4 @@ async fn tell(stream: impl AsyncWrite + Unpin, reason: String, patience: Duratio
         drop(writer.close().await);
     }
     RelayEnd::ServerClosed
-}
-
-/// A child whose stderr nobody reads stops once the pipe is full, so it is always read.
-async fn drain(
-    stderr: ChildStderr,
-    session: u64,
-    lines: mpsc::Sender<(u64, String)>,
-    idle: Duration,
-) {
-    let mut reader = LineReader::new(stderr, STDERR_LINE, idle);
-    while let Ok(Some(line)) = reader.next().await {
-        let text = String::from_utf8_lossy(line);
-        drop(lines.try_send((session, text.trim_end().to_owned())));
-    }
-    // A line beyond the limit: from here on the pipe is emptied without looking.
-    drop(tokio::io::copy(&mut reader.into_inner(), &mut tokio::io::sink()).await);
 }

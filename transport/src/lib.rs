@@ -2,7 +2,7 @@
 //! stay, and one policy point through which every MCP message passes.
 //!
 //! ```text
-//!  client ── Bridge ══ TLS 1.3, ALPN mcp/1 ══ Gateway ── child process
+//!  client ── Bridge ══ TLS 1.3, ALPN mcp/1 ══ Gateway ── child process, or service
 //!              │                                 │
 //!        ServerPolicy                      ClientPolicy
 //!   (server's certificate)            (client's certificate)
@@ -12,7 +12,8 @@
 //! ```
 //!
 //! * [`Identity`] is what one side shows; [`Trust`] is what it demands of the other.
-//! * [`Gateway`] accepts sessions and gives each a child process that speaks MCP on its stdio.
+//! * [`Gateway`] accepts sessions and puts an [`Upstream`] behind each: a child process that speaks
+//!   MCP on its stdio, or a service within this process.
 //! * [`Connector`] opens a session; [`Bridge`] pumps stdio through it.
 //! * [`Session::run`] is the only way to a peer's stream, so nothing outlives the verdict.
 
@@ -33,6 +34,7 @@ mod relay;
 mod session;
 mod tls;
 mod trust;
+mod upstream;
 
 pub use bridge::{Bridge, BridgeEnd};
 pub use child::{ChildCommand, ChildError};
@@ -51,6 +53,7 @@ pub use policy::{
 pub use session::Session;
 pub use tls::TlsError;
 pub use trust::{Revocations, RevocationsError, Trust};
+pub use upstream::{Service, Upstream};
 
 /// The application protocol of MCP's line framing over TLS. No protocol at all means the same.
 pub const ALPN: &[u8] = b"mcp/1";

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
-use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{sleep, timeout};
 
@@ -105,7 +104,7 @@ impl Heard {
     }
 }
 
-/// One session between a client's stream and a child's stdio.
+/// One session between a client's stream and a server's.
 pub(crate) struct Relay<'a, S> {
     pub(crate) subject: &'a Subject,
     pub(crate) policy: Mutex<ClientPolicy>,
@@ -134,13 +133,13 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
     pub(crate) async fn run(
         &self,
         from_client: ReadHalf<S>,
-        stdin: ChildStdin,
-        stdout: ChildStdout,
+        to_server: impl AsyncWrite + Unpin,
+        from_server: impl AsyncRead + Unpin,
     ) -> RelayEnd {
         let limits = self.limits;
         let from_client = LineReader::new(from_client, limits.line, limits.message);
-        let from_server = LineReader::new(stdout, limits.line, limits.message);
-        let to_server = AsyncMutex::new(Some(LineWriter::new(stdin, limits.write)));
+        let from_server = LineReader::new(from_server, limits.line, limits.message);
+        let to_server = AsyncMutex::new(Some(LineWriter::new(to_server, limits.write)));
         let mut downward = Box::pin(self.downward(from_server, &to_server));
         let heard = Heard::default();
         let end = tokio::select! {
@@ -149,9 +148,14 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             () = heard.until_silent(self.limits) => RelayEnd::Silent,
         };
         if let RelayEnd::ClientClosed = end {
-            // Closing a child's stdin is how it is told to end (MCP, lifecycle of stdio). Meanwhile it
+            // Closing a server's stdin is how it is told to end (MCP, lifecycle of stdio). Meanwhile it
             // goes on: what it still has to say to a client that has said everything.
-            let told = async { drop(to_server.lock().await.take()) };
+            let told = async {
+                if let Some(mut to_server) = to_server.lock().await.take() {
+                    // A pipe is closed by being dropped, a stream within the process by being told.
+                    drop(to_server.close().await);
+                }
+            };
             drop(timeout(self.limits.drain, async { tokio::join!(told, downward) }).await);
         } else {
             // It may have stopped with a lock in its hands, and is not asked any more.
@@ -179,7 +183,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
     async fn upward(
         &self,
         mut from_client: LineReader<ReadHalf<S>>,
-        to_server: &AsyncMutex<Option<LineWriter<ChildStdin>>>,
+        to_server: &AsyncMutex<Option<LineWriter<impl AsyncWrite + Unpin>>>,
         heard: &Heard,
     ) -> RelayEnd {
         loop {
@@ -210,8 +214,8 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
     /// From the server to the client.
     async fn downward(
         &self,
-        mut from_server: LineReader<ChildStdout>,
-        to_server: &AsyncMutex<Option<LineWriter<ChildStdin>>>,
+        mut from_server: LineReader<impl AsyncRead + Unpin>,
+        to_server: &AsyncMutex<Option<LineWriter<impl AsyncWrite + Unpin>>>,
     ) -> RelayEnd {
         loop {
             let line = match from_server.next().await {

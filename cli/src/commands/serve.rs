@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use vouchsafe_certs::Usage;
 use vouchsafe_transport::{
     ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
+    Upstream,
 };
 
 use crate::assemble;
@@ -126,16 +127,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let list = list_file(args.crl.as_deref(), context.home())?;
     let (trust, lists) = assemble::trust_with_list(&identity, &list)?;
     let announcement = announcement(&identity, &lists.borrow(), &list, context.now()?);
+    let command = ChildCommand::new(args.command.clone(), environment(&args.env)?);
+    let command = command.map_err(Failure::new)?;
     let (stderr, lines) = mpsc::channel(256);
     let gateway = Gateway::new(GatewayConfig {
         identity,
         trust,
-        command: ChildCommand::new(args.command.clone(), environment(&args.env)?)
-            .map_err(Failure::new)?,
+        upstream: Upstream::Command(command.with_stderr(stderr)),
         rules: rules(args)?,
         limits: args.limits.limits(),
         log: EventLog::new(audit(args.audit.as_deref())?, Arc::new(DefaultTimeProvider)),
-        stderr,
     })
     .map_err(Failure::new)?;
     make_room(&args.limits);

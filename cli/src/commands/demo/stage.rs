@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use rmcp::model::{CallToolRequestParams, JsonObject};
 use rustls::time_provider::DefaultTimeProvider;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use vouchsafe_ca::{Authority, Founding, Home, Kind, Order, Reason};
 use vouchsafe_certs::{KeyType, Permission, PermissionSet, PrivateKey, TrustDomain};
 use vouchsafe_transport::{
-    ChildCommand, Connector, EventLog, Gateway, GatewayConfig, Limits, Output, Rules,
+    ChildCommand, Connector, EventLog, Gateway, GatewayConfig, Limits, Output, Rules, Upstream,
 };
 
 use super::Serving;
@@ -180,11 +180,10 @@ impl<'a> Stage<'a> {
         let gateway = Gateway::new(GatewayConfig {
             identity,
             trust,
-            command: notes_server()?,
+            upstream: Upstream::Command(notes_server()?),
             rules: Rules::default(),
             limits: Limits::default(),
             log: EventLog::new(Arc::new(Output::new(file)), clock),
-            stderr: mpsc::channel(1).0,
         });
         RunningGateway::start(gateway.map_err(Failure::new)?, audit).await
     }

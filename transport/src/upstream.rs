@@ -1,0 +1,92 @@
+//! What stands behind a session: a child process, or a service within this one.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::DuplexStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::Peer;
+use crate::child::{ChildCommand, Keeper};
+
+/// Octets that a service and its session may hold for each other, in each direction.
+const BUFFER_LEN: usize = 64 * 1024;
+
+/// The MCP server behind each session of a gateway. Whichever it is, the same policy, limits, audit
+/// and cuts stand before it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Upstream {
+    /// A process of its own for each session.
+    Command(ChildCommand),
+    /// A service within this process.
+    Service(Service),
+}
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An MCP server within this process: a function that serves one session on its stream.
+///
+/// The stream ends when the client has said everything; a service that has not returned a grace
+/// later ([`Limits::child_grace`](crate::Limits::child_grace)) is dropped where it waits, as it is
+/// at once when trust in its client is lost. So whatever must not be left half done belongs
+/// into a task or thread of its own.
+#[derive(Clone)]
+pub struct Service(Arc<dyn Fn(Arc<Peer>, DuplexStream) -> Work + Send + Sync>);
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Service")
+    }
+}
+
+impl Service {
+    /// Of a function that speaks the line framing of MCP with a session of this peer.
+    pub fn new<W>(serve: impl Fn(Arc<Peer>, DuplexStream) -> W + Send + Sync + 'static) -> Self
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        Self(Arc::new(move |peer, stream| Box::pin(serve(peer, stream))))
+    }
+
+    /// Starts serving a session of `peer`, and gives the session's end of the stream.
+    pub(crate) fn start(
+        &self,
+        peer: &Arc<Peer>,
+        grace: Duration,
+        keeper: Keeper,
+    ) -> (Serving, DuplexStream) {
+        let (near, far) = tokio::io::duplex(BUFFER_LEN);
+        let work = (self.0)(Arc::clone(peer), far);
+        let task = tokio::spawn(async move {
+            work.await;
+            drop(keeper);
+        });
+        (Serving { task, grace }, near)
+    }
+}
+
+/// A service at work on one session. Dropping it ends the work where it waits.
+pub(crate) struct Serving {
+    task: JoinHandle<()>,
+    grace: Duration,
+}
+
+impl Serving {
+    /// Lets the service end by itself: its stream is closed by now.
+    pub(crate) fn finish(mut self) {
+        tokio::spawn(async move {
+            // Whether it ended or not, it is dropped now.
+            drop(timeout(self.grace, &mut self.task).await);
+        });
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
