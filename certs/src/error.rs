@@ -187,7 +187,10 @@ pub enum RevocationError {
     /// Not an X.509 v2 CRL.
     #[error("not an X.509 v2 revocation list")]
     Malformed,
-    /// The issuer is another one, or its key did not sign.
+    /// By a CA that the reader does not know.
+    #[error("the revocation list is by a CA that is not trusted here")]
+    UnknownIssuer,
+    /// The issuer's key did not sign.
     #[error("the revocation list is not signed by the CA it names")]
     Signature,
     /// RFC 5280 §5.2.3: conforming CRL issuers MUST include the CRL number.

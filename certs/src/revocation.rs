@@ -36,17 +36,25 @@ impl RevocationList {
     /// # Errors
     /// See [`RevocationError`]. A list is refused whole; no entry of it counts.
     pub fn from_der(der: &[u8], issuer: &CaCertificate) -> Result<Self, RevocationError> {
+        Self::by_one_of(std::slice::from_ref(issuer), der)
+    }
+
+    /// Reads DER and verifies that the CA it names, one of `issuers`, signed it.
+    ///
+    /// # Errors
+    /// [`RevocationError::UnknownIssuer`] if it names another CA; otherwise as [`from_der`](Self::from_der).
+    pub fn by_one_of(issuers: &[CaCertificate], der: &[u8]) -> Result<Self, RevocationError> {
         let (rest, list) =
             CertificateRevocationList::from_der(der).map_err(|_| RevocationError::Malformed)?;
         if !rest.is_empty() || list.version() != Some(X509Version::V2) {
             return Err(RevocationError::Malformed);
         }
-        verify(&list, issuer)?;
         let extensions = Extensions::read(list.extensions())?;
         // RFC 5280 §5.2.1: the key identifier in the list says which of the issuer's keys signed it.
-        if extensions.key_identifier != issuer.key_identifier {
-            return Err(RevocationError::Signature);
-        }
+        let named = IssuerId::new(list.issuer().as_raw(), &extensions.key_identifier);
+        let issuer = issuers.iter().find(|issuer| issuer.id == named);
+        let issuer = issuer.ok_or(RevocationError::UnknownIssuer)?;
+        verify(&list, issuer)?;
         let this_update = time(list.last_update())?;
         let next_update = time(list.next_update().ok_or(RevocationError::NoNextUpdate)?)?;
         if this_update > next_update {
@@ -98,9 +106,7 @@ fn verify(
     issuer: &CaCertificate,
 ) -> Result<(), RevocationError> {
     // RFC 5280 §5.1.1.2: the algorithm MUST be the same inside and outside the signed part.
-    if list.tbs_cert_list.signature != list.signature_algorithm
-        || list.issuer().as_raw() != issuer.subject_name
-    {
+    if list.tbs_cert_list.signature != list.signature_algorithm {
         return Err(RevocationError::Signature);
     }
     let spki = issuer.public_key.to_der();

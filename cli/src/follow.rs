@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use rustix::fs::OFlags;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls_pki_types::UnixTime;
 use thiserror::Error;
 use tokio::sync::watch;
 use vouchsafe_certs::{CaCertificate, RevocationError};
@@ -203,10 +205,15 @@ impl<N: Fn(&str)> Follower<N> {
 
     fn consider(&mut self, offered: Revocations) {
         self.unreadable_since = None;
-        if let Err(error) = offered.may_follow(&self.taken) {
-            return self.complain(&FollowError::List(self.source.path.clone(), error));
-        }
-        let offered = Arc::new(offered);
+        // Without a clock no list is known to be stale, and none may go.
+        let now = DefaultTimeProvider.current_time();
+        let now = now.unwrap_or(UnixTime::since_unix_epoch(Duration::ZERO));
+        let offered = match offered.following(&self.taken, now) {
+            Ok(following) => Arc::new(following),
+            Err(error) => {
+                return self.complain(&FollowError::List(self.source.path.clone(), error));
+            }
+        };
         self.taken = Arc::clone(&offered);
         let revoked: usize = offered.lists().map(|list| list.serials().len()).sum();
         let number = offered.lists().map(|list| list.number).max().unwrap_or_default();

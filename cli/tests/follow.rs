@@ -90,12 +90,16 @@ fn older_and_foreign_lists_are_ignored_and_said() {
 
     let foreign = fs::read(Home::new().path("home/crl.pem")).unwrap();
     let text = String::from_utf8(current.clone()).unwrap();
+    // One octet of the signature is another.
+    let mut forged = current.clone();
+    let octet = &mut forged[text.find("\n-----END X509 CRL").unwrap() - 12];
+    *octet = if *octet == b'A' { b'B' } else { b'A' };
     let first = text.split_inclusive("-----END X509 CRL-----\n").next().unwrap();
     for (list, reason) in [
         (older, "its number 1 is lower than 2, the number of the list in force"),
-        (foreign.clone(), "the revocation list is not signed by the CA it names"),
+        (foreign.clone(), "the revocation list is by a CA that is not trusted here"),
+        (forged, "the revocation list is not signed by the CA it names"),
         (first.into(), "the list of an issuer is missing from it"),
-        ([&current[..], &foreign].concat(), "the revocation list is not signed by the CA it names"),
         ([&current[..], &current].concat(), "it holds two lists of one issuer"),
     ] {
         scene.offers(&list);
@@ -105,6 +109,9 @@ fn older_and_foreign_lists_are_ignored_and_said() {
         scene.is_served();
         assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
     }
+    // A list of a CA that is not trusted says nothing of anybody who could be let in.
+    scene.offers(&[&current[..], &foreign].concat());
+    assert_eq!(scene.hears("in force, "), "revocation list number 2 in force, 1 revoked");
     // The next good one is taken as ever.
     scene.home.run(&["revoke", "a"]);
     scene.offers(&scene.current());

@@ -279,7 +279,7 @@ fn serve_begins_only_where_it_can_tell_who_is_revoked() {
         serve("gw", &["--crl", "strange.pem"]),
         failed(
             1,
-            "error: the revocation list in strange.pem is not taken: the revocation list is not signed by the CA it names\n"
+            "error: the revocation list in strange.pem is not taken: the revocation list is by a CA that is not trusted here\n"
         )
     );
     assert_eq!(

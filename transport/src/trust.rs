@@ -3,6 +3,7 @@
 //! The latest revocation lists travel in a `watch`, not as events: whoever looks sees the present
 //! state. A session subscribes before it is judged first, so no list can slip between.
 
+mod bundle;
 #[cfg(test)]
 mod tests;
 
@@ -12,11 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::time_provider::TimeProvider;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
+use rustls_pki_types::UnixTime;
 use thiserror::Error;
 use tokio::sync::watch;
-use vouchsafe_certs::{CaCertificate, IssuerId, RevocationError, RevocationList};
+use vouchsafe_certs::{CaCertificate, CertificateError, IssuerId, RevocationError, RevocationList};
 
 use crate::{Denial, Peer};
 
@@ -48,6 +48,12 @@ pub enum RevocationsError {
     /// A list by someone else, or one that breaks a rule.
     #[error("{0}")]
     List(#[from] RevocationError),
+    /// A CA's certificate that breaks a rule.
+    #[error("a certificate in it is refused: {0}")]
+    Certificate(#[from] CertificateError),
+    /// More CAs than anybody has.
+    #[error("it holds more than 64 certificates or lists")]
+    TooMany,
     /// Two lists of one issuer.
     #[error("it holds two lists of one issuer")]
     Twice,
@@ -68,30 +74,23 @@ pub enum RevocationsError {
 }
 
 impl Revocations {
-    /// Reads a bundle of PEM lists, each of which must be signed by one of `issuers`.
-    ///
-    /// # Errors
-    /// See [`RevocationsError`]. A bundle is taken whole or not at all.
-    pub fn from_pem(pem: &[u8], issuers: &[CaCertificate]) -> Result<Self, RevocationsError> {
-        let mut lists = HashMap::new();
-        for der in CertificateRevocationListDer::pem_slice_iter(pem) {
-            let der = der.map_err(|_| RevocationError::Malformed)?;
-            let list = read_list(&der, issuers)?;
-            if lists.insert(list.issuer, list).is_some() {
-                return Err(RevocationsError::Twice);
-            }
-        }
-        if lists.is_empty() { Err(RevocationsError::Empty) } else { Ok(Self::Lists(lists)) }
-    }
-
-    /// Whether these lists may follow those in force: no number goes back, no issuer goes missing.
+    /// These lists, if they may follow those in force: no number goes back, and no issuer goes missing
+    /// before its list is stale, as that of an issuing CA whose time is over is in the end. A stale list
+    /// that went missing is kept, and lets nobody in: so an earlier one can never take its place.
     ///
     /// # Errors
     /// [`RevocationsError::Older`], [`RevocationsError::SameNumber`] or [`RevocationsError::Missing`].
-    pub fn may_follow(&self, current: &Self) -> Result<(), RevocationsError> {
-        let (Self::Lists(next), Self::Lists(current)) = (self, current) else { return Ok(()) };
+    pub fn following(self, current: &Self, now: UnixTime) -> Result<Self, RevocationsError> {
+        let Self::Lists(current) = current else { return Ok(self) };
+        let Self::Lists(mut next) = self else { return Ok(self) };
         for (issuer, old) in current {
-            let new = next.get(issuer).ok_or(RevocationsError::Missing)?;
+            let Some(new) = next.get(issuer) else {
+                if !old.is_stale(now) {
+                    return Err(RevocationsError::Missing);
+                }
+                next.insert(*issuer, old.clone());
+                continue;
+            };
             if new.number < old.number {
                 return Err(RevocationsError::Older { found: new.number, current: old.number });
             }
@@ -99,7 +98,7 @@ impl Revocations {
                 return Err(RevocationsError::SameNumber(new.number));
             }
         }
-        Ok(())
+        Ok(Self::Lists(next))
     }
 
     /// The lists, if there are any.
@@ -129,18 +128,6 @@ impl Revocations {
         }
         Ok(until)
     }
-}
-
-fn read_list(der: &[u8], issuers: &[CaCertificate]) -> Result<RevocationList, RevocationError> {
-    let mut error = RevocationError::Signature;
-    for issuer in issuers {
-        match RevocationList::from_der(der, issuer) {
-            Ok(list) => return Ok(list),
-            Err(RevocationError::Signature) => {}
-            Err(other) => error = other,
-        }
-    }
-    Err(error)
 }
 
 /// What one side demands of the other: a chain to a root, and a place on no revocation list.
