@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::consequences;
 use crate::file::{FileError, parent, sync_directory};
-use crate::record::Event;
+use crate::record::{Actor, Event};
 use crate::store::{Store, StoreError};
 use crate::text;
 
@@ -48,6 +48,9 @@ pub struct Record {
     pub at: UnixTime,
     /// The hash of the record before.
     pub previous: String,
+    /// Who did it.
+    #[serde(with = "text::as_text")]
+    pub by: Actor,
     /// What happened.
     pub event: Event,
 }
@@ -315,6 +318,7 @@ mod tests {
             sequence: 7,
             at: UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000)),
             previous: BEGINNING.to_owned(),
+            by: Actor::Home,
             event: Event::Reinstated {
                 principal: Principal::parse("spiffe://acme.example/a").unwrap(),
             },
@@ -325,7 +329,7 @@ mod tests {
     fn a_line_is_the_record_and_its_hash() {
         let (line, hash) = record().to_line().unwrap();
         let body = format!(
-            r#"{{"sequence":7,"at":"2027-01-15T08:00:00Z","previous":"{BEGINNING}","event":{{"type":"reinstated","principal":"spiffe://acme.example/a"}}"#
+            r#"{{"sequence":7,"at":"2027-01-15T08:00:00Z","previous":"{BEGINNING}","by":"home","event":{{"type":"reinstated","principal":"spiffe://acme.example/a"}}"#
         );
         // What anybody can compute with jq and sha256sum.
         assert_eq!(line, format!("{body},\"hash\":\"{hash}\"}}"));

@@ -13,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::lists::Lists;
 use crate::profile::{CertificateProfile, Order};
 use crate::reason::Reason;
-use crate::record::{CertificateRecord, Event, ListRecord, Refusal, Tier};
+use crate::record::{Actor, CertificateRecord, Event, ListRecord, Refusal, Tier};
 use crate::store::StoreError;
 
 /// A certificate that was just issued, with everything its holder needs.
@@ -89,23 +89,22 @@ impl Authority {
         let State { ledger, lists } = &mut *self.state()?;
         if lists.is_due(Tier::Root, ledger, now)? && self.home.has_key(Tier::Root) {
             let root = self.home.issuer(Tier::Root, passphrase)?;
-            lists.renew(Tier::Root, &root, &self.home, ledger, now)?;
+            lists.renew(&Actor::Itself, Tier::Root, &root, &self.home, ledger, now)?;
         }
         if lists.is_due(Tier::Issuing, ledger, now)? {
-            lists.renew(Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
+            lists.renew(&Actor::Itself, Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
         }
         Ok(())
     }
 
-    /// Issues a certificate: recorded before it is signed, compared after, recorded again, and only then answered.
+    /// Issues a certificate: signed, read again, compared with the plan, recorded, and only then answered.
     ///
     /// # Errors
-    /// See [`Error`]. If the answer is lost, the certificate counts as issued and can be revoked.
-    pub fn issue(&self, order: Order) -> Result<Issued, Error> {
+    /// See [`Error`]. Without an answer, the certificate is on record or was never anywhere.
+    pub fn issue(&self, by: &Actor, order: Order) -> Result<Issued, Error> {
         let now = self.now()?;
         let plan = self.profile.plan(order, Serial::random()?, now)?;
-        let serial = plan.planned().serial;
-        self.state()?.ledger.record(&Event::Issuing(plan.planned().clone()), now)?;
+        let planned = plan.planned().clone();
         let signed = match self.issuer.sign(plan) {
             Ok(signed) => signed,
             Err(error) => {
@@ -116,11 +115,7 @@ impl Authority {
             }
         };
         let certificate = signed.der.to_vec();
-        let state = &mut *self.state()?;
-        state.ledger.record(&Event::Issued { serial, certificate }, now)?;
-        if state.ledger.certificate(&serial)?.is_none_or(|record| record.revoked.is_some()) {
-            return Err(Refusal::RevokedMeanwhile(serial).into());
-        }
+        self.state()?.ledger.record(by, &Event::Issued { planned, certificate }, now)?;
         Ok(Issued {
             certificate: signed.certificate,
             chain: vec![signed.der, self.issuer.certificate().der.clone()],
@@ -132,13 +127,13 @@ impl Authority {
     ///
     /// # Errors
     /// [`Refusal::NoSuchCertificate`], or see [`Error`].
-    pub fn revoke(&self, serial: &Serial, reason: Reason) -> Result<Outcome, Error> {
+    pub fn revoke(&self, by: &Actor, serial: &Serial, reason: Reason) -> Result<Outcome, Error> {
         let now = self.now()?;
         let mut state = self.state()?;
         let record = state.ledger.certificate(serial)?;
         let record = record.ok_or(Refusal::NoSuchCertificate(*serial))?;
         let event = is_news(&record, reason).then_some(Event::Revoked { serial: *serial, reason });
-        self.conclude(&mut state, event, &[*serial], now)
+        self.conclude(by, &mut state, event, &[*serial], now)
     }
 
     /// Revokes a device: all its certificates, and every further issue to its name. Expired ones
@@ -146,7 +141,12 @@ impl Authority {
     ///
     /// # Errors
     /// [`Refusal::NoSuchDevice`], or see [`Error`].
-    pub fn revoke_device(&self, principal: &Principal, reason: Reason) -> Result<Outcome, Error> {
+    pub fn revoke_device(
+        &self,
+        by: &Actor,
+        principal: &Principal,
+        reason: Reason,
+    ) -> Result<Outcome, Error> {
         let now = self.now()?;
         let mut state = self.state()?;
         let certificates = state.ledger.certificates_of(principal)?;
@@ -166,14 +166,14 @@ impl Authority {
         let unexpired = |record: &&CertificateRecord| record.planned.not_after >= now;
         let counting = certificates.iter().filter(affected).filter(unexpired);
         let counting: Vec<Serial> = counting.map(|record| record.planned.serial).collect();
-        self.conclude(&mut state, event, &counting, now)
+        self.conclude(by, &mut state, event, &counting, now)
     }
 
     /// Lets a revoked device have certificates again. What was revoked stays revoked.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn reinstate(&self, principal: &Principal) -> Result<Outcome, Error> {
+    pub fn reinstate(&self, by: &Actor, principal: &Principal) -> Result<Outcome, Error> {
         let now = self.now()?;
         let mut state = self.state()?;
         if state.ledger.certificates_of(principal)?.is_empty() {
@@ -181,12 +181,13 @@ impl Authority {
         }
         let device = state.ledger.device(principal)?;
         let event = device.map(|device| Event::Reinstated { principal: device.principal });
-        self.conclude(&mut state, event, &[], now)
+        self.conclude(by, &mut state, event, &[], now)
     }
 
     /// Records what is news, and publishes a list that says so.
     fn conclude(
         &self,
+        by: &Actor,
         state: &mut State,
         event: Option<Event>,
         serials: &[Serial],
@@ -195,11 +196,11 @@ impl Authority {
         let State { ledger, lists } = state;
         let changed = event.is_some();
         if let Some(event) = event {
-            ledger.record(&event, now)?;
+            ledger.record(by, &event, now)?;
         }
         // Also if nothing is news: an earlier attempt may have been interrupted before it got here.
         if changed || lists.is_due(Tier::Issuing, ledger, now)? {
-            lists.renew(Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
+            lists.renew(&Actor::Itself, Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
         }
         let serials = if changed { serials } else { &[] };
         let read = |serial: &Serial| {
@@ -216,10 +217,10 @@ impl Authority {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn publish(&self) -> Result<ListRecord, Error> {
+    pub fn publish(&self, by: &Actor) -> Result<ListRecord, Error> {
         let now = self.now()?;
         let State { ledger, lists } = &mut *self.state()?;
-        lists.renew(Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
+        lists.renew(by, Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
         latest(ledger)
     }
 

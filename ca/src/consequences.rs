@@ -129,8 +129,7 @@ impl Draft<'_> {
                 };
                 self.create(AUTHORITY.to_owned(), &authority)
             }
-            Event::Issuing(planned) => self.issuing(planned, at),
-            Event::Issued { serial, certificate } => self.issued(serial, certificate),
+            Event::Issued { planned, certificate } => self.issued(planned, certificate, at),
             Event::Revoked { serial, reason } => {
                 self.revoke(serial, Revocation { at, reason: *reason })?;
                 self.set(REVOCATIONS.to_owned(), &sequence)
@@ -163,7 +162,12 @@ impl Draft<'_> {
         }
     }
 
-    fn issuing(&mut self, planned: &Planned, at: UnixTime) -> Result<(), RecordError> {
+    fn issued(
+        &mut self,
+        planned: &Planned,
+        certificate: &[u8],
+        at: UnixTime,
+    ) -> Result<(), RecordError> {
         let Planned { serial, principal, public_key, .. } = planned;
         let device: Option<DeviceRecord> = read(self.store, &device_key(principal))?;
         if let Some(DeviceRecord { principal, revoked }) = device {
@@ -177,25 +181,15 @@ impl Draft<'_> {
         self.demand_absence(device_key(principal));
         self.demand_absence(compromised_key(public_key));
         self.put(format!("{}{serial}", holder_prefix(principal)), None, Vec::new());
+        let fingerprint = fingerprint_key(&Fingerprint::of(certificate));
+        self.put(fingerprint, None, serial.to_string().into_bytes());
         let record = CertificateRecord {
             planned: planned.clone(),
             issued_at: at,
-            certificate: Vec::new(),
+            certificate: certificate.to_vec(),
             revoked: None,
         };
         self.create(certificate_key(serial), &record)
-    }
-
-    fn issued(&mut self, serial: &Serial, certificate: &[u8]) -> Result<(), RecordError> {
-        let (stored, mut record) = self.certificate(serial)?;
-        if !record.certificate.is_empty() {
-            return Err(Refusal::OutOfOrder.into());
-        }
-        record.certificate = certificate.to_vec();
-        let fingerprint = fingerprint_key(&Fingerprint::of(certificate));
-        self.put(fingerprint, None, serial.to_string().into_bytes());
-        self.put(certificate_key(serial), Some(stored), encode(&record)?);
-        Ok(())
     }
 
     fn revoke(&mut self, serial: &Serial, revoked: Revocation) -> Result<(), RecordError> {

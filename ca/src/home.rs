@@ -29,7 +29,7 @@ use crate::issuer::Issuer;
 use crate::ledger::Ledger;
 use crate::lock::HomeLock;
 use crate::pem;
-use crate::record::{Event, Tier};
+use crate::record::{Actor, Event, Tier};
 use crate::store::SledStore;
 
 const CONFIG: &str = "ca.toml";
@@ -152,7 +152,7 @@ impl Home {
             root: root.der.to_vec(),
             issuing: issuing.der.to_vec(),
         };
-        ledger.record(&event, now)?;
+        ledger.record(&Actor::Home, &event, now)?;
         let config = Config::new(trust_domain);
         file::create(&path.join(CONFIG), config.to_text().as_bytes(), Access::Private)?;
         Ok((Self { path: path.to_owned(), config, root, issuing, _lock: lock }, ledger))

@@ -14,7 +14,7 @@ use crate::consequences::{
 };
 use crate::error::Error;
 use crate::record::{
-    AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, RevokedRecord, Tier,
+    Actor, AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, RevokedRecord, Tier,
 };
 use crate::store::{Change, Store, StoreError};
 
@@ -65,13 +65,18 @@ impl Ledger {
     /// # Errors
     /// [`Error::Refused`] changes nothing. After any other error nothing more can be recorded: it is
     /// unknown whether the event is on disk, and only opening the ledger anew tells.
-    pub(crate) fn record(&mut self, event: &Event, at: UnixTime) -> Result<(), Error> {
+    pub(crate) fn record(&mut self, by: &Actor, event: &Event, at: UnixTime) -> Result<(), Error> {
         if self.stopped {
             return Err(Error::Stopped);
         }
         let sequence = self.head.sequence + 1;
-        let record =
-            Record { sequence, at, previous: self.head.hash.clone(), event: event.clone() };
+        let record = Record {
+            sequence,
+            at,
+            previous: self.head.hash.clone(),
+            by: by.clone(),
+            event: event.clone(),
+        };
         let (line, hash) = record.to_line()?;
         let occurrence = Occurrence { event, at, sequence };
         let mut changes = match consequences(occurrence, &*self.store) {
@@ -243,12 +248,12 @@ mod tests {
     fn a_full_disk_under_the_journal_stops_the_ledger_and_loses_nothing() {
         let store: Arc<dyn Store> = Arc::new(SledStore::temporary().unwrap());
         let mut full = Ledger::begin(Arc::clone(&store), Path::new("/dev/full")).unwrap();
-        assert!(matches!(full.record(&event(), at(1)), Err(Error::Journal(_))));
-        assert!(matches!(full.record(&event(), at(2)), Err(Error::Stopped)));
+        assert!(matches!(full.record(&Actor::Home, &event(), at(1)), Err(Error::Journal(_))));
+        assert!(matches!(full.record(&Actor::Home, &event(), at(2)), Err(Error::Stopped)));
         let folder = tempfile::tempdir().unwrap();
         let mut opened = Ledger::open(store, &folder.path().join("journal.jsonl")).unwrap();
         assert_eq!((opened.head().sequence, opened.mended().appended), (1, 1));
-        opened.record(&event(), at(3)).unwrap();
+        opened.record(&Actor::Home, &event(), at(3)).unwrap();
     }
 
     #[test]
@@ -257,12 +262,12 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(SledStore::temporary().unwrap());
         let open = || Ledger::begin(Arc::clone(&store), &folder.path().join("journal.jsonl"));
         let (mut one, mut other) = (open().unwrap(), open().unwrap());
-        one.record(&event(), at(1)).unwrap();
+        one.record(&Actor::Home, &event(), at(1)).unwrap();
         // Somebody else was faster: nothing is written, and that is what is said.
         for _ in 0..2 {
-            let refused = other.record(&event(), at(2));
+            let refused = other.record(&Actor::Home, &event(), at(2));
             assert!(matches!(refused, Err(Error::Store(StoreError::Conflict { .. }))));
         }
-        one.record(&event(), at(3)).unwrap();
+        one.record(&Actor::Home, &event(), at(3)).unwrap();
     }
 }

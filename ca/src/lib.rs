@@ -10,8 +10,8 @@
 //!                                Store    Journal
 //! ```
 //!
-//! - **Write ahead.** A certificate is on record before it is signed; what was signed is read again and
-//!   compared with the plan; only then is there an answer. Interrupted in between, it counts as issued.
+//! - **On record, then handed out.** What was signed is read again, compared with the plan and recorded;
+//!   only then is there an answer. Interrupted before that, the certificate was never anywhere.
 //! - **Events first.** The [`Ledger`] remembers [`Event`]s; everything else follows from them by one
 //!   function, so the store can be checked against the journal, and built from it.
 //! - **Durable means durable.** See [`Store`] for what is promised, and [`SledStore`] for how it is kept.
@@ -52,8 +52,8 @@ pub use lock::LockError;
 pub use profile::{CertificateProfile, Kind, Order, Plan, Planned, ProfileError};
 pub use reason::{Reason, UnknownReason};
 pub use record::{
-    AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, Refusal, Revocation,
-    RevokedRecord, Tier, UnknownTier,
+    Actor, AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, Refusal,
+    Revocation, RevokedRecord, Tier, UnknownTier,
 };
 pub use store::{Change, MAX_KEY_LEN, MAX_VALUE_LEN, SledStore, Store, StoreError};
 pub use verify::{Finding, Whole, verify};

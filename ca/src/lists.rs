@@ -15,7 +15,7 @@ use crate::home::Home;
 use crate::issuer::{Entry, Issuer, SigningError};
 use crate::ledger::Ledger;
 use crate::pem;
-use crate::record::{Event, ListRecord, Tier};
+use crate::record::{Actor, Event, ListRecord, Tier};
 use crate::text;
 
 /// The lists as relying parties see them.
@@ -90,6 +90,7 @@ impl Lists {
     /// Signs a CA's list, puts it on record, and publishes it.
     pub(crate) fn renew(
         &mut self,
+        by: &Actor,
         tier: Tier,
         issuer: &Issuer,
         home: &Home,
@@ -113,7 +114,7 @@ impl Lists {
         let sha256 = text::sha256(&der);
         let event =
             Event::ListSigned { issuer: tier, number, this_update: now, next_update, sha256 };
-        ledger.record(&event, now)?;
+        ledger.record(by, &event, now)?;
         *self.of_mut(tier) = Some(der);
         file::replace(&home.lists_path(), self.to_pem().as_bytes(), Access::Public)?;
         Ok(())

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use vouchsafe_certs::{Fingerprint, Principal, Serial, TrustDomain};
+use vouchsafe_certs::{Fingerprint, Principal, PrincipalError, Serial, TrustDomain};
 
 use crate::profile::Planned;
 use crate::reason::Reason;
@@ -32,13 +32,10 @@ pub enum Event {
         #[serde(with = "text::base64")]
         issuing: Vec<u8>,
     },
-    /// A certificate is about to be signed. From here on it counts as issued.
-    Issuing(Planned),
-    /// The certificate was signed.
+    /// A certificate was signed. Before this is on record it is nowhere but in the memory of the CA.
     Issued {
-        /// Which one.
-        #[serde(with = "text::as_text")]
-        serial: Serial,
+        /// What it says.
+        planned: Planned,
         /// Its DER.
         #[serde(with = "text::base64")]
         certificate: Vec<u8>,
@@ -86,6 +83,44 @@ pub enum Event {
         /// SHA-256 of its DER.
         sha256: String,
     },
+}
+
+/// Who did something, as the journal says it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "whoever judges an actor must know all of them")]
+pub enum Actor {
+    /// Somebody who can read the files of the home, and so its keys.
+    Home,
+    /// Somebody who has shown a certificate or an invitation.
+    Principal(Principal),
+    /// The CA, unasked.
+    Itself,
+}
+
+const HOME: &str = "home";
+const ITSELF: &str = "itself";
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Home => f.write_str(HOME),
+            Self::Principal(principal) => principal.fmt(f),
+            Self::Itself => f.write_str(ITSELF),
+        }
+    }
+}
+
+impl FromStr for Actor {
+    type Err = PrincipalError;
+
+    fn from_str(text: &str) -> Result<Self, PrincipalError> {
+        match text {
+            HOME => Ok(Self::Home),
+            ITSELF => Ok(Self::Itself),
+            // A SPIFFE ID begins with its scheme, so it is neither of the two words.
+            _ => Principal::parse(text).map(Self::Principal),
+        }
+    }
 }
 
 /// Which of the two CAs.
@@ -146,11 +181,11 @@ pub struct CertificateRecord {
     /// What it says.
     #[serde(flatten)]
     pub planned: Planned,
-    /// When it was decided upon.
+    /// When it was issued.
     #[serde(with = "text::instant")]
     pub issued_at: UnixTime,
-    /// DER; empty if the CA was interrupted before it could record it. The certificate counts as issued even so.
-    #[serde(default, with = "text::base64")]
+    /// DER.
+    #[serde(with = "text::base64")]
     pub certificate: Vec<u8>,
     /// Since when and why it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -239,9 +274,6 @@ pub enum Refusal {
     /// No certificate was ever issued to this name.
     #[error("no certificate was ever issued to {0}")]
     NoSuchDevice(Principal),
-    /// It was revoked while it was being signed.
-    #[error("certificate {0} was revoked while it was being signed, and is not handed out")]
-    RevokedMeanwhile(Serial),
     /// A CA's own record cannot follow on what is there.
     #[error("the record does not follow on those before it")]
     OutOfOrder,
@@ -259,7 +291,7 @@ impl Refusal {
             Self::NoSuchCertificate(_) | Self::NoSuchFingerprint(_) | Self::NoSuchDevice(_) => {
                 Some("vouchsafe list shows what there is")
             }
-            Self::RevokedMeanwhile(_) | Self::OutOfOrder => None,
+            Self::OutOfOrder => None,
         }
     }
 }

@@ -224,7 +224,7 @@ fn an_answer_to_issue_comes_after_the_disk() {
     if can_trace() {
         let home = Home::new();
         let calls = trace(&home, &["issue", "agent"]);
-        assert_eq!(records(&calls), ["issuing", "issued"]);
+        assert_eq!(records(&calls), ["issued"]);
         // The identity is in place, and the directory knows it.
         let calls = before_the_answer(&calls);
         let in_place = calls

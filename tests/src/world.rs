@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use vouchsafe_ca::{Authority, Founding, Home, Kind, Order, Reason, pem};
+use vouchsafe_ca::{Actor, Authority, Founding, Home, Kind, Order, Reason, pem};
 use vouchsafe_certs::{KeyType, Permission, PermissionSet, PrivateKey, TrustDomain};
 use vouchsafe_transport::{
     ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
@@ -83,7 +83,7 @@ impl World {
     /// Revokes a device and publishes the new lists.
     pub fn revoke(&self, name: &str) {
         let principal = TrustDomain::parse(TRUST_DOMAIN).unwrap().principal(name).unwrap();
-        self.authority.revoke_device(&principal, Reason::KeyCompromise).unwrap();
+        self.authority.revoke_device(&Actor::Home, &principal, Reason::KeyCompromise).unwrap();
         self.publish();
     }
 
@@ -124,7 +124,7 @@ impl World {
             lifetime: lifetime.map(|text| text.parse().unwrap()),
             public_key: key.public_key().unwrap(),
         };
-        let issued = self.authority.issue(order).unwrap();
+        let issued = self.authority.issue(&Actor::Home, order).unwrap();
         let chain = pem::certificates(&issued.chain);
         let root = pem::certificates([&issued.root]);
         Identity::from_pem(chain.as_bytes(), &key.to_pem(), root.as_bytes()).unwrap()

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::world::{DAY, World, is_active, principal};
-use vouchsafe_ca::{Error, HomeError, Order, ProfileError, Reason, Refusal, Tier};
+use vouchsafe_ca::{Actor, Error, HomeError, Order, ProfileError, Reason, Refusal, Tier};
 use vouchsafe_certs::{KeyError, KeyType, Principal, PrivateKey};
 
 #[test]
@@ -29,7 +29,8 @@ fn one_certificate_is_revoked_and_the_others_of_its_device_are_not() {
     let world = World::new();
     let (one, two) = (world.issue("a"), world.issue("a"));
     let before = world.published().number;
-    let outcome = world.open().revoke(&one.certificate.serial, Reason::Superseded).unwrap();
+    let outcome =
+        world.open().revoke(&Actor::Home, &one.certificate.serial, Reason::Superseded).unwrap();
     assert!(outcome.changed);
     assert_eq!(outcome.certificates.len(), 1);
     assert_eq!(outcome.list.number, before + 1);
@@ -50,7 +51,9 @@ fn a_device_is_revoked_with_everything_it_holds_and_gets_nothing_new() {
     let bystander = world.issue("ab");
     let authority = world.open();
     let events = world.events().len();
-    let outcome = authority.revoke_device(&principal("a"), Reason::CessationOfOperation).unwrap();
+    let outcome = authority
+        .revoke_device(&Actor::Home, &principal("a"), Reason::CessationOfOperation)
+        .unwrap();
     // One act, in one record, and one list.
     assert_eq!(world.events().len(), events + 2);
     assert_eq!(outcome.certificates.len(), 2);
@@ -58,9 +61,9 @@ fn a_device_is_revoked_with_everything_it_holds_and_gets_nothing_new() {
     // Its time was over, by a clock that may be wrong.
     assert!(!is_active(&authority, &old.certificate.serial));
     assert!(is_active(&authority, &bystander.certificate.serial));
-    let refused = authority.issue(world.order("a"));
+    let refused = authority.issue(&Actor::Home, world.order("a"));
     assert!(matches!(refused, Err(Error::Refused(Refusal::DeviceRevoked { .. }))));
-    authority.issue(world.order("ab")).unwrap();
+    authority.issue(&Actor::Home, world.order("ab")).unwrap();
     drop(authority);
     world.check();
 }
@@ -69,14 +72,14 @@ fn a_device_is_revoked_with_everything_it_holds_and_gets_nothing_new() {
 fn a_clock_that_ran_ahead_makes_the_ca_forget_nothing() {
     let world = World::new();
     let (one, two) = (world.issue("one"), world.issue("two"));
-    world.open().revoke(&one.certificate.serial, Reason::KeyCompromise).unwrap();
+    world.open().revoke(&Actor::Home, &one.certificate.serial, Reason::KeyCompromise).unwrap();
     world.clock.advance(30 * DAY);
     let authority = world.open();
-    authority.publish().unwrap();
-    authority.revoke_device(&principal("two"), Reason::KeyCompromise).unwrap();
+    authority.publish(&Actor::Home).unwrap();
+    authority.revoke_device(&Actor::Home, &principal("two"), Reason::KeyCompromise).unwrap();
     drop(authority);
     world.clock.go_back(30 * DAY);
-    world.open().publish().unwrap();
+    world.open().publish(&Actor::Home).unwrap();
     let list = world.published();
     assert!(list.revokes(&one.certificate.serial) && list.revokes(&two.certificate.serial));
 }
@@ -86,14 +89,19 @@ fn a_reinstated_device_gets_new_certificates_but_none_back() {
     let world = World::new();
     let held = world.issue("a");
     let authority = world.open();
-    authority.revoke_device(&principal("a"), Reason::Unspecified).unwrap();
-    assert!(authority.reinstate(&principal("a")).unwrap().changed);
-    assert!(!authority.reinstate(&principal("a")).unwrap().changed);
-    let new = authority.issue(world.order("a")).unwrap();
+    authority.revoke_device(&Actor::Home, &principal("a"), Reason::Unspecified).unwrap();
+    assert!(authority.reinstate(&Actor::Home, &principal("a")).unwrap().changed);
+    assert!(!authority.reinstate(&Actor::Home, &principal("a")).unwrap().changed);
+    let new = authority.issue(&Actor::Home, world.order("a")).unwrap();
     assert!(!is_active(&authority, &held.certificate.serial));
     assert!(is_active(&authority, &new.certificate.serial));
     // And can be revoked once more.
-    assert!(authority.revoke_device(&principal("a"), Reason::Unspecified).unwrap().changed);
+    assert!(
+        authority
+            .revoke_device(&Actor::Home, &principal("a"), Reason::Unspecified)
+            .unwrap()
+            .changed
+    );
     assert!(!is_active(&authority, &new.certificate.serial));
     drop(authority);
     world.check();
@@ -104,15 +112,20 @@ fn revoking_twice_says_so_and_records_nothing() {
     let world = World::new();
     let serial = world.issue("a").certificate.serial;
     let authority = world.open();
-    let first = authority.revoke(&serial, Reason::Superseded).unwrap();
+    let first = authority.revoke(&Actor::Home, &serial, Reason::Superseded).unwrap();
     let events = world.events().len();
-    let again = authority.revoke(&serial, Reason::Unspecified).unwrap();
+    let again = authority.revoke(&Actor::Home, &serial, Reason::Unspecified).unwrap();
     assert!(!again.changed && again.certificates.is_empty());
     assert_eq!(again.list.number, first.list.number);
     assert_eq!(world.events().len(), events);
-    authority.revoke_device(&principal("a"), Reason::Unspecified).unwrap();
+    authority.revoke_device(&Actor::Home, &principal("a"), Reason::Unspecified).unwrap();
     let events = world.events().len();
-    assert!(!authority.revoke_device(&principal("a"), Reason::Superseded).unwrap().changed);
+    assert!(
+        !authority
+            .revoke_device(&Actor::Home, &principal("a"), Reason::Superseded)
+            .unwrap()
+            .changed
+    );
     assert_eq!(world.events().len(), events);
 }
 
@@ -121,17 +134,17 @@ fn a_compromised_key_is_never_certified_again_whenever_that_is_learnt() {
     let world = World::new();
     let serial = world.issue("a").certificate.serial;
     let authority = world.open();
-    authority.revoke(&serial, Reason::Superseded).unwrap();
-    authority.issue(world.order("a")).unwrap();
+    authority.revoke(&Actor::Home, &serial, Reason::Superseded).unwrap();
+    authority.issue(&Actor::Home, world.order("a")).unwrap();
     // The same certificate once more, for a reason that is news.
-    assert!(authority.revoke(&serial, Reason::KeyCompromise).unwrap().changed);
-    let refused = authority.issue(world.order("b")).unwrap_err();
+    assert!(authority.revoke(&Actor::Home, &serial, Reason::KeyCompromise).unwrap().changed);
+    let refused = authority.issue(&Actor::Home, world.order("b")).unwrap_err();
     assert!(
         matches!(refused, Error::Refused(Refusal::KeyCompromised { serial: by }) if by == serial)
     );
-    authority.issue(world.order_with_new_key("b")).unwrap();
+    authority.issue(&Actor::Home, world.order_with_new_key("b")).unwrap();
     // Also through the device, when two certificates share the key.
-    authority.revoke_device(&principal("a"), Reason::KeyCompromise).unwrap();
+    authority.revoke_device(&Actor::Home, &principal("a"), Reason::KeyCompromise).unwrap();
     drop(authority);
     world.check();
 }
@@ -142,11 +155,11 @@ fn what_was_never_issued_cannot_be_revoked() {
     let stranger = World::new().issue("a").certificate.serial;
     let authority = world.open();
     let events = world.events().len();
-    let refused = authority.revoke(&stranger, Reason::Unspecified);
+    let refused = authority.revoke(&Actor::Home, &stranger, Reason::Unspecified);
     assert!(matches!(refused, Err(Error::Refused(Refusal::NoSuchCertificate(_)))));
-    let refused = authority.revoke_device(&principal("a"), Reason::Unspecified);
+    let refused = authority.revoke_device(&Actor::Home, &principal("a"), Reason::Unspecified);
     assert!(matches!(refused, Err(Error::Refused(Refusal::NoSuchDevice(_)))));
-    assert!(authority.reinstate(&principal("a")).is_err());
+    assert!(authority.reinstate(&Actor::Home, &principal("a")).is_err());
     assert_eq!(world.events().len(), events);
 }
 
@@ -156,12 +169,15 @@ fn limits_are_the_profiles_and_refusals_leave_no_trace() {
     let authority = world.open();
     let events = world.events().len();
     let foreign = Principal::parse("spiffe://other.example/a").unwrap();
-    let refused = authority.issue(Order { principal: foreign, ..world.order("a") });
+    let refused = authority.issue(&Actor::Home, Order { principal: foreign, ..world.order("a") });
     assert!(matches!(refused, Err(Error::Profile(ProfileError::ForeignTrustDomain { .. }))));
     let long = Order { lifetime: Some("91d".parse().unwrap()), ..world.order("a") };
-    assert!(matches!(authority.issue(long), Err(Error::Profile(ProfileError::TooLong { .. }))));
+    assert!(matches!(
+        authority.issue(&Actor::Home, long),
+        Err(Error::Profile(ProfileError::TooLong { .. }))
+    ));
     assert_eq!(world.events().len(), events);
-    authority.issue(world.order("a")).unwrap();
+    authority.issue(&Actor::Home, world.order("a")).unwrap();
 }
 
 #[test]
@@ -170,9 +186,9 @@ fn the_largest_certificate_is_remembered_in_full() {
     let many = (0..60).map(|n| format!("tools:{n:0>255}").parse().unwrap()).collect();
     let name = vec!["segment"; 200].join("/");
     let order = Order { permissions: many, ..world.order(&name) };
-    let issued = world.open().issue(order).unwrap();
+    let issued = world.open().issue(&Actor::Home, order).unwrap();
     assert_eq!(issued.certificate.permissions.len(), 60);
-    world.open().revoke_device(&principal(&name), Reason::Unspecified).unwrap();
+    world.open().revoke_device(&Actor::Home, &principal(&name), Reason::Unspecified).unwrap();
     world.check();
     assert_eq!(fs::read_dir(world.path("store/blobs")).unwrap().count(), 0);
 }
@@ -182,11 +198,11 @@ fn the_largest_certificate_is_remembered_in_full() {
 fn expired_certificates_leave_the_list() {
     let world = World::new();
     let serial = world.issue("a").certificate.serial;
-    world.open().revoke(&serial, Reason::Unspecified).unwrap();
+    world.open().revoke(&Actor::Home, &serial, Reason::Unspecified).unwrap();
     world.clock.advance(DAY + 1);
-    world.open().publish().unwrap();
+    world.open().publish(&Actor::Home).unwrap();
     assert!(world.published().revokes(&serial));
-    world.open().publish().unwrap();
+    world.open().publish(&Actor::Home).unwrap();
     assert!(!world.published().revokes(&serial));
     world.check();
 }
@@ -219,7 +235,7 @@ fn without_the_roots_key_its_list_stays_and_everything_else_goes_on() {
     let before = root_list(&world);
     world.clock.advance(300 * DAY);
     let serial = world.issue("a").certificate.serial;
-    world.open().revoke(&serial, Reason::Unspecified).unwrap();
+    world.open().revoke(&Actor::Home, &serial, Reason::Unspecified).unwrap();
     assert_eq!(root_list(&world), before);
     world.check();
     fs::rename(&away, &key).unwrap();
@@ -232,7 +248,7 @@ fn a_lost_or_meddled_list_is_published_anew_under_a_new_number() {
     let world = World::new();
     let old = fs::read(world.path("crl.pem")).unwrap();
     let serial = world.issue("a").certificate.serial;
-    world.open().revoke(&serial, Reason::Unspecified).unwrap();
+    world.open().revoke(&Actor::Home, &serial, Reason::Unspecified).unwrap();
     for replaced in [None, Some(old.as_slice()), Some(b"\xff".as_slice()), Some(b"junk".as_slice())]
     {
         let number = world.published().number;
@@ -269,7 +285,7 @@ fn keys_at_rest_are_protected() {
     let refused = |passphrase| world.try_open(passphrase).unwrap_err();
     assert!(matches!(refused(None), Error::Key(KeyError::PassphraseNeeded)));
     assert!(matches!(refused(Some(b"wrong".as_slice())), Error::Key(KeyError::WrongPassphrase)));
-    world.try_open(Some(b"correct horse")).unwrap().issue(world.order("a")).unwrap();
+    world.try_open(Some(b"correct horse")).unwrap().issue(&Actor::Home, world.order("a")).unwrap();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::world::{World, principal};
 use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{
-    Change, Error, Finding, JournalError, Reason, Store, StoreError, Whole, verify,
+    Actor, Change, Error, Finding, JournalError, Reason, Store, StoreError, Whole, verify,
 };
 use vouchsafe_certs::Fingerprint;
 
@@ -38,9 +38,9 @@ fn lived() -> World {
     let serial = world.issue("a").certificate.serial;
     world.issue("b");
     let authority = world.open();
-    authority.revoke(&serial, Reason::KeyCompromise).unwrap();
-    authority.revoke_device(&principal("b"), Reason::Superseded).unwrap();
-    authority.reinstate(&principal("b")).unwrap();
+    authority.revoke(&Actor::Home, &serial, Reason::KeyCompromise).unwrap();
+    authority.revoke_device(&Actor::Home, &principal("b"), Reason::Superseded).unwrap();
+    authority.reinstate(&Actor::Home, &principal("b")).unwrap();
     drop(authority);
     world
 }
@@ -51,6 +51,27 @@ fn an_honest_history_is_whole() {
     let whole = judge(&world).unwrap();
     assert_eq!(whole.head.sequence, u64::try_from(lines(&world).len()).unwrap());
     assert!(!whole.interrupted);
+}
+
+#[test]
+fn every_record_says_who_did_it() {
+    let world = World::new();
+    let authority = world.open();
+    let operator = Actor::Principal(principal("operators/night"));
+    let issued = authority.issue(&operator, world.order("a")).unwrap();
+    authority.revoke(&Actor::Home, &issued.certificate.serial, Reason::Unspecified).unwrap();
+    authority.publish(&operator).unwrap();
+    let said: Vec<Actor> = world.records().into_iter().map(|record| record.by).collect();
+    // Making the CA, the lists of both, then the three acts; a revocation's list is the CA's own.
+    let (home, itself) = (Actor::Home, Actor::Itself);
+    let expected = [&home, &itself, &itself, &operator, &home, &itself, &operator];
+    assert_eq!(said.iter().collect::<Vec<_>>(), expected);
+    // And it cannot be put down to somebody else.
+    let mut lines = lines(&world);
+    lines[3] = lines[3].replace("operators/night", "operators/light");
+    write_lines(&world, &lines);
+    drop(authority);
+    assert_eq!(judge(&world), Err(Finding::Altered { line: 4 }));
 }
 
 #[test]
@@ -213,7 +234,7 @@ fn a_store_that_lost_acknowledged_records_is_not_used() {
     world.issue("a");
     let backup = world.folder().join("backup");
     copy(&world.path("store"), &backup);
-    world.open().revoke_device(&principal("a"), Reason::Unspecified).unwrap();
+    world.open().revoke_device(&Actor::Home, &principal("a"), Reason::Unspecified).unwrap();
     fs::remove_dir_all(world.path("store")).unwrap();
     copy(&backup, &world.path("store"));
     let refused = world.try_open(None).unwrap_err();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::world::{DAY, World, principal};
 use vouchsafe_ca::file::{self, Access};
-use vouchsafe_ca::{Issued, Kind, Order, Reason, pem};
+use vouchsafe_ca::{Actor, Issued, Kind, Order, Reason, pem};
 use vouchsafe_certs::KeyType;
 
 fn openssl(arguments: &[&str]) -> Result<String, String> {
@@ -61,7 +61,8 @@ fn certificates_and_lists_of_every_key_type_are_accepted_until_they_are_revoked(
             permissions: Default::default(),
             ..world.order("gw")
         };
-        let gateway = written(&world, "gateway.pem", &world.open().issue(gateway).unwrap());
+        let gateway =
+            written(&world, "gateway.pem", &world.open().issue(&Actor::Home, gateway).unwrap());
         verdict(&world, &agent, &["-purpose", "sslclient"]).unwrap();
         verdict(&world, &gateway, &["-purpose", "sslclient"]).unwrap();
         let server = ["-purpose", "sslserver", "-verify_hostname", "gw.example"];
@@ -72,7 +73,7 @@ fn certificates_and_lists_of_every_key_type_are_accepted_until_they_are_revoked(
 
         let outcome = world
             .open()
-            .revoke_device(&principal("team-a/build-7"), Reason::KeyCompromise)
+            .revoke_device(&Actor::Home, &principal("team-a/build-7"), Reason::KeyCompromise)
             .unwrap();
         assert_eq!(outcome.certificates.len(), 1);
         let revoked = verdict(&world, &agent, &[]).unwrap_err();
@@ -89,8 +90,9 @@ fn certificates_and_lists_of_every_key_type_are_accepted_until_they_are_revoked(
 fn lists_say_in_words_what_they_should() {
     let world = World::new();
     for (nth, reason) in Reason::ALL.into_iter().enumerate() {
-        let serial = world.open().issue(world.order_with_new_key(&format!("d{nth}"))).unwrap();
-        world.open().revoke(&serial.certificate.serial, reason).unwrap();
+        let serial =
+            world.open().issue(&Actor::Home, world.order_with_new_key(&format!("d{nth}"))).unwrap();
+        world.open().revoke(&Actor::Home, &serial.certificate.serial, reason).unwrap();
     }
     let lists = world.path("crl.pem").display().to_string();
     let text = openssl(&["crl", "-in", &lists, "-noout", "-text"]).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use vouchsafe_ca::file::FileError;
-use vouchsafe_ca::{Event, Home, Record, Whole, verify};
+use vouchsafe_ca::{Actor, Event, Home, Record, Whole, verify};
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -48,10 +48,10 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         return each_line(&path, |line, _| context.print(&format!("{line}\n")));
     }
     let mut table = Table::default();
-    table.row(["RECORD", "WHEN", "WHAT"]);
+    table.row(["RECORD", "WHEN", "WHO", "WHAT"]);
     each_line(&path, |_, record| {
-        let Record { sequence, at, event, .. } = record;
-        table.row([&sequence.to_string(), &date(at), &sentence(&event)]);
+        let Record { sequence, at, by, event, .. } = record;
+        table.row([&sequence.to_string(), &date(at), &actor(&by), &sentence(&event)]);
         Ok(())
     })?;
     context.print(&table.to_text())
@@ -110,23 +110,31 @@ fn each_line(
     Ok(())
 }
 
+/// Who it was, in a word: the trust domain is the same in every line.
+fn actor(by: &Actor) -> String {
+    match by {
+        Actor::Home => "home".to_owned(),
+        Actor::Principal(principal) => principal.name().to_owned(),
+        Actor::Itself => "the CA".to_owned(),
+    }
+}
+
 fn sentence(event: &Event) -> String {
     match event {
         Event::Initialized { trust_domain, .. } => format!("made the CA of {trust_domain}"),
-        Event::Issuing(planned) => {
+        Event::Issued { planned, .. } => {
             let may = match planned.permissions.len() {
                 0 => "nothing".to_owned(),
                 _ => planned.permissions.to_string(),
             };
             format!(
-                "about to issue {} to {} {}, until {}, may: {may}",
+                "issued {} to {} {}, until {}, may: {may}",
                 planned.serial,
                 planned.usage,
                 planned.principal,
                 date(planned.not_after)
             )
         }
-        Event::Issued { serial, .. } => format!("issued {serial}"),
         Event::Revoked { serial, reason } => format!("revoked certificate {serial} ({reason})"),
         Event::DeviceRevoked { principal, reason, serials } => {
             let number = u64::try_from(serials.len()).unwrap_or(u64::MAX);

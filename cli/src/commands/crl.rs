@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use vouchsafe_ca::file::{self, Access};
-use vouchsafe_ca::{Authority, ListRecord, Tier};
+use vouchsafe_ca::{Actor, Authority, ListRecord, Tier};
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -50,7 +50,7 @@ struct Published {
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let authority = context.open_authority(&args.passphrase)?;
-    let list = authority.publish()?;
+    let list = authority.publish(&Actor::Home)?;
     let lists = authority.lists()?;
     if let Some(out) = &args.out {
         let octets = if args.der {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use vouchsafe_ca::{CertificateRecord, Refusal, Revocation};
 use vouchsafe_certs::{Certificate, Serial};
 
-use super::view::{CertificateView, Status, validity};
+use super::view::{CertificateView, validity};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::keyfile::CERTIFICATE;
@@ -82,11 +82,7 @@ fn from_file(path: &Path, context: &Context, now: UnixTime) -> Result<Subject, F
         return Ok(of_certificate(&certificate, Origin::Unknown, now));
     }
     let (_home, ledger) = context.open()?;
-    let is_same = |record: &CertificateRecord| {
-        // Of an interrupted issue only the plan is on record.
-        let planned_so = record.planned.public_key == certificate.public_key;
-        record.certificate == der || (record.certificate.is_empty() && planned_so)
-    };
+    let is_same = |record: &CertificateRecord| record.certificate == der;
     Ok(match ledger.certificate(&certificate.serial)?.filter(is_same) {
         Some(record) => of_record(&record, now),
         None => of_certificate(&certificate, Origin::AnotherCa, now),
@@ -119,19 +115,15 @@ impl Subject {
         let mut sheet = Sheet::default();
         certificate.describe(&mut sheet);
         sheet.line("valid", &validity(self.not_before, self.not_after, now));
-        let status = match (self.revoked, certificate.status, issued_by) {
-            (Some(Revocation { at, reason, .. }), ..) => {
+        let status = match (self.revoked, issued_by) {
+            (Some(Revocation { at, reason, .. }), _) => {
                 format!("REVOKED {} ({}), {reason}", date(at), relative(at, now))
             }
-            (None, Status::Interrupted, _) => {
-                "recorded, but perhaps never signed: issuing was interrupted; not revoked"
-                    .to_owned()
-            }
-            (None, _, Origin::ThisCa) => "not revoked".to_owned(),
-            (None, _, Origin::AnotherCa) => {
+            (None, Origin::ThisCa) => "not revoked".to_owned(),
+            (None, Origin::AnotherCa) => {
                 "the CA here has not issued it, and cannot tell whether it is revoked".to_owned()
             }
-            (None, _, Origin::Unknown) => {
+            (None, Origin::Unknown) => {
                 "there is no CA here to tell whether it is revoked".to_owned()
             }
         };
@@ -140,9 +132,7 @@ impl Subject {
         if let Some(key_type) = &certificate.key_type {
             sheet.line("key", key_type);
         }
-        if let Some(fingerprint) = &certificate.fingerprint {
-            sheet.line("SHA-256", fingerprint);
-        }
+        sheet.line("SHA-256", &certificate.fingerprint);
         let Inspected { certificate: CertificateView { principal, usage, .. }, .. } =
             &self.inspected;
         format!("{principal} ({usage})\n{}", sheet.to_text())

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use vouchsafe_ca::{Authority, Grant, Issued, Kind, Lifetime, Order};
+use vouchsafe_ca::{Actor, Authority, Grant, Issued, Kind, Lifetime, Order};
 use vouchsafe_certs::{CertificateRequest, KeyType, Permission, Principal, PrivateKey, PublicKey};
 
 use super::view::{CertificateView, validity};
@@ -101,7 +101,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
             (key, Destination::without_key(directory, args.force)?)
         }
     };
-    let issued = authority.issue(order(&args, principal, &key, &authority)?)?;
+    let issued = authority.issue(&Actor::Home, order(&args, principal, &key, &authority)?)?;
     let papers = Papers::of(&issued);
     let written = match &key {
         Key::Own(key) => destination.write(&papers, key),

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
-use vouchsafe_ca::{Authority, Outcome, Reason, Refusal};
+use vouchsafe_ca::{Actor, Authority, Outcome, Reason, Refusal};
 use vouchsafe_certs::{Certificate, Fingerprint, Principal, Serial};
 
 use super::view::CertificateView;
@@ -62,9 +62,13 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let authority = context.open_authority(&args.passphrase)?;
     let target = find(&args.what, &authority)?;
     let outcome = match (&target, args.reinstate) {
-        (Target::Certificate(serial), false) => authority.revoke(serial, args.reason)?,
-        (Target::Device(device), false) => authority.revoke_device(device, args.reason)?,
-        (Target::Device(device), true) => authority.reinstate(device)?,
+        (Target::Certificate(serial), false) => {
+            authority.revoke(&Actor::Home, serial, args.reason)?
+        }
+        (Target::Device(device), false) => {
+            authority.revoke_device(&Actor::Home, device, args.reason)?
+        }
+        (Target::Device(device), true) => authority.reinstate(&Actor::Home, device)?,
         (Target::Certificate(_), true) => {
             let message = "a certificate stays revoked; only a device can be reinstated";
             return Err(Failure::usage(message).hint("issue a new certificate"));
@@ -204,16 +208,6 @@ fn serial_of_file(path: &Path, authority: &Authority) -> Result<Serial, Failure>
         Failure::new(format!("{} cannot be revoked: {why}", path.display()))
     };
     let certificate = Certificate::from_der(&der).map_err(|error| refused(&error))?;
-    let serial = certificate.serial;
     let ours = authority.look_up(|ledger| ledger.serial_of(&certificate.fingerprint))?;
-    // A certificate that was signed but not recorded in full is known by its serial number alone.
-    let unfinished = || {
-        let record = authority.look_up(|ledger| ledger.certificate(&serial))?;
-        Ok::<_, Failure>(record.is_some_and(|record| record.certificate.is_empty()))
-    };
-    if ours == Some(serial) || unfinished()? {
-        Ok(serial)
-    } else {
-        Err(refused(&"this CA has not issued it"))
-    }
+    ours.ok_or_else(|| refused(&"this CA has not issued it"))
 }

@@ -22,16 +22,15 @@ pub(crate) struct CertificateView {
     pub(crate) ip_addresses: Vec<String>,
     /// The serial number in hexadecimal.
     pub(crate) serial: String,
-    /// SHA-256 of the certificate in hexadecimal; null if it was never finished.
-    pub(crate) fingerprint: Option<String>,
+    /// SHA-256 of the certificate in hexadecimal.
+    pub(crate) fingerprint: String,
     /// `p256`, `p384` or `ed25519`.
     pub(crate) key_type: Option<String>,
     /// RFC 3339.
     pub(crate) not_before: String,
     /// RFC 3339; the last second of validity.
     pub(crate) not_after: String,
-    /// `valid`, `not-yet-valid`, `expired`, `revoked`, or `interrupted`: recorded, and perhaps never
-    /// signed; it counts as valid and can be revoked. For a certificate from a file that no CA here
+    /// `valid`, `not-yet-valid`, `expired` or `revoked`. For a certificate from a file that no CA here
     /// knows, by its dates alone.
     pub(crate) status: Status,
     /// Since when and why it is revoked.
@@ -55,7 +54,6 @@ pub(crate) enum Status {
     NotYetValid,
     Expired,
     Revoked,
-    Interrupted,
 }
 
 impl Status {
@@ -72,7 +70,7 @@ impl Status {
 
     /// Whether the certificate may be used.
     pub(crate) fn is_active(self) -> bool {
-        matches!(self, Self::Valid | Self::Interrupted)
+        self == Self::Valid
     }
 
     pub(crate) fn word(self) -> &'static str {
@@ -81,7 +79,6 @@ impl Status {
             Self::NotYetValid => "not yet valid",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
-            Self::Interrupted => "interrupted",
         }
     }
 }
@@ -89,10 +86,9 @@ impl Status {
 /// Whether a certificate on record counts. Revoked stays revoked after the end.
 pub(crate) fn status(record: &CertificateRecord, now: UnixTime) -> Status {
     let Planned { not_before, not_after, .. } = record.planned;
-    match Status::by_dates(not_before, not_after, now) {
-        _ if record.revoked.is_some() => Status::Revoked,
-        Status::Valid if record.certificate.is_empty() => Status::Interrupted,
-        by_dates => by_dates,
+    match record.revoked {
+        Some(_) => Status::Revoked,
+        None => Status::by_dates(not_before, not_after, now),
     }
 }
 
@@ -100,8 +96,6 @@ impl CertificateView {
     /// Of a certificate on record.
     pub(crate) fn of_record(record: &CertificateRecord, now: UnixTime) -> Self {
         let planned = &record.planned;
-        let der = &record.certificate;
-        let fingerprint = (!der.is_empty()).then(|| Fingerprint::of(der).to_string());
         Self {
             principal: planned.principal.to_string(),
             usage: planned.usage.to_string(),
@@ -109,7 +103,7 @@ impl CertificateView {
             dns_names: planned.dns_names.clone(),
             ip_addresses: planned.ip_addresses.iter().map(ToString::to_string).collect(),
             serial: planned.serial.to_string(),
-            fingerprint,
+            fingerprint: Fingerprint::of(&record.certificate).to_string(),
             key_type: planned.public_key.key_type().ok().map(|kind| kind.to_string()),
             not_before: rfc3339(planned.not_before),
             not_after: rfc3339(planned.not_after),
@@ -130,7 +124,7 @@ impl CertificateView {
             dns_names: certificate.dns_names.clone(),
             ip_addresses: certificate.ip_addresses.iter().map(ToString::to_string).collect(),
             serial: certificate.serial.to_string(),
-            fingerprint: Some(certificate.fingerprint.to_string()),
+            fingerprint: certificate.fingerprint.to_string(),
             key_type: certificate.public_key.key_type().ok().map(|kind| kind.to_string()),
             not_before: rfc3339(certificate.not_before),
             not_after: rfc3339(certificate.not_after),

@@ -9,7 +9,7 @@ use rmcp::model::{CallToolRequestParams, JsonObject};
 use rustls::time_provider::DefaultTimeProvider;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use vouchsafe_ca::{Authority, Founding, Home, Kind, Order, Reason};
+use vouchsafe_ca::{Actor, Authority, Founding, Home, Kind, Order, Reason};
 use vouchsafe_certs::{KeyType, Permission, PermissionSet, PrivateKey, TrustDomain};
 use vouchsafe_transport::{
     ChildCommand, Connector, EventLog, Gateway, GatewayConfig, Limits, Output, Rules, Upstream,
@@ -160,7 +160,7 @@ impl<'a> Stage<'a> {
     pub(super) fn revoke(&self, name: &str, reason: Reason) -> Result<(), Failure> {
         let authority = self.authority()?;
         let principal = authority.home().config().trust_domain.principal(name);
-        authority.revoke_device(&principal.map_err(Failure::new)?, reason)?;
+        authority.revoke_device(&Actor::Home, &principal.map_err(Failure::new)?, reason)?;
         Ok(())
     }
 
@@ -203,13 +203,16 @@ fn issue(
         .map_err(Failure::new)?;
     let key = PrivateKey::generate(KeyType::P256).map_err(Failure::new)?;
     let trust_domain = &authority.home().config().trust_domain;
-    let issued = authority.issue(Order {
-        principal: trust_domain.principal(name).map_err(Failure::new)?,
-        kind,
-        permissions: permissions.clone(),
-        lifetime: None,
-        public_key: key.public_key().map_err(Failure::new)?,
-    })?;
+    let issued = authority.issue(
+        &Actor::Home,
+        Order {
+            principal: trust_domain.principal(name).map_err(Failure::new)?,
+            kind,
+            permissions: permissions.clone(),
+            lifetime: None,
+            public_key: key.public_key().map_err(Failure::new)?,
+        },
+    )?;
     Destination::whole(directory.clone(), false)?.write(&Papers::of(&issued), &key)?;
     Ok(Agent { directory, permissions })
 }
