@@ -136,10 +136,7 @@ impl Home {
         let root = Issuer::root(&trust_domain, PrivateKey::generate(key_type)?, now)?;
         let issuing = root.issuing(&trust_domain, PrivateKey::generate(key_type)?, now)?;
         for (tier, issuer) in [(Tier::Root, &root), (Tier::Issuing, &issuing)] {
-            let text = match passphrase {
-                Some(passphrase) => issuer.key().to_encrypted_pem(passphrase)?,
-                None => issuer.key().to_pem(),
-            };
+            let text = issuer.key().sealed_pem(passphrase)?;
             file::create(&key_path(path, tier), text.as_bytes(), Access::Private)?;
             let certificate = pem::certificates([&issuer.certificate().der]);
             file::create(&certificate_path(path, tier), certificate.as_bytes(), Access::Public)?;
@@ -276,13 +273,7 @@ impl Home {
     /// # Errors
     /// As [`needs_passphrase`](Self::needs_passphrase), or that the key does not fit.
     pub fn issuer(&self, tier: Tier, passphrase: Option<&[u8]>) -> Result<Issuer, Error> {
-        let text = self.read_key(tier)?;
-        let key = match (PrivateKey::from_pem(&text), passphrase) {
-            (Err(KeyError::PassphraseNeeded), Some(passphrase)) => {
-                PrivateKey::from_encrypted_pem(&text, passphrase)?
-            }
-            (read, _) => read?,
-        };
+        let key = PrivateKey::open_pem(&self.read_key(tier)?, passphrase)?;
         Ok(Issuer::new(self.certificate(tier).clone(), key)?)
     }
 

@@ -143,6 +143,30 @@ impl PrivateKey {
         Self::from_document(&opened)
     }
 
+    /// Reads a PKCS#8 PEM text; `passphrase` opens it if it is encrypted, and is not asked for if it is not.
+    ///
+    /// # Errors
+    /// As [`from_pem`](Self::from_pem) and [`from_encrypted_pem`](Self::from_encrypted_pem).
+    pub fn open_pem(pem: &str, passphrase: Option<&[u8]>) -> Result<Self, KeyError> {
+        match (Self::from_pem(pem), passphrase) {
+            (Err(KeyError::PassphraseNeeded), Some(passphrase)) => {
+                Self::from_encrypted_pem(pem, passphrase)
+            }
+            (read, _) => read,
+        }
+    }
+
+    /// PKCS#8 PEM, encrypted if there is a passphrase. The text is cleared when it is dropped.
+    ///
+    /// # Errors
+    /// As [`to_encrypted_pem`](Self::to_encrypted_pem).
+    pub fn sealed_pem(&self, passphrase: Option<&[u8]>) -> Result<Zeroizing<String>, KeyError> {
+        match passphrase {
+            Some(passphrase) => self.to_encrypted_pem(passphrase),
+            None => Ok(self.to_pem()),
+        }
+    }
+
     fn from_document(document: &SecretDocument) -> Result<Self, KeyError> {
         let der = PrivatePkcs8KeyDer::from(document.as_bytes());
         let pair = KeyPair::try_from(&der).map_err(|_| KeyError::Unsupported)?;
@@ -243,8 +267,10 @@ mod tests {
             assert_eq!(PrivateKey::from_pem(&sealed).unwrap_err(), KeyError::PassphraseNeeded);
             let wrong = PrivateKey::from_encrypted_pem(&sealed, b"battery staple");
             assert_eq!(wrong.unwrap_err(), KeyError::WrongPassphrase);
-            let opened = PrivateKey::from_encrypted_pem(&sealed, b"correct horse").unwrap();
+            let opened = PrivateKey::open_pem(&sealed, Some(b"correct horse")).unwrap();
             assert_eq!(opened.public_key().unwrap(), public);
+            let needless = PrivateKey::open_pem(&key.to_pem(), Some(b"anything")).unwrap();
+            assert_eq!(needless.public_key().unwrap(), public);
         }
     }
 

@@ -1,43 +1,79 @@
 //! Putting the parts of the transport together from files and flags.
 
-use std::path::Path;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::time_provider::DefaultTimeProvider;
 use rustls_pki_types::ServerName;
 use tokio::sync::watch;
 use vouchsafe_ca::file;
-use vouchsafe_transport::{Connector, Identity, Limits, Revocations, Trust};
+use vouchsafe_certs::{KeyError, PrivateKey};
+use vouchsafe_transport::{Connector, Identity, IdentityError, Limits, Revocations, Trust};
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 use crate::follow::follow;
 use crate::keyfile::{CERTIFICATE, KEY, ROOTS};
 use crate::notice::say;
+use crate::passphrase::{KeyPassphraseFile, Passphrase};
 
-/// Reads an identity directory.
-pub(crate) fn identity(directory: &Path) -> Result<Identity, Failure> {
-    let read = |name: &str| {
-        let path = directory.join(name);
+/// An identity directory, and what opens its key.
+pub(crate) struct IdentityDirectory {
+    path: PathBuf,
+    /// Kept for as long as the directory is read again: a descriptor can be read only once.
+    passphrase: Option<Passphrase>,
+}
+
+impl IdentityDirectory {
+    /// Asks for the passphrase if the key in the directory needs one.
+    pub(crate) fn open(path: &Path, passphrase: &KeyPassphraseFile) -> Result<Self, Failure> {
+        let mut directory = Self { path: path.to_owned(), passphrase: None };
+        if let Err(KeyError::PassphraseNeeded) = PrivateKey::from_pem(&directory.key()?) {
+            directory.passphrase = Some(passphrase.obtain()?);
+        }
+        Ok(directory)
+    }
+
+    /// Reads the identity as it is now.
+    pub(crate) fn read(&self) -> Result<Identity, Failure> {
+        let unusable = |error: &dyn Display| {
+            let directory = self.path.display();
+            Failure::new(format!("the identity in {directory} cannot be used: {error}"))
+        };
+        let passphrase = self.passphrase.as_ref().map(|passphrase| passphrase.as_slice());
+        let key = PrivateKey::open_pem(&self.key()?, passphrase)
+            .map_err(|error| unusable(&IdentityError::from(error)))?;
+        let (certificate, roots) = (self.text(CERTIFICATE)?, self.text(ROOTS)?);
+        Identity::with_key(certificate.as_bytes(), key, roots.as_bytes())
+            .map_err(|error| unusable(&error))
+    }
+
+    fn text(&self, name: &str) -> Result<String, Failure> {
+        let path = self.path.join(name);
         std::fs::read_to_string(&path).map_err(|error| {
             Failure::new(format!("cannot read {}: {error}", path.display()))
                 .hint("an identity directory is made by `vouchsafe issue NAME --out DIR`")
         })
-    };
-    let key = Zeroizing::new(read(KEY)?);
-    let path = directory.join(KEY);
-    if let Some(mode) = file::exposed(&path)? {
-        let path = path.display();
-        return Err(Failure::new(format!(
-            "{path} has mode {mode:o}: others can read or change the key"
-        ))
-        .hint(format!("chmod 600 {path}; if others may have read it, revoke the device")));
     }
-    Identity::from_pem(read(CERTIFICATE)?.as_bytes(), &key, read(ROOTS)?.as_bytes()).map_err(
-        |error| {
-            Failure::new(format!("the identity in {} cannot be used: {error}", directory.display()))
-        },
-    )
+
+    fn key(&self) -> Result<Zeroizing<String>, Failure> {
+        let key = Zeroizing::new(self.text(KEY)?);
+        let path = self.path.join(KEY);
+        if let Some(mode) = file::exposed(&path)? {
+            let path = path.display();
+            return Err(Failure::new(format!(
+                "{path} has mode {mode:o}: others can read or change the key"
+            ))
+            .hint(format!("chmod 600 {path}; if others may have read it, revoke the device")));
+        }
+        Ok(key)
+    }
+}
+
+/// Reads an identity directory whose key no passphrase protects.
+pub(crate) fn identity(path: &Path) -> Result<Identity, Failure> {
+    IdentityDirectory { path: path.to_owned(), passphrase: None }.read()
 }
 
 /// Trust that follows the revocation list in a file.

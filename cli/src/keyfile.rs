@@ -82,6 +82,17 @@ impl Destination {
 
     /// Writes an identity with its key, in one step.
     pub(crate) fn write(&self, papers: &Papers, key: &PrivateKey) -> Result<(), Failure> {
+        self.write_sealed(papers, key, None)
+    }
+
+    /// Writes an identity with its key, which a passphrase protects if there is one, in one step.
+    pub(crate) fn write_sealed(
+        &self,
+        papers: &Papers,
+        key: &PrivateKey,
+        passphrase: Option<&[u8]>,
+    ) -> Result<(), Failure> {
+        let key = key.sealed_pem(passphrase).map_err(vouchsafe_ca::Error::from)?;
         let parent = match self.directory.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -92,7 +103,7 @@ impl Destination {
             .permissions(Permissions::from_mode(0o700))
             .tempdir_in(parent)
             .map_err(|error| cannot_write(parent, &error))?;
-        file::create(&made.path().join(KEY), key.to_pem().as_bytes(), Access::Private)?;
+        file::create(&made.path().join(KEY), key.as_bytes(), Access::Private)?;
         write_public(made.path(), papers)?;
         if self.replaces {
             // What was there is now where the new one was made, and goes with it.

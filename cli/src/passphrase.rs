@@ -1,12 +1,17 @@
-//! Passphrases: from a file or a terminal, never from the command line, where every process could read them.
+//! Passphrases: from a file, a descriptor (`/dev/fd/N`), a systemd credential or a terminal; never from
+//! the command line, where every process could read them.
 
+use std::env;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
+
+/// A passphrase; cleared when it is dropped.
+pub(crate) type Passphrase = Zeroizing<Vec<u8>>;
 
 const MAX_LEN: usize = 4096;
 
@@ -16,43 +21,80 @@ const LIMIT: u64 = 4096 + 3;
 /// Where the passphrase of the CA's keys comes from.
 #[derive(clap::Args, Debug)]
 pub(crate) struct PassphraseFile {
-    /// Read the passphrase of the CA's keys from this file (or /dev/fd/N); without it, a terminal is asked
+    /// Read the passphrase of the CA's keys from this file (or /dev/fd/N); without it, the systemd credential vouchsafe.ca-passphrase or a terminal is asked
     #[arg(long, value_name = "FILE", env = "VOUCHSAFE_PASSPHRASE_FILE", hide_env_values = true)]
     passphrase_file: Option<PathBuf>,
 }
 
 impl PassphraseFile {
-    /// The passphrase in the file, if one was named.
-    pub(crate) fn read(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
-        let Some(path) = &self.passphrase_file else { return Ok(None) };
-        let mut passphrase = Zeroizing::new(Vec::new());
-        File::open(path)
-            .and_then(|file| file.take(LIMIT).read_to_end(&mut passphrase))
-            .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
-        // An editor ends the line; that is not part of the passphrase.
-        for end in [b'\n', b'\r'] {
-            if passphrase.last() == Some(&end) {
-                passphrase.pop();
-            }
-        }
-        if passphrase.is_empty() || passphrase.len() > MAX_LEN {
-            let message = format!("{} does not hold a passphrase", path.display());
-            return Err(Failure::usage(message).hint("it is one line of up to 4096 octets"));
-        }
-        Ok(Some(passphrase))
+    const CREDENTIAL: &str = "vouchsafe.ca-passphrase";
+
+    /// The passphrase in the file or credential, if there is one.
+    pub(crate) fn read(&self) -> Result<Option<Passphrase>, Failure> {
+        given(self.passphrase_file.as_deref(), Self::CREDENTIAL)
     }
 
-    /// The passphrase in the file, or the one that is typed.
-    pub(crate) fn obtain(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        match self.read()? {
-            Some(passphrase) => Ok(passphrase),
-            None => prompt("Passphrase of the CA: "),
-        }
+    /// The passphrase in the file or credential, or the one that is typed.
+    pub(crate) fn obtain(&self) -> Result<Passphrase, Failure> {
+        self.read()?.map_or_else(|| prompt("Passphrase of the CA: "), Ok)
     }
 }
 
+/// Where the passphrase of an identity's key comes from.
+#[derive(clap::Args, Debug)]
+pub(crate) struct KeyPassphraseFile {
+    /// Read the passphrase of the identity's key from this file (or /dev/fd/N); without it, the systemd credential vouchsafe.key-passphrase or a terminal is asked
+    #[arg(
+        long = "passphrase-file",
+        value_name = "FILE",
+        env = "VOUCHSAFE_KEY_PASSPHRASE_FILE",
+        hide_env_values = true
+    )]
+    file: Option<PathBuf>,
+}
+
+impl KeyPassphraseFile {
+    const CREDENTIAL: &str = "vouchsafe.key-passphrase";
+
+    /// The passphrase in the file or credential, or the one that is typed.
+    pub(crate) fn obtain(&self) -> Result<Passphrase, Failure> {
+        let given = given(self.file.as_deref(), Self::CREDENTIAL)?;
+        given.map_or_else(|| prompt("Passphrase of key.pem: "), Ok)
+    }
+}
+
+/// The passphrase in a file that was named, or else in a credential of the systemd unit
+/// (systemd.exec(5), `LoadCredentialEncrypted=`).
+fn given(file: Option<&Path>, credential: &str) -> Result<Option<Passphrase>, Failure> {
+    if let Some(file) = file {
+        return read(file).map(Some);
+    }
+    let Some(directory) = env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
+    let file = Path::new(&directory).join(credential);
+    if file.exists() { read(&file).map(Some) } else { Ok(None) }
+}
+
+/// The passphrase in a file: its one line.
+pub(crate) fn read(path: &Path) -> Result<Passphrase, Failure> {
+    let mut passphrase = Zeroizing::new(Vec::with_capacity(MAX_LEN + 3));
+    File::open(path)
+        .and_then(|file| file.take(LIMIT).read_to_end(&mut passphrase))
+        .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+    // An editor ends the line; that is not part of the passphrase.
+    for end in [b'\n', b'\r'] {
+        if passphrase.last() == Some(&end) {
+            passphrase.pop();
+        }
+    }
+    if passphrase.is_empty() || passphrase.len() > MAX_LEN {
+        let message = format!("{} does not hold a passphrase", path.display());
+        return Err(Failure::usage(message).hint("it is one line of up to 4096 octets"));
+    }
+    Ok(passphrase)
+}
+
 /// A new passphrase, typed twice.
-pub(crate) fn choose() -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(crate) fn choose() -> Result<Passphrase, Failure> {
     let first = prompt("New passphrase for the CA's keys: ")?;
     if first.is_empty() {
         return Err(Failure::usage("an empty passphrase protects nothing"));
@@ -63,7 +105,7 @@ pub(crate) fn choose() -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(first)
 }
 
-fn prompt(question: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn prompt(question: &str) -> Result<Passphrase, Failure> {
     if !io::stdin().is_terminal() {
         let message = "a passphrase is needed, and there is no terminal to ask at";
         return Err(Failure::new(message).hint("say --passphrase-file FILE"));

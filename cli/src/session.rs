@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use thiserror::Error;
 use vouchsafe_transport::{ConnectError, Connector, Limits};
 
-use crate::assemble;
+use crate::assemble::{self, IdentityDirectory};
 use crate::exit::Failure;
 use crate::notice::harmless;
+use crate::passphrase::KeyPassphraseFile;
 
 /// Which gateway, and as whom.
 #[derive(Debug, clap::Args)]
@@ -24,12 +25,14 @@ pub(crate) struct SessionArgs {
     /// The name that the gateway's certificate must carry [default: HOST]
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
+    #[command(flatten)]
+    passphrase: KeyPassphraseFile,
 }
 
 impl SessionArgs {
     /// Prepares the way; nothing is sent yet.
     pub(crate) fn connector(&self, limits: &Limits) -> Result<Connector, Failure> {
-        let identity = assemble::identity(&self.identity)?;
+        let identity = IdentityDirectory::open(&self.identity, &self.passphrase)?.read()?;
         let trust = match &self.crl {
             Some(list) => assemble::trust_with_list(&identity, list)?.0,
             None => assemble::trust_without_list(&identity),

@@ -467,6 +467,25 @@ fn passphrases_come_from_files_and_never_from_thin_air() {
 }
 
 #[test]
+fn a_unit_of_systemd_gives_the_passphrase_as_a_credential() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("credentials")).unwrap();
+    put(&sandbox.path("credentials/vouchsafe.ca-passphrase"), "correct horse");
+    let unit = |arguments: &[&str]| {
+        let mut command = sandbox.command();
+        command.args(arguments).env("CREDENTIALS_DIRECTORY", sandbox.path("credentials"));
+        Run(command.output().unwrap())
+    };
+    unit(&["init", "--trust-domain", "a"]).succeeds();
+    assert!(sandbox.text("home/issuing.key").contains("ENCRYPTED"));
+    unit(&["issue", "b"]).succeeds();
+    // A file that is named goes before the credential.
+    put(&sandbox.path("wrong"), "battery staple");
+    let refused = unit(&["issue", "c", "--passphrase-file", "wrong"]).ends_with(1);
+    assert!(refused.contains("the passphrase does not open the private key"));
+}
+
+#[test]
 fn inspect_tells_what_can_be_told() {
     let sandbox = Sandbox::with_ca();
     let issued = sandbox.issue(&["a", "--allow", "*"]);

@@ -48,6 +48,18 @@ impl Identity {
     /// # Errors
     /// See [`IdentityError`].
     pub fn from_pem(certificate: &[u8], key: &str, roots: &[u8]) -> Result<Self, IdentityError> {
+        Self::with_key(certificate, PrivateKey::from_pem(key)?, roots)
+    }
+
+    /// Reads the other two files of an identity directory whose key has been opened.
+    ///
+    /// # Errors
+    /// See [`IdentityError`].
+    pub fn with_key(
+        certificate: &[u8],
+        key: PrivateKey,
+        roots: &[u8],
+    ) -> Result<Self, IdentityError> {
         let chain = certificates(certificate, "certificate.pem")?;
         let (leaf, above) =
             chain.split_first().ok_or(IdentityError::NoCertificate("certificate.pem"))?;
@@ -55,7 +67,6 @@ impl Identity {
         let certificate = Certificate::from_der(leaf).map_err(refused)?;
         let authorities = authorities(above, "certificate.pem")?;
         let roots = authorities_of_pem(roots)?;
-        let key = PrivateKey::from_pem(key)?;
         if key.public_key()? != certificate.public_key {
             return Err(IdentityError::KeyMismatch);
         }

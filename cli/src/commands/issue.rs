@@ -13,7 +13,7 @@ use crate::context::{Context, principal};
 use crate::exit::Failure;
 use crate::keyfile::{CERTIFICATE, Destination, KEY, Papers, ROOTS};
 use crate::output::Sheet;
-use crate::passphrase::PassphraseFile;
+use crate::passphrase::{self, PassphraseFile};
 
 /// Issue a certificate that says who somebody is and what they may do
 ///
@@ -51,6 +51,10 @@ pub(crate) struct Args {
     /// What the new key is made of: p256, p384 or ed25519
     #[arg(long, value_name = "TYPE", default_value_t, conflicts_with = "csr")]
     key_type: KeyType,
+
+    /// Protect the new key with the passphrase in this file (or /dev/fd/N)
+    #[arg(long, value_name = "FILE", conflicts_with = "csr")]
+    key_passphrase_file: Option<PathBuf>,
 
     /// For a gateway: it serves, under the names given with --dns and --ip
     #[arg(long)]
@@ -101,10 +105,12 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
             (key, Destination::without_key(directory, args.force)?)
         }
     };
+    let sealing = args.key_passphrase_file.as_deref().map(passphrase::read).transpose()?;
+    let sealing = sealing.as_ref().map(|passphrase| passphrase.as_slice());
     let issued = authority.issue(&Actor::Home, order(&args, principal, &key, &authority)?)?;
     let papers = Papers::of(&issued);
     let written = match &key {
-        Key::Own(key) => destination.write(&papers, key),
+        Key::Own(key) => destination.write_sealed(&papers, key, sealing),
         Key::Elsewhere(_) => destination.write_without_key(&papers),
     };
     written.map_err(|failure| {

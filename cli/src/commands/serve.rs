@@ -17,11 +17,12 @@ use vouchsafe_transport::{
     Upstream,
 };
 
-use crate::assemble;
+use crate::assemble::{self, IdentityDirectory};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::notice::{self, harmless, say};
 use crate::output::relative;
+use crate::passphrase::KeyPassphraseFile;
 use crate::runtime;
 
 /// Put an MCP server behind mutual TLS
@@ -33,6 +34,8 @@ pub(crate) struct Args {
     /// Identity directory of the gateway (made by `issue --server --out DIR`)
     #[arg(long, value_name = "DIR")]
     identity: PathBuf,
+    #[command(flatten)]
+    passphrase: KeyPassphraseFile,
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
     listen: String,
@@ -112,7 +115,7 @@ impl LimitArgs {
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    let identity = assemble::identity(&args.identity)?;
+    let identity = IdentityDirectory::open(&args.identity, &args.passphrase)?.read()?;
     if identity.certificate.usage != Usage::Server {
         let directory = args.identity.display();
         return Err(Failure::new(format!("{directory} holds an agent's certificate"))
