@@ -24,9 +24,6 @@ use time::format_description::well_known::Rfc3339;
 /// POSIX: so much can be written to a pipe that is ready without blocking, and in one piece.
 const MAX_LINE: usize = 4096;
 
-/// Most lines are shorter.
-const USUAL_LINE: usize = 384;
-
 /// How often a pipe that is full is looked at again.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -125,11 +122,18 @@ pub struct NoRecord(#[from] io::Error);
 /// The audit of one gateway.
 pub struct EventLog {
     output: Arc<Output>,
-    /// What goes along with the next line.
-    noted: Mutex<Vec<u8>>,
-    /// The text of the present second, which many events share.
-    present: Mutex<(u64, String)>,
+    pages: Mutex<Pages>,
     clock: Arc<dyn TimeProvider>,
+}
+
+/// What is on its way to the output.
+#[derive(Default)]
+struct Pages {
+    /// What goes along with the next line.
+    noted: Vec<u8>,
+    /// The present second and its text, which many events share.
+    second: u64,
+    at: String,
 }
 
 impl fmt::Debug for EventLog {
@@ -142,7 +146,7 @@ impl EventLog {
     /// Writes to `output`, with the times of `clock`.
     #[must_use]
     pub fn new(output: Arc<Output>, clock: Arc<dyn TimeProvider>) -> Self {
-        Self { output, noted: Mutex::default(), present: Mutex::default(), clock }
+        Self { output, pages: Mutex::default(), clock }
     }
 
     /// Takes note of an event that decides nothing; it reaches the system with the next one that
@@ -151,15 +155,7 @@ impl EventLog {
     /// # Errors
     /// [`NoRecord`] as for [`EventLog::record`], if the notes have to be written first.
     pub async fn note(&self, event: Event<'_>) -> Result<(), NoRecord> {
-        let line = self.line(event)?;
-        {
-            let mut noted = self.noted();
-            if has_room_for(&noted, &line) {
-                noted.extend_from_slice(&line);
-                return Ok(());
-            }
-        }
-        self.put(&line).await
+        self.until(|| self.try_note(&event)).await
     }
 
     /// Writes what has been noted.
@@ -167,10 +163,7 @@ impl EventLog {
     /// # Errors
     /// [`NoRecord`] as for [`EventLog::record`].
     pub async fn flush(&self) -> Result<(), NoRecord> {
-        if self.noted().is_empty() {
-            return Ok(());
-        }
-        self.put(&[]).await
+        self.until(|| self.pages().write_out(&self.output)).await
     }
 
     /// Writes one event. When this returns, the operating system has it.
@@ -178,65 +171,96 @@ impl EventLog {
     /// # Errors
     /// [`NoRecord`] if it has not; whatever was to be recorded must then not happen.
     pub async fn record(&self, event: Event<'_>) -> Result<(), NoRecord> {
-        let line = self.line(event)?;
-        self.put(&line).await
+        self.until(|| self.try_record(&event)).await
     }
 
-    async fn put(&self, line: &[u8]) -> Result<(), NoRecord> {
-        while !self.write(line)? {
+    async fn until(&self, mut done: impl FnMut() -> io::Result<bool>) -> Result<(), NoRecord> {
+        while !done()? {
             tokio::time::sleep(RETRY).await;
         }
         Ok(())
     }
 
-    fn line(&self, event: Event<'_>) -> io::Result<Vec<u8>> {
-        let at = self.now();
-        let event = Event { at: &at, ..event };
-        let mut line = Vec::with_capacity(USUAL_LINE);
-        serde_json::to_writer(&mut line, &event)?;
-        if line.len() >= MAX_LINE {
-            // What the peer chose gives way; who, when and what was decided does not.
-            line = serde_json::to_vec(&Event { method: None, name: None, ..event })?;
-        }
-        line.push(b'\n');
-        Ok(line)
+    /// Whether the event could be noted without waiting.
+    fn try_note(&self, event: &Event<'_>) -> io::Result<bool> {
+        Ok(self.pages().enter(event, &*self.clock, &self.output)?.is_some())
     }
 
-    /// The time of the clock, RFC 3339 in UTC.
-    fn now(&self) -> String {
-        let seconds = self.clock.current_time().map_or(0, |now| now.as_secs());
-        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        if present.0 != seconds {
-            *present = (seconds, in_words(seconds));
+    /// Whether the event, and what was noted before it, could be written without waiting.
+    fn try_record(&self, event: &Event<'_>) -> io::Result<bool> {
+        let mut pages = self.pages();
+        let Some(start) = pages.enter(event, &*self.clock, &self.output)? else {
+            return Ok(false);
+        };
+        let written = pages.write_out(&self.output);
+        if !matches!(written, Ok(true)) {
+            // What was noted before stays noted; the line is its sender's to try again.
+            pages.noted.truncate(start);
         }
-        present.1.clone()
+        written
     }
 
-    fn noted(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the notes and the line could be written without waiting.
-    fn write(&self, line: &[u8]) -> io::Result<bool> {
-        let mut noted = self.noted();
-        if !has_room_for(&noted, line) {
-            if !self.output.try_write(&noted)? {
-                return Ok(false);
-            }
-            noted.clear();
-        }
-        let before = noted.len();
-        noted.extend_from_slice(line);
-        let written = self.output.try_write(&noted)?;
-        // What was not written now is noted still, but the line is its sender's to try again.
-        noted.truncate(if written { 0 } else { before });
-        Ok(written)
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What is written at once must fit into a pipe that is ready.
-fn has_room_for(noted: &[u8], line: &[u8]) -> bool {
-    noted.len() + line.len() <= MAX_LINE
+impl Pages {
+    /// Adds an event's line to the notes, and says where it starts; `None` if the notes have to be
+    /// written first, and cannot be without waiting.
+    fn enter(
+        &mut self,
+        event: &Event<'_>,
+        clock: &dyn TimeProvider,
+        output: &Output,
+    ) -> io::Result<Option<usize>> {
+        let start = self.noted.len();
+        self.look_at(clock);
+        if let Err(error) = self.add_line(event) {
+            self.noted.truncate(start);
+            return Err(error);
+        }
+        if self.noted.len() <= MAX_LINE {
+            return Ok(Some(start));
+        }
+        let line = self.noted.split_off(start);
+        if !self.write_out(output)? {
+            return Ok(None);
+        }
+        self.noted = line;
+        Ok(Some(0))
+    }
+
+    fn add_line(&mut self, event: &Event<'_>) -> io::Result<()> {
+        let start = self.noted.len();
+        let event = Event { at: &self.at, ..event.clone() };
+        serde_json::to_writer(&mut self.noted, &event)?;
+        if self.noted.len() - start >= MAX_LINE {
+            // What the peer chose gives way; who, when and what was decided does not.
+            self.noted.truncate(start);
+            let event = Event { method: None, name: None, ..event };
+            serde_json::to_writer(&mut self.noted, &event)?;
+        }
+        self.noted.push(b'\n');
+        Ok(())
+    }
+
+    /// Whether all that was noted could be written without waiting.
+    fn write_out(&mut self, output: &Output) -> io::Result<bool> {
+        let written = self.noted.is_empty() || output.try_write(&self.noted)?;
+        if written {
+            self.noted.clear();
+        }
+        Ok(written)
+    }
+
+    /// Takes the time of the clock, RFC 3339 in UTC.
+    fn look_at(&mut self, clock: &dyn TimeProvider) {
+        let second = clock.current_time().map_or(0, |now| now.as_secs());
+        if self.second != second || self.at.is_empty() {
+            *self = Self { second, at: in_words(second), noted: std::mem::take(&mut self.noted) };
+        }
+    }
 }
 
 fn in_words(seconds: u64) -> String {
