@@ -141,7 +141,7 @@ fn a_client_that_knows_nothing_of_this_talks_through_connect() {
     let elsewhere = ["--server-name", "elsewhere.example"];
     let refused = at(&home, &serving, "connect", "reader", &elsewhere);
     assert_eq!((refused.0, refused.1.as_str()), (1, ""));
-    let expected = "error: the gateway's certificate is refused: certificate not valid for name \"elsewhere.example\"";
+    let expected = "error: the gateway is not trusted: the certificate does not carry the name elsewhere.example";
     assert!(refused.2.starts_with(expected), "{}", refused.2);
 }
 
@@ -178,7 +178,7 @@ fn whoever_is_revoked_or_expired_is_told_so() {
     home.run(&["revoke", "gw"]);
     let list = ["--crl", "home/crl.pem"];
     let refused = at(&home, &serving, "tools", "other", &list);
-    let expected = "error: the gateway's certificate is refused: the certificate is revoked\n";
+    let expected = "error: the gateway is not trusted: the certificate is revoked\n";
     assert_eq!(refused, failed(1, expected));
 }
 
@@ -188,7 +188,8 @@ fn strangers_do_not_meet() {
     let strange = cast(&[("a", &["tools:*"])]);
     let serving = Serving::notes(&home, &[]);
     let refused = at(&strange, &serving, "tools", "a", &[]);
-    let expected = "error: the gateway's certificate is refused: UnknownIssuer\n";
+    let expected =
+        "error: the gateway is not trusted: the certificate does not lead to a trusted root\n";
     assert_eq!(refused, failed(1, expected));
     // One that trusts both roots is refused by the gateway.
     let both = [&home, &strange].map(|home| fs::read(home.path("home/root.pem")).unwrap()).concat();
@@ -197,7 +198,7 @@ fn strangers_do_not_meet() {
     assert_eq!(at(&strange, &serving, "tools", "a", &[]), failed(1, &format!("{expected}\n")));
     let ended = Talk::begin(&strange, &serving.address, "a").ended();
     assert_eq!(ended, (Some(1), expected.into()));
-    serving.says.wait_for(0, "UnknownIssuer");
+    serving.says.wait_for(0, "the certificate does not lead to a trusted root");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Accepting: a handshake with a deadline, a bounded number of them, and a refusal that arrives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::denial::why_it_failed;
 use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, tls};
 
 /// How long, and how much, is read from a refused peer so that it gets to see the alert.
@@ -31,7 +32,7 @@ pub(crate) enum AcceptError {
     #[error("{0}")]
     Denied(#[from] Denial),
     /// The peer does not speak as it must.
-    #[error("the TLS handshake failed: {0}")]
+    #[error("{}", why_it_failed(.0))]
     Tls(rustls::Error),
     /// The connection failed.
     #[error("the connection failed: {0}")]
@@ -73,7 +74,8 @@ impl Acceptor {
         tcp: TcpStream,
     ) -> Result<Session<TlsStream<TcpStream>>, AcceptError> {
         configure(&tcp)?;
-        let mut place = self.handshakes.admit();
+        let address = tcp.peer_addr()?;
+        let mut place = self.handshakes.admit(Source::of(address.ip()));
         let stream = tokio::select! {
             outcome = timeout(self.deadline, self.handshake(tcp)) => {
                 outcome.map_err(|_| AcceptError::TooSlow(self.deadline))??
@@ -116,7 +118,7 @@ pub(crate) fn configure(tcp: &TcpStream) -> io::Result<()> {
 
 fn into_accept_error(error: io::Error) -> AcceptError {
     match error.downcast::<rustls::Error>() {
-        Ok(error) => match Denial::from_tls(&error) {
+        Ok(error) => match Denial::from_tls(&error, Role::Client) {
             Some(denial) => AcceptError::Denied(denial),
             None => AcceptError::Tls(error),
         },
@@ -134,7 +136,7 @@ async fn linger(mut tcp: TcpStream) {
     drop(timeout(LINGER, farewell).await);
 }
 
-/// The handshakes under way, oldest first.
+/// The handshakes under way, of each source the oldest first.
 struct Handshakes {
     limit: usize,
     state: Mutex<State>,
@@ -143,12 +145,30 @@ struct Handshakes {
 #[derive(Default)]
 struct State {
     next: u64,
-    waiting: BTreeMap<u64, oneshot::Sender<()>>,
+    sources: HashMap<Source, BTreeMap<u64, oneshot::Sender<()>>>,
+}
+
+/// Whom handshakes are counted against: an IPv4 address, or the network half of an IPv6 address,
+/// within which one host may have as many addresses as it likes (RFC 4291 §2.5.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Source(u64);
+
+impl Source {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(address.to_bits().into()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, ..] = address.octets();
+                Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+            }
+        }
+    }
 }
 
 /// A place among the handshakes under way, left when it is dropped.
 struct Place<'a> {
     handshakes: &'a Handshakes,
+    source: Source,
     number: u64,
     signal: oneshot::Receiver<()>,
 }
@@ -164,7 +184,24 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.handshakes.lock().waiting.remove(&self.number);
+        self.handshakes.lock().leave(self.source, self.number);
+    }
+}
+
+impl State {
+    fn leave(&mut self, source: Source, number: u64) -> Option<oneshot::Sender<()>> {
+        let own = self.sources.get_mut(&source)?;
+        let signal = own.remove(&number);
+        if own.is_empty() {
+            self.sources.remove(&source);
+        }
+        signal
+    }
+
+    /// The oldest of the source that has most under way.
+    fn dispensable(&self) -> Option<(Source, u64)> {
+        let (source, own) = self.sources.iter().max_by_key(|(_, own)| own.len())?;
+        own.first_key_value().map(|(number, _)| (*source, *number))
     }
 }
 
@@ -173,21 +210,22 @@ impl Handshakes {
         Self { limit: limit.max(1), state: Mutex::default() }
     }
 
-    /// Takes a place; the oldest gives way if there are too many. An honest handshake takes
-    /// milliseconds, so whoever is oldest when a place is needed is not the one that honest peers
-    /// lose by.
-    fn admit(&self) -> Place<'_> {
+    /// Takes a place. If there are too many, the oldest of the source with most gives way: an honest
+    /// handshake takes milliseconds, and a flood from elsewhere does not take its place.
+    fn admit(&self, source: Source) -> Place<'_> {
         let mut state = self.lock();
-        while state.waiting.len() >= self.limit {
-            let Some((_, oldest)) = state.waiting.pop_first() else { break };
-            // An error means that it has ended by itself a moment ago.
-            let _ = oldest.send(());
+        while state.sources.values().map(BTreeMap::len).sum::<usize>() >= self.limit {
+            let Some((crowd, oldest)) = state.dispensable() else { break };
+            if let Some(signal) = state.leave(crowd, oldest) {
+                // An error means that it has ended by itself a moment ago.
+                let _ = signal.send(());
+            }
         }
         let (sender, signal) = oneshot::channel();
         let number = state.next;
         state.next += 1;
-        state.waiting.insert(number, sender);
-        Place { handshakes: self, number, signal }
+        state.sources.entry(source).or_default().insert(number, sender);
+        Place { handshakes: self, source, number, signal }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -204,16 +242,46 @@ pub(crate) fn address_of(tcp: &TcpStream) -> Option<SocketAddr> {
 mod tests {
     use super::*;
 
+    fn source(text: &str) -> Source {
+        Source::of(text.parse().unwrap())
+    }
+
+    async fn stays(place: &mut Place<'_>) -> bool {
+        timeout(Duration::from_millis(10), place.gives_way()).await.is_err()
+    }
+
     #[tokio::test]
     async fn the_oldest_handshake_gives_way() {
         let handshakes = Handshakes::new(2);
-        let mut first = handshakes.admit();
-        let second = handshakes.admit();
+        let admit = || handshakes.admit(source("192.0.2.1"));
+        let mut first = admit();
+        let second = admit();
         drop(second);
-        let mut third = handshakes.admit();
-        let _fourth = handshakes.admit();
+        let mut third = admit();
+        let _fourth = admit();
         first.gives_way().await;
-        let kept = timeout(Duration::from_millis(10), third.gives_way()).await;
-        assert!(kept.is_err());
+        assert!(stays(&mut third).await);
+    }
+
+    #[tokio::test]
+    async fn a_flood_from_one_source_displaces_its_own_alone() {
+        let handshakes = Handshakes::new(3);
+        let mut honest = handshakes.admit(source("198.51.100.7"));
+        let mut flood: Vec<_> =
+            (0..20).map(|host| handshakes.admit(source(&format!("2001:db8::{host}")))).collect();
+        assert!(stays(&mut honest).await);
+        for displaced in &mut flood[..18] {
+            displaced.gives_way().await;
+        }
+        assert!(stays(&mut flood[18]).await && stays(&mut flood[19]).await);
+        drop((honest, flood));
+        assert!(handshakes.lock().sources.is_empty());
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_clothes_is_the_same_source() {
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+        assert_ne!(source("2001:db8:0:1::1"), source("2001:db8:0:2::1"));
     }
 }

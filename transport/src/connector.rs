@@ -39,11 +39,8 @@ pub enum ConnectError {
     #[error("the gateway refused this identity: {0}")]
     Refused(&'static str),
     /// We refuse the gateway.
-    #[error("the gateway's certificate is refused: {0}")]
+    #[error("the gateway is not trusted: {0}")]
     Denied(Denial),
-    /// The gateway's certificate is not what it must be.
-    #[error("the gateway's certificate is refused: {0}")]
-    Certificate(String),
     /// The address holds no name that a certificate could carry.
     #[error("{0} is neither a host name nor an IP address")]
     Name(String),
@@ -141,12 +138,11 @@ impl Connector {
 /// What an IO error of a TLS stream says of the other side's verdict, or of ours.
 pub(crate) fn refusal_in(error: &io::Error) -> Option<ConnectError> {
     let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    if let Some(denial) = Denial::from_tls(tls) {
+    if let Some(denial) = Denial::from_tls(tls, Role::Server) {
         return Some(ConnectError::Denied(denial));
     }
     Some(match tls {
         rustls::Error::AlertReceived(alert) => ConnectError::Refused(in_words(*alert)),
-        rustls::Error::InvalidCertificate(error) => ConnectError::Certificate(error.to_string()),
         other => ConnectError::Tls(other.clone()),
     })
 }

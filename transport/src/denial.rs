@@ -5,6 +5,9 @@ use std::sync::Arc;
 use rustls::{CertificateError as TlsCertificateError, OtherError};
 use thiserror::Error;
 use vouchsafe_certs::CertificateError;
+use webpki::Error as PathError;
+
+use crate::Role;
 
 /// Why a peer may not enter, or no longer stay. The message is for the operator's log; the peer sees an alert.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -14,8 +17,29 @@ pub enum Denial {
     #[error("the certificate is refused: {0}")]
     Certificate(#[from] CertificateError),
     /// A server's certificate shown by a client, or the other way round.
-    #[error("the certificate is not for this side: {0}")]
-    Usage(&'static str),
+    #[error("{}", wrong_usage(*.0))]
+    Usage(Role),
+    /// No path from it to a root.
+    #[error("the certificate does not lead to a trusted root")]
+    UntrustedIssuer,
+    /// Of the certificate, or of the handshake.
+    #[error("a signature is wrong: the certificate is forged, or its key is not at hand")]
+    Signature,
+    /// A CA presents itself.
+    #[error("a CA's certificate was shown in place of a leaf")]
+    CaAsLeaf,
+    /// RFC 5280 §4.2: a critical extension that is not known means refusal.
+    #[error("the certificate carries a critical extension that is not known here")]
+    CriticalExtension,
+    /// The server that was dialled has another name.
+    #[error("the certificate does not carry the name {0}")]
+    Name(String),
+    /// Not a certificate.
+    #[error("the certificate is malformed")]
+    Malformed,
+    /// Another rule of RFC 5280 §6, in the words of the TLS library.
+    #[error("the certificate's chain breaks a rule: {0}")]
+    Path(String),
     /// Revoked, or issued by a CA that is.
     #[error("the certificate is revoked")]
     Revoked,
@@ -60,19 +84,61 @@ impl Denial {
         })
     }
 
-    /// Why a handshake failed, in our own words where the reason was ours.
-    pub(crate) fn from_tls(error: &rustls::Error) -> Option<Self> {
+    /// Why the certificate that `shown_by` showed failed the handshake.
+    pub(crate) fn from_tls(error: &rustls::Error, shown_by: Role) -> Option<Self> {
+        use TlsCertificateError as Tls;
         let rustls::Error::InvalidCertificate(error) = error else { return None };
-        match error {
-            TlsCertificateError::Revoked => Some(Self::Revoked),
-            TlsCertificateError::Expired | TlsCertificateError::ExpiredContext { .. } => {
-                Some(Self::Expired)
+        Some(match error {
+            Tls::Revoked => Self::Revoked,
+            Tls::Expired | Tls::ExpiredContext { .. } => Self::Expired,
+            Tls::NotValidYet | Tls::NotValidYetContext { .. } => Self::NotYetValid,
+            Tls::InvalidPurpose | Tls::InvalidPurposeContext { .. } => Self::Usage(shown_by),
+            Tls::UnknownIssuer => Self::UntrustedIssuer,
+            Tls::BadSignature => Self::Signature,
+            Tls::BadEncoding => Self::Malformed,
+            Tls::NotValidForNameContext { expected, .. } => {
+                Self::Name(expected.to_str().into_owned())
             }
-            TlsCertificateError::NotValidYet | TlsCertificateError::NotValidYetContext { .. } => {
-                Some(Self::NotYetValid)
-            }
-            TlsCertificateError::Other(OtherError(ours)) => ours.downcast_ref::<Self>().cloned(),
-            _ => None,
+            Tls::Other(OtherError(other)) => match other.downcast_ref::<Self>() {
+                Some(ours) => ours.clone(),
+                None => Self::from_path(other.downcast_ref(), error),
+            },
+            _ => Self::Path(error.to_string()),
+        })
+    }
+
+    fn from_path(path: Option<&PathError>, error: &TlsCertificateError) -> Self {
+        match path {
+            Some(PathError::CaUsedAsEndEntity) => Self::CaAsLeaf,
+            Some(PathError::UnsupportedCriticalExtension) => Self::CriticalExtension,
+            Some(other) => Self::Path(other.to_string()),
+            None => Self::Path(error.to_string()),
         }
+    }
+}
+
+fn wrong_usage(shown_by: Role) -> &'static str {
+    match shown_by {
+        Role::Client => {
+            "the certificate is not an agent's: its extended key usage must be clientAuth alone"
+        }
+        Role::Server => {
+            "the certificate is not a server's: its extended key usage must name serverAuth"
+        }
+    }
+}
+
+/// What a handshake failed of, where it was not a certificate.
+pub(crate) fn why_it_failed(error: &rustls::Error) -> String {
+    use rustls::Error as Tls;
+    match error {
+        Tls::NoCertificatesPresented => "the client showed no certificate".to_owned(),
+        Tls::NoApplicationProtocol => "the client asks for another protocol than mcp/1".to_owned(),
+        Tls::PeerIncompatible(rustls::PeerIncompatible::SupportedVersionsExtensionRequired) => {
+            "the client does not speak TLS 1.3".to_owned()
+        }
+        Tls::InvalidMessage(_) => "what the client sent is not TLS".to_owned(),
+        Tls::AlertReceived(alert) => format!("the client broke the TLS handshake off: {alert:?}"),
+        other => format!("the TLS handshake failed: {other}"),
     }
 }

@@ -51,12 +51,7 @@ impl Peer {
         let leaf = Certificate::from_der(leaf)?;
         match (role, leaf.usage) {
             (Role::Client, Usage::Agent) | (Role::Server, Usage::Server) => {}
-            (Role::Client, _) => {
-                return Err(Denial::Usage("a server's certificate shown by a client"));
-            }
-            (Role::Server, _) => {
-                return Err(Denial::Usage("an agent's certificate shown by a server"));
-            }
+            _ => return Err(Denial::Usage(role)),
         }
         let authorities = intermediates
             .iter()
