@@ -87,8 +87,7 @@ pub(crate) fn trust_with_list(
 
 /// Trust that asks for chain and dates alone.
 pub(crate) fn trust_without_list(identity: &Identity) -> Trust {
-    let (_, lists) = watch::channel(Arc::new(Revocations::Unchecked));
-    Trust::new(identity.roots.clone(), lists, Arc::new(DefaultTimeProvider))
+    Trust::unchecked(identity.roots.clone(), Arc::new(DefaultTimeProvider))
 }
 
 /// A connector to the gateway at `address`, `host:port`.

@@ -9,9 +9,11 @@
 
 mod client;
 pub mod hostile;
+mod web;
 mod world;
 
 pub use client::{Client, tls_config};
+pub use web::WebServer;
 pub use world::{
     RunningGateway, TRUST_DOMAIN, World, binary, command, echo_server, permissions_of,
 };

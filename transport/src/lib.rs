@@ -15,6 +15,7 @@
 //! * [`Gateway`] accepts sessions and puts an [`Upstream`] behind each: a child process that speaks
 //!   MCP on its stdio, or a service within this process.
 //! * [`Connector`] opens a session; [`Bridge`] pumps stdio through it.
+//! * [`Fetcher`] asks the CA over HTTP: for lists, certificates, anything that has a URL.
 //! * [`Session::run`] is the only way to a peer's stream, so nothing outlives the verdict.
 
 mod acceptor;
@@ -23,6 +24,7 @@ mod child;
 mod connector;
 mod denial;
 mod event;
+mod fetch;
 mod frame;
 mod gateway;
 mod identity;
@@ -41,6 +43,7 @@ pub use child::{ChildCommand, ChildError};
 pub use connector::{ConnectError, Connector};
 pub use denial::Denial;
 pub use event::{Event, EventLog, NoRecord, Output};
+pub use fetch::{Anchor, Exchange, FetchError, FetchLimits, Fetcher};
 pub use frame::{FrameError, LineReader, LineWriter};
 pub use gateway::{Gateway, GatewayConfig};
 pub use identity::{Identity, IdentityError};
@@ -57,3 +60,6 @@ pub use upstream::{Service, Upstream};
 
 /// The application protocol of MCP's line framing over TLS. No protocol at all means the same.
 pub const ALPN: &[u8] = b"mcp/1";
+
+/// HTTP/1.1 over TLS (RFC 7301 §6).
+pub const HTTP: &[u8] = b"http/1.1";

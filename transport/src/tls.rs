@@ -8,17 +8,20 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    ServerConfig, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
+use vouchsafe_certs::{CaCertificate, Fingerprint};
 
-use crate::{ALPN, Identity, Peer, Role, Trust};
+use crate::fetch::Anchor;
+use crate::{ALPN, HTTP, Identity, Peer, Role, Trust};
 
 /// Why no TLS configuration can be made of an identity.
 #[derive(Debug, Clone, Error)]
@@ -63,22 +66,48 @@ pub(crate) fn server_config(identity: &Identity, trust: &Trust) -> Result<Server
     Ok(config)
 }
 
-/// The connecting side.
+/// The connecting side of MCP.
+pub(crate) fn client_config(identity: &Identity, trust: &Trust) -> Result<ClientConfig, TlsError> {
+    connecting(ServerVerifier::of(trust)?, Some(identity), trust.clock(), ALPN)
+}
+
+/// The connecting side of HTTP; `identity` is shown to servers that ask for one.
+pub(crate) fn http_config(
+    identity: Option<&Identity>,
+    anchor: &Anchor,
+) -> Result<ClientConfig, TlsError> {
+    match anchor {
+        Anchor::Trust(trust) => {
+            connecting(ServerVerifier::of(trust)?, identity, trust.clock(), HTTP)
+        }
+        Anchor::Pin { root, clock } => {
+            let verifier = PinnedVerifier { root: *root, clock: Arc::clone(clock) };
+            connecting(verifier, identity, Arc::clone(clock), HTTP)
+        }
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place where a verifier is set: it asks the stock verifier first"
 )]
-pub(crate) fn client_config(identity: &Identity, trust: &Trust) -> Result<ClientConfig, TlsError> {
-    let stock = WebPkiServerVerifier::builder_with_provider(roots(trust)?, provider())
-        .build()
-        .map_err(|error| TlsError(error.to_string()))?;
-    let verifier = ServerVerifier { stock, trust: trust.clone() };
-    let mut config = ClientConfig::builder_with_details(provider(), trust.clock())
+fn connecting(
+    verifier: impl ServerCertVerifier + 'static,
+    identity: Option<&Identity>,
+    clock: Arc<dyn TimeProvider>,
+    protocol: &[u8],
+) -> Result<ClientConfig, TlsError> {
+    let config = ClientConfig::builder_with_details(provider(), clock)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_auth_cert(identity.chain.clone(), identity.key.to_tls())?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match identity {
+        Some(identity) => {
+            config.with_client_auth_cert(identity.chain.clone(), identity.key.to_tls())?
+        }
+        None => config.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![protocol.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     config.enable_early_data = false;
     Ok(config)
@@ -148,6 +177,15 @@ struct ServerVerifier {
     trust: Trust,
 }
 
+impl ServerVerifier {
+    fn of(trust: &Trust) -> Result<Self, TlsError> {
+        let stock = WebPkiServerVerifier::builder_with_provider(roots(trust)?, provider())
+            .build()
+            .map_err(|error| TlsError(error.to_string()))?;
+        Ok(Self { stock, trust: trust.clone() })
+    }
+}
+
 impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
@@ -182,5 +220,61 @@ impl ServerCertVerifier for ServerVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.stock.supported_verify_schemes()
+    }
+}
+
+/// Trusts one root that is known by its fingerprint alone, and that the server must show.
+#[derive(Debug)]
+struct PinnedVerifier {
+    root: Fingerprint,
+    clock: Arc<dyn TimeProvider>,
+}
+
+impl PinnedVerifier {
+    /// The verifier for which the pinned root is the only one there is.
+    fn anchored(&self, shown: &[CertificateDer<'_>]) -> Result<ServerVerifier, Error> {
+        let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let root = shown.iter().find(|der| Fingerprint::of(der) == self.root);
+        let root = CaCertificate::from_der(root.ok_or_else(unknown)?).map_err(|_| unknown())?;
+        let trust = Trust::unchecked(vec![root], Arc::clone(&self.clock));
+        ServerVerifier::of(&trust).map_err(|_| unknown())
+    }
+}
+
+impl ServerCertVerifier for PinnedVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let anchored = self.anchored(intermediates)?;
+        anchored.verify_server_cert(leaf, intermediates, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = provider().signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
     }
 }

@@ -149,6 +149,13 @@ impl Trust {
         Self { roots: roots.into(), revocations, clock }
     }
 
+    /// Of a side that asks for chain and dates alone.
+    #[must_use]
+    pub fn unchecked(roots: Vec<CaCertificate>, clock: Arc<dyn TimeProvider>) -> Self {
+        let (_, revocations) = watch::channel(Arc::new(Revocations::Unchecked));
+        Self::new(roots, revocations, clock)
+    }
+
     pub(crate) fn roots(&self) -> &[CaCertificate] {
         &self.roots
     }

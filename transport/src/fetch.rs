@@ -1,0 +1,333 @@
+//! HTTP/1.1 to one server, which proves itself by a certificate of our own CA: how gateways follow
+//! the CA, and how devices enrol and renew.
+//!
+//! One request after another over one connection; every wait and every octet has a limit, and
+//! nothing is followed: no redirects, no cookies, no proxies, no compression.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Body;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::{CertificateDer, ServerName};
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use vouchsafe_certs::Fingerprint;
+
+use crate::acceptor::configure;
+use crate::connector::refusal_in;
+use crate::{ConnectError, Denial, Identity, TlsError, Trust, tls};
+
+/// Octets that are read at once, and of an answer's whole head.
+const BUFFER: usize = 64 * 1024;
+
+/// Header fields of an answer.
+const MAX_HEADERS: usize = 64;
+
+/// By what the server is known.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Anchor {
+    /// Its chain leads to a root that is trusted, and [`Trust`] finds nothing against it.
+    Trust(Trust),
+    /// Its chain leads to this root, which the server shows. Nothing else is known yet.
+    Pin {
+        /// SHA-256 of the root's certificate.
+        root: Fingerprint,
+        /// By which its dates are judged.
+        clock: Arc<dyn TimeProvider>,
+    },
+}
+
+/// How much of everything one answer may cost.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct FetchLimits {
+    /// From the first octet of TCP to the end of the TLS handshake.
+    pub handshake: Duration,
+    /// From the first octet of the request to the end of the answer's head.
+    pub head: Duration,
+    /// From there to the end of the answer's body.
+    pub body: Duration,
+    /// Octets of the answer's body.
+    pub body_len: usize,
+}
+
+impl Default for FetchLimits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(30),
+            body: Duration::from_secs(30),
+            body_len: 1024 * 1024,
+        }
+    }
+}
+
+/// Why there is no answer. What an answer says, an error status for instance, is the caller's to judge.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// Nobody answers there.
+    #[error("{address} cannot be reached: {error}")]
+    Unreachable {
+        /// The address as it was given.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The handshake or the answer took too long.
+    #[error("{0} did not answer in time")]
+    TooSlow(String),
+    /// Its chain does not lead to the pinned root.
+    #[error("the certificate of {0} is not from the CA whose root is pinned")]
+    WrongRoot(String),
+    /// The connection broke off before the answer was whole.
+    #[error("{address} broke off: {reason}")]
+    Broken {
+        /// The address as it was given.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// The answer has more octets than it may.
+    #[error("the answer of {address} is longer than {limit} octets")]
+    TooLong {
+        /// The address as it was given.
+        address: String,
+        /// [`FetchLimits::body_len`].
+        limit: usize,
+    },
+    /// The server refuses us.
+    #[error("{address} refused this identity: {reason}")]
+    Refused {
+        /// The address as it was given.
+        address: String,
+        /// In words.
+        reason: &'static str,
+    },
+    /// We refuse the server, by our own rules or its dates.
+    #[error("the certificate of {address} is refused: {denial}")]
+    Denied {
+        /// The address as it was given.
+        address: String,
+        /// Why.
+        denial: Denial,
+    },
+    /// The server's certificate is not what it must be.
+    #[error("the certificate of {address} is refused: {reason}")]
+    Certificate {
+        /// The address as it was given.
+        address: String,
+        /// As the TLS library says it.
+        reason: String,
+    },
+}
+
+/// The way to one server.
+pub struct Fetcher {
+    address: String,
+    name: ServerName<'static>,
+    tls: TlsConnector,
+    is_pinned: bool,
+    limits: FetchLimits,
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fetcher({})", self.address)
+    }
+}
+
+impl Fetcher {
+    /// To the server at `address` (`host:port`), whose certificate must carry `name` and lead to the
+    /// `anchor`. `identity` is shown to it if it asks for one.
+    ///
+    /// # Errors
+    /// [`TlsError`] if the identity or the roots cannot be used.
+    pub fn new(
+        address: &str,
+        name: ServerName<'static>,
+        anchor: &Anchor,
+        identity: Option<&Identity>,
+        limits: FetchLimits,
+    ) -> Result<Self, TlsError> {
+        Ok(Self {
+            address: address.to_owned(),
+            name,
+            tls: TlsConnector::from(Arc::new(tls::http_config(identity, anchor)?)),
+            is_pinned: matches!(anchor, Anchor::Pin { .. }),
+            limits,
+        })
+    }
+
+    /// Connects, asks once, and closes the connection.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn fetch(&self, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError> {
+        self.open().await?.send(request).await
+    }
+
+    /// Connects, to ask more than once.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn open(&self) -> Result<Exchange, FetchError> {
+        let opening = async {
+            let unreachable =
+                |error| FetchError::Unreachable { address: self.address.clone(), error };
+            let tcp = TcpStream::connect(&self.address).await.map_err(unreachable)?;
+            configure(&tcp).map_err(unreachable)?;
+            let stream = self.tls.connect(self.name.clone(), tcp).await;
+            stream.map_err(|error| self.handshake_error(error))
+        };
+        let stream = within(self.limits.handshake, &self.address, opening).await?;
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let chain = shown.iter().map(|der| der.clone().into_owned()).collect();
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(BUFFER).max_headers(MAX_HEADERS);
+        let (sender, connection) = builder
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| broken(&self.address, &error))?;
+        let driver = tokio::spawn(async move {
+            // What goes wrong here, the request in flight is told.
+            drop(connection.await);
+        });
+        let (address, limits) = (self.address.clone(), self.limits);
+        Ok(Exchange { address, limits, chain, sender, driver })
+    }
+
+    fn handshake_error(&self, error: io::Error) -> FetchError {
+        let address = self.address.clone();
+        match refusal_in(&error) {
+            Some(ConnectError::Certificate(_)) if self.is_pinned && is_of_unknown_root(&error) => {
+                FetchError::WrongRoot(address)
+            }
+            Some(refusal) => refused(address, refusal),
+            None => FetchError::Unreachable { address, error },
+        }
+    }
+}
+
+fn is_of_unknown_root(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let unknown = rustls::CertificateError::UnknownIssuer;
+    matches!(tls, Some(rustls::Error::InvalidCertificate(why)) if *why == unknown)
+}
+
+fn refused(address: String, refusal: ConnectError) -> FetchError {
+    match refusal {
+        ConnectError::Refused(reason) => FetchError::Refused { address, reason },
+        ConnectError::Denied(denial) => FetchError::Denied { address, denial },
+        ConnectError::Certificate(reason) => FetchError::Certificate { address, reason },
+        other => FetchError::Broken { address, reason: other.to_string() },
+    }
+}
+
+/// A connection on which one request follows another.
+#[derive(Debug)]
+pub struct Exchange {
+    address: String,
+    limits: FetchLimits,
+    chain: Vec<CertificateDer<'static>>,
+    sender: SendRequest<Full<Bytes>>,
+    driver: JoinHandle<()>,
+}
+
+impl Exchange {
+    /// What the server showed: its certificate first.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// Asks, and reads the whole answer. The request names a path; `Host` is filled in.
+    ///
+    /// # Errors
+    /// See [`FetchError`]. After an error, or an answer with `Connection: close`, the connection is of no more use.
+    pub async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError> {
+        self.send_for(request, Duration::ZERO).await
+    }
+
+    /// Asks something that the server may sit on for so long before it answers (RFC 7240 §4.3).
+    ///
+    /// # Errors
+    /// As [`Exchange::send`].
+    pub async fn send_for(
+        &mut self,
+        request: Request<Bytes>,
+        patience: Duration,
+    ) -> Result<Response<Bytes>, FetchError> {
+        let (mut parts, body) = request.into_parts();
+        if let Ok(host) = HeaderValue::from_str(&self.address) {
+            parts.headers.entry(HOST).or_insert(host);
+        }
+        let request = Request::from_parts(parts, Full::new(body));
+        let address = self.address.clone();
+        let asking = async {
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        };
+        let asking = async { asking.await.map_err(|error| broken(&address, &error)) };
+        let (parts, body) =
+            within(patience + self.limits.head, &self.address, asking).await?.into_parts();
+        let limit = self.limits.body_len;
+        let too_long = || FetchError::TooLong { address: self.address.clone(), limit };
+        // Where the head says how long the body is, it need not come first.
+        if usize::try_from(body.size_hint().lower()).map_or(true, |len| len > limit) {
+            return Err(too_long());
+        }
+        let reading = async {
+            let read = Limited::new(body, limit).collect().await;
+            read.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+                Some(_) => too_long(),
+                None => broken(&self.address, &*error),
+            })
+        };
+        let body = within(self.limits.body, &self.address, reading).await?.to_bytes();
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    address: &str,
+    work: impl Future<Output = Result<T, FetchError>>,
+) -> Result<T, FetchError> {
+    timeout(limit, work).await.unwrap_or_else(|_| Err(FetchError::TooSlow(address.to_owned())))
+}
+
+/// In TLS 1.3 a server judges our certificate after we think the handshake done, so its refusal
+/// comes as an error of the first answer.
+fn broken(address: &str, error: &(dyn std::error::Error + 'static)) -> FetchError {
+    let address = address.to_owned();
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        if let Some(refusal) = inner.downcast_ref().and_then(refusal_in) {
+            return refused(address, refusal);
+        }
+        cause = inner.source();
+    }
+    let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    FetchError::Broken { address, reason }
+}
