@@ -118,21 +118,13 @@ pub enum FetchError {
         /// In words.
         reason: &'static str,
     },
-    /// We refuse the server, by our own rules or its dates.
-    #[error("the certificate of {address} is refused: {denial}")]
+    /// We refuse the server.
+    #[error("{address} is not trusted: {denial}")]
     Denied {
         /// The address as it was given.
         address: String,
         /// Why.
         denial: Denial,
-    },
-    /// The server's certificate is not what it must be.
-    #[error("the certificate of {address} is refused: {reason}")]
-    Certificate {
-        /// The address as it was given.
-        address: String,
-        /// As the TLS library says it.
-        reason: String,
     },
 }
 
@@ -214,7 +206,7 @@ impl Fetcher {
     fn handshake_error(&self, error: io::Error) -> FetchError {
         let address = self.address.clone();
         match refusal_in(&error) {
-            Some(ConnectError::Certificate(_)) if self.is_pinned && is_of_unknown_root(&error) => {
+            Some(ConnectError::Denied(Denial::UntrustedIssuer)) if self.is_pinned => {
                 FetchError::WrongRoot(address)
             }
             Some(refusal) => refused(address, refusal),
@@ -223,17 +215,10 @@ impl Fetcher {
     }
 }
 
-fn is_of_unknown_root(error: &io::Error) -> bool {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let unknown = rustls::CertificateError::UnknownIssuer;
-    matches!(tls, Some(rustls::Error::InvalidCertificate(why)) if *why == unknown)
-}
-
 fn refused(address: String, refusal: ConnectError) -> FetchError {
     match refusal {
         ConnectError::Refused(reason) => FetchError::Refused { address, reason },
         ConnectError::Denied(denial) => FetchError::Denied { address, denial },
-        ConnectError::Certificate(reason) => FetchError::Certificate { address, reason },
         other => FetchError::Broken { address, reason: other.to_string() },
     }
 }
