@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::sockopt;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::denial::why_it_failed;
+use crate::source::Source;
 use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, tls};
 
 /// How long, and how much, is read from a refused peer so that it gets to see the alert.
@@ -126,11 +127,12 @@ fn into_accept_error(error: io::Error) -> AcceptError {
     }
 }
 
-/// Closing with octets unread would reset the connection, and the peer would never see the alert.
-async fn linger(mut tcp: TcpStream) {
+/// Closing with octets unread would reset the connection, and the peer would never see what was
+/// written last: the alert, the answer.
+pub(crate) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let farewell = async {
-        tcp.shutdown().await?;
-        tokio::io::copy(&mut (&mut tcp).take(LINGER_LEN), &mut tokio::io::sink()).await
+        stream.shutdown().await?;
+        tokio::io::copy(&mut (&mut stream).take(LINGER_LEN), &mut tokio::io::sink()).await
     };
     // Whatever comes of it, the connection is closed now.
     drop(timeout(LINGER, farewell).await);
@@ -146,23 +148,6 @@ struct Handshakes {
 struct State {
     next: u64,
     sources: HashMap<Source, BTreeMap<u64, oneshot::Sender<()>>>,
-}
-
-/// Whom handshakes are counted against: an IPv4 address, or the network half of an IPv6 address,
-/// within which one host may have as many addresses as it likes (RFC 4291 §2.5.1).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Source(u64);
-
-impl Source {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self(address.to_bits().into()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
-            }
-        }
-    }
 }
 
 /// A place among the handshakes under way, left when it is dropped.
@@ -276,12 +261,5 @@ mod tests {
         assert!(stays(&mut flood[18]).await && stays(&mut flood[19]).await);
         drop((honest, flood));
         assert!(handshakes.lock().sources.is_empty());
-    }
-
-    #[test]
-    fn an_ipv4_address_in_ipv6_clothes_is_the_same_source() {
-        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
-        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
-        assert_ne!(source("2001:db8:0:1::1"), source("2001:db8:0:2::1"));
     }
 }

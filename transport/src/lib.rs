@@ -16,6 +16,7 @@
 //!   MCP on its stdio, or a service within this process.
 //! * [`Connector`] opens a session; [`Bridge`] pumps stdio through it.
 //! * [`Fetcher`] asks the CA over HTTP: for lists, certificates, anything that has a URL.
+//! * [`PublicListener`] serves strangers over HTTP: what they get is public, what they send is small.
 //! * [`Session::run`] is the only way to a peer's stream, so nothing outlives the verdict.
 
 mod acceptor;
@@ -27,6 +28,7 @@ mod event;
 mod fetch;
 mod frame;
 mod gateway;
+mod http;
 mod identity;
 mod limits;
 mod message;
@@ -34,6 +36,7 @@ mod peer;
 mod policy;
 mod relay;
 mod session;
+mod source;
 mod tls;
 mod trust;
 mod upstream;
@@ -46,6 +49,9 @@ pub use event::{Event, EventLog, NoRecord, Output};
 pub use fetch::{Anchor, Exchange, FetchError, FetchLimits, Fetcher};
 pub use frame::{FrameError, LineReader, LineWriter};
 pub use gateway::{Gateway, GatewayConfig};
+pub use http::{
+    Answering, Caller, Handler, HttpLimits, PublicListener, PublicListenerConfig, Refused,
+};
 pub use identity::{Identity, IdentityError};
 pub use limits::Limits;
 pub use message::ReadError;

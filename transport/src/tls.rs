@@ -66,6 +66,29 @@ pub(crate) fn server_config(identity: &Identity, trust: &Trust) -> Result<Server
     Ok(config)
 }
 
+/// The side that serves strangers: it shows who it is, and asks nothing.
+///
+/// The root goes along (RFC 8446 §4.4.2 lets it be left out, and others do so): a device that knows
+/// nothing but the root's fingerprint finds the root here.
+pub(crate) fn public_config(
+    identity: &Identity,
+    clock: Arc<dyn TimeProvider>,
+) -> Result<ServerConfig, TlsError> {
+    let links = identity.authorities.iter().filter_map(|authority| authority.issuer);
+    let issuers: Vec<_> = links.chain([identity.certificate.issuer]).collect();
+    let roots = identity.roots.iter().filter(|root| issuers.contains(&root.id));
+    let chain = identity.chain.iter().chain(roots.map(|root| &root.der)).cloned().collect();
+    let mut config = ServerConfig::builder_with_details(provider(), clock)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, identity.key.to_tls())?;
+    config.alpn_protocols = vec![HTTP.to_vec()];
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
 /// The connecting side of MCP.
 pub(crate) fn client_config(identity: &Identity, trust: &Trust) -> Result<ClientConfig, TlsError> {
     connecting(ServerVerifier::of(trust)?, Some(identity), trust.clock(), ALPN)

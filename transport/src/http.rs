@@ -1,0 +1,44 @@
+//! HTTP/1.1 for those who do not speak MCP: verifiers that fetch lists, and devices that have no
+//! certificate yet. Every octet, count and wait that a stranger can cause is bounded.
+//!
+//! The grammar is hyper's. Here is what it does not do: who may connect ([`places`]), how often
+//! ([`rates`]), how long a request may take to come and an answer to go ([`server`], [`paced`]).
+
+mod limits;
+mod listener;
+mod paced;
+mod places;
+mod rates;
+mod refusals;
+mod server;
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::{Request, Response};
+
+pub use limits::HttpLimits;
+pub use listener::{PublicListener, PublicListenerConfig};
+pub use refusals::Refused;
+
+use crate::Peer;
+
+/// Who asks.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Caller {
+    /// Where from. Never what an authorization rests on.
+    pub address: SocketAddr,
+    /// Who it is, where that was verified; `None` on the public listener.
+    pub peer: Option<Arc<Peer>>,
+}
+
+/// An answer in the making. It is dropped if the caller goes away.
+pub type Answering = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
+
+/// Answers requests whose body has come whole.
+///
+/// What it puts into an answer's extensions as [`Refused`] goes into the audit.
+pub type Handler = Arc<dyn Fn(Caller, Request<Bytes>) -> Answering + Send + Sync>;

@@ -1,0 +1,197 @@
+//! The public listener: TLS that shows who it is and asks nothing, and HTTP inside.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::time_provider::TimeProvider;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::places::{Place, Places};
+use super::server::Server;
+use super::{Caller, Handler, HttpLimits};
+use crate::acceptor::{configure, linger};
+use crate::event::EventLog;
+use crate::source::Source;
+use crate::{Identity, TlsError, tls};
+
+/// How long accepting pauses where the system has no descriptors left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How long answers may still be given once the listener stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What a public listener is made of.
+#[expect(clippy::exhaustive_structs, reason = "built by its user, field by field")]
+pub struct PublicListenerConfig {
+    /// What it shows; the latest one is shown to every new connection.
+    pub identity: watch::Receiver<Arc<Identity>>,
+    /// Answers requests.
+    pub handler: Handler,
+    /// What it bears.
+    pub limits: HttpLimits,
+    /// Where refusals are recorded.
+    pub log: EventLog,
+    /// For the TLS library.
+    pub clock: Arc<dyn TimeProvider>,
+}
+
+impl fmt::Debug for PublicListenerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublicListenerConfig").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Serves strangers: server-authenticated TLS 1.3 and HTTP/1.1. It never learns who they are, so
+/// nothing that needs to know may be behind it.
+pub struct PublicListener {
+    tls: Mutex<Shown>,
+    clock: Arc<dyn TimeProvider>,
+    places: Arc<Places>,
+    server: Server,
+    handshake: Duration,
+    stopping: watch::Sender<bool>,
+}
+
+/// What is shown at present, and where the next comes from.
+struct Shown {
+    identity: watch::Receiver<Arc<Identity>>,
+    acceptor: TlsAcceptor,
+}
+
+impl fmt::Debug for PublicListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublicListener")
+    }
+}
+
+impl PublicListener {
+    /// Prepares a listener.
+    ///
+    /// # Errors
+    /// [`TlsError`] if the identity cannot be used.
+    pub fn new(config: PublicListenerConfig) -> Result<Self, TlsError> {
+        let PublicListenerConfig { mut identity, handler, limits, log, clock } = config;
+        let present = Arc::clone(&identity.borrow_and_update());
+        let acceptor = acceptor(&present, &clock)?;
+        Ok(Self {
+            tls: Mutex::new(Shown { identity, acceptor }),
+            clock,
+            places: Places::new(&limits),
+            handshake: limits.handshake,
+            server: Server::new(handler, limits, log),
+            stopping: watch::Sender::new(false),
+        })
+    }
+
+    /// Serves until `shutdown` is done; then gives the answers that are due, for a moment.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut connections = JoinSet::new();
+        let mut second = interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, address)) => if let Some(place) = self.admit(address).await {
+                        connections.spawn(Arc::clone(&self).connection(tcp, address, place));
+                    },
+                    Err(error) => accept_failed(&error).await,
+                },
+                Some(_) = connections.join_next() => {}
+                _ = second.tick() => self.server.refusals.sum_up().await,
+            }
+        }
+        self.stopping.send_replace(true);
+        let ended = async { while connections.join_next().await.is_some() {} };
+        drop(timeout(GRACE, ended).await);
+        connections.shutdown().await;
+        self.server.refusals.sum_up().await;
+    }
+
+    /// Decides on a connection before anything is spent on it: a handshake costs more than most requests.
+    async fn admit(&self, address: SocketAddr) -> Option<Place> {
+        let source = Source::of(address.ip());
+        let reason = if self.server.rates.take(source, Instant::now()).is_err() {
+            "too many connections and requests"
+        } else {
+            match self.places.admit(source) {
+                Some(place) => return Some(place),
+                None => "too many connections at once",
+            }
+        };
+        self.server.refusals.tell(address, reason).await;
+        None
+    }
+
+    async fn connection(self: Arc<Self>, tcp: TcpStream, address: SocketAddr, mut place: Place) {
+        let caller = Caller { address, peer: None };
+        let work = async {
+            match timeout(self.handshake, self.accept(tcp)).await {
+                Ok(Ok(stream)) => {
+                    self.server.serve(stream, &caller, self.stopping.subscribe()).await;
+                }
+                Ok(Err(error)) => {
+                    let reason = format!("the TLS handshake failed: {error}");
+                    self.server.refusals.tell(address, &reason).await;
+                }
+                Err(_) => {
+                    let reason = format!("no TLS handshake within {:?}", self.handshake);
+                    self.server.refusals.tell(address, &reason).await;
+                }
+            }
+        };
+        let ended = tokio::select! {
+            () = work => true,
+            () = place.gives_way() => false,
+        };
+        if !ended {
+            let reason = "gave way: too many connections, and most of them from there";
+            self.server.refusals.tell(address, reason).await;
+        }
+    }
+
+    async fn accept(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        configure(&tcp)?;
+        match self.acceptor().accept(tcp).into_fallible().await {
+            Ok(stream) => Ok(stream),
+            Err((error, tcp)) => {
+                linger(tcp).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// With the latest identity that can be shown.
+    fn acceptor(&self) -> TlsAcceptor {
+        let mut shown = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        // An error means that the sender is gone: this identity is the last.
+        if shown.identity.has_changed().unwrap_or(false) {
+            let latest = Arc::clone(&shown.identity.borrow_and_update());
+            if let Ok(acceptor) = acceptor(&latest, &self.clock) {
+                shown.acceptor = acceptor;
+            }
+        }
+        shown.acceptor.clone()
+    }
+}
+
+fn acceptor(identity: &Identity, clock: &Arc<dyn TimeProvider>) -> Result<TlsAcceptor, TlsError> {
+    let config = tls::public_config(identity, Arc::clone(clock))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// A connection that died in the queue concerns nobody; descriptors that ran out take time to come back.
+async fn accept_failed(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+        sleep(EXHAUSTED).await;
+    }
+}

@@ -1,0 +1,184 @@
+//! Requests and answers on one connection.
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::paced::Paced;
+use super::rates::Rates;
+use super::refusals::{Refusals, Refused};
+use super::{Caller, Handler, HttpLimits};
+use crate::acceptor::linger;
+use crate::event::EventLog;
+use crate::source::Source;
+
+/// Answers the requests of connections.
+pub(crate) struct Server {
+    handler: Handler,
+    limits: HttpLimits,
+    pub(super) rates: Rates,
+    pub(super) refusals: Refusals,
+}
+
+impl Server {
+    pub(crate) fn new(handler: Handler, limits: HttpLimits, log: EventLog) -> Self {
+        let rates = Rates::new(&limits);
+        Self { handler, limits, rates, refusals: Refusals::new(log) }
+    }
+
+    /// Serves one connection until it ends, or until `stopping` turns true and the answer that is
+    /// due has been given.
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        caller: &Caller,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let count = AtomicU32::new(0);
+        let service = service_fn(|request| {
+            let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+            Box::pin(async move {
+                let mut response = self.respond(caller, request).await;
+                if number >= self.limits.requests {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response.map(Full::new))
+            })
+        });
+        let stream = TokioIo::new(Paced::new(stream, self.limits.write));
+        let mut connection = self.builder().serve_connection(stream, service);
+        let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
+        let ended = tokio::select! {
+            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
+            () = stopped => {
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                poll_fn(|context| connection.poll_without_shutdown(context)).await
+            }
+        };
+        // Of a body that was too long a part may not have been read.
+        linger(connection.into_parts().io.into_inner()).await;
+        if let Err(error) = ended {
+            self.broken(caller, &error, count.load(Ordering::Relaxed)).await;
+        }
+    }
+
+    fn builder(&self) -> http1::Builder {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.head)
+            .max_headers(self.limits.header_fields)
+            .max_buf_size(self.limits.head_len);
+        builder
+    }
+
+    /// A caller that goes away, or has nothing more to say, concerns nobody.
+    async fn broken(&self, caller: &Caller, error: &hyper::Error, answered: u32) {
+        if error.is_parse() {
+            let reason = format!("the request is not HTTP/1.1: {error}");
+            self.refusals.tell(caller.address, &reason).await;
+        } else if error.is_timeout() && answered == 0 {
+            let reason = format!("no request came within {:?}", self.limits.head);
+            self.refusals.tell(caller.address, &reason).await;
+        }
+    }
+
+    async fn respond(&self, caller: &Caller, request: Request<Incoming>) -> Response<Bytes> {
+        let response = match self.answer(caller, request).await {
+            Ok(response) => response,
+            Err(refusal) => refusal.into_response(),
+        };
+        if let Some(Refused(reason)) = response.extensions().get() {
+            self.refusals.tell(caller.address, reason).await;
+        }
+        response
+    }
+
+    async fn answer(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Response<Bytes>, Refusal> {
+        let source = Source::of(caller.address.ip());
+        self.rates
+            .take(source, Instant::now())
+            .map_err(|wait| Refusal::TooOften(wait.as_secs()))?;
+        let request = self.whole(request).await?;
+        let answer = (self.handler)(caller.clone(), request);
+        timeout(self.limits.answer, answer).await.map_err(|_| Refusal::NoAnswer)
+    }
+
+    /// Reads a request's body, if it is no longer than it may be.
+    async fn whole(&self, request: Request<Incoming>) -> Result<Request<Bytes>, Refusal> {
+        let limit = self.limits.body_len;
+        let (head, body) = request.into_parts();
+        let announced = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        if announced
+            .and_then(|length| length.parse().ok())
+            .is_some_and(|length: u64| usize::try_from(length).is_ok_and(|length| length > limit))
+        {
+            // Said before the body is read, so that whoever waits for a 100 need not send it.
+            return Err(Refusal::TooLong(limit));
+        }
+        let collected = timeout(self.limits.body, Limited::new(body, limit).collect()).await;
+        match collected.map_err(|_| Refusal::TooSlow)? {
+            Ok(collected) => Ok(Request::from_parts(head, collected.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLong(limit)),
+            Err(_) => Err(Refusal::Broken),
+        }
+    }
+}
+
+/// Why a request is not put to the handler, or came to nothing there.
+enum Refusal {
+    /// There is a token after so many whole seconds, and a part of one.
+    TooOften(u64),
+    TooLong(usize),
+    TooSlow,
+    Broken,
+    NoAnswer,
+}
+
+impl Refusal {
+    fn into_response(self) -> Response<Bytes> {
+        let (status, said) = match &self {
+            Self::TooOften(_) => (StatusCode::TOO_MANY_REQUESTS, "Too many requests.".to_owned()),
+            Self::TooLong(limit) => {
+                let said = format!("The request's body is longer than {limit} octets.");
+                (StatusCode::PAYLOAD_TOO_LARGE, said)
+            }
+            Self::TooSlow => {
+                (StatusCode::REQUEST_TIMEOUT, "The request's body took too long.".to_owned())
+            }
+            Self::Broken => (StatusCode::BAD_REQUEST, "The request's body is broken.".to_owned()),
+            Self::NoAnswer => {
+                (StatusCode::SERVICE_UNAVAILABLE, "The answer took too long.".to_owned())
+            }
+        };
+        let mut response = Response::new(Bytes::from(format!("{said}\n")));
+        *response.status_mut() = status;
+        if let Self::TooOften(seconds) = self {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds + 1));
+        } else {
+            // What is left of the body is not read to its end.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.extensions_mut().insert(Refused(said));
+        response
+    }
+}
