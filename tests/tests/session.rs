@@ -1,5 +1,10 @@
 //! A session from handshake to end, over real TLS and real children.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say so")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say so"
+)]
 
 use std::time::Duration;
 

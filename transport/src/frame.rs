@@ -1,5 +1,6 @@
 //! Framing: one message per line, UTF-8, over any reliable stream (MCP, stdio transport).
 
+use std::io;
 use std::time::Duration;
 
 use memchr::memchr;
@@ -28,7 +29,7 @@ pub enum FrameError {
     NotRead(Duration),
     /// The stream failed.
     #[error(transparent)]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
 }
 
 /// Reads lines with a limit on their length and on the time from their first octet to their last.
@@ -130,12 +131,14 @@ pub struct LineWriter<W> {
     stream: W,
     deadline: Duration,
     line: Vec<u8>,
+    /// How much of the line has been written.
+    written: usize,
 }
 
 impl<W: AsyncWrite + Unpin> LineWriter<W> {
     /// Writes to `stream`; the peer must take each line within `deadline`.
     pub fn new(stream: W, deadline: Duration) -> Self {
-        Self { stream, deadline, line: Vec::new() }
+        Self { stream, deadline, line: Vec::new(), written: 0 }
     }
 
     /// Sends a message that was judged.
@@ -146,33 +149,53 @@ impl<W: AsyncWrite + Unpin> LineWriter<W> {
         self.send(permit.line()).await
     }
 
-    /// Sends a line of our own making.
+    /// Sends a line of our own making. If the sending of the line before was given up half way, the
+    /// rest of that comes first: what is sent here is a line of its own in any case.
     ///
     /// # Errors
     /// [`FrameError::NotRead`] or [`FrameError::Io`].
     pub async fn send(&mut self, line: &[u8]) -> Result<(), FrameError> {
-        self.line.clear();
-        self.line.extend_from_slice(line);
-        self.line.push(b'\n');
-        let written = async {
-            self.stream.write_all(&self.line).await?;
+        let deadline = self.deadline;
+        let sent = async {
+            self.write().await?;
+            self.line.clear();
+            self.line.extend_from_slice(line);
+            self.line.push(b'\n');
+            self.written = 0;
+            self.write().await?;
             self.stream.flush().await
         };
-        let late = |_| FrameError::NotRead(self.deadline);
-        timeout(self.deadline, written).await.map_err(late)??;
+        timeout(deadline, sent).await.map_err(|_| FrameError::NotRead(deadline))??;
         if self.line.capacity() > KEPT_LEN {
             self.line = Vec::new();
+            self.written = 0;
         }
         Ok(())
     }
 
-    /// Says that nothing more will be sent (TLS: close_notify).
+    /// Writes what is left of the line, and counts, so that it can be given up at any time.
+    async fn write(&mut self) -> io::Result<()> {
+        while let Some(rest @ [_, ..]) = self.line.get(self.written..) {
+            match self.stream.write(rest).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                len => self.written += len,
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will be sent (TLS: close_notify), after the rest of a line that was
+    /// given up half way.
     ///
     /// # Errors
     /// [`FrameError::NotRead`] or [`FrameError::Io`].
     pub async fn close(&mut self) -> Result<(), FrameError> {
-        let late = |_| FrameError::NotRead(self.deadline);
-        Ok(timeout(self.deadline, self.stream.shutdown()).await.map_err(late)??)
+        let deadline = self.deadline;
+        let closed = async {
+            self.write().await?;
+            self.stream.shutdown().await
+        };
+        Ok(timeout(deadline, closed).await.map_err(|_| FrameError::NotRead(deadline))??)
     }
 }
 
@@ -236,5 +259,23 @@ mod tests {
         let (_far, near) = tokio::io::duplex(8);
         let mut writer = LineWriter::new(near, SECOND);
         assert!(matches!(writer.send(&[b'x'; 100]).await, Err(FrameError::NotRead(_))));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_is_given_up_half_way_never_runs_into_the_next() {
+        let (far, near) = tokio::io::duplex(8);
+        let mut writer = LineWriter::new(near, SECOND * 100);
+        let long = [b'x'; 100];
+        assert!(timeout(SECOND, writer.send(&long)).await.is_err());
+        let reading = tokio::spawn(async move {
+            let mut reader = LineReader::new(far, 1000, SECOND);
+            let mut lines = Vec::new();
+            while let Some(line) = reader.next().await.unwrap() {
+                lines.push(line.to_vec());
+            }
+            lines
+        });
+        writer.send(b"farewell").await.unwrap();
+        writer.close().await.unwrap();
+        assert_eq!(reading.await.unwrap(), [&long[..], b"farewell"]);
     }
 }
