@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 use crate::follow::follow;
+use crate::identity::Present;
 use crate::keyfile::{CERTIFICATE, KEY, ROOTS};
 use crate::notice::say;
 use crate::passphrase::{KeyPassphraseFile, Passphrase};
@@ -33,6 +34,11 @@ impl IdentityDirectory {
             directory.passphrase = Some(passphrase.obtain()?);
         }
         Ok(directory)
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Reads the identity as it is now.
@@ -72,29 +78,31 @@ impl IdentityDirectory {
 }
 
 /// Reads an identity directory whose key no passphrase protects.
-pub(crate) fn identity(path: &Path) -> Result<Identity, Failure> {
-    IdentityDirectory { path: path.to_owned(), passphrase: None }.read()
+pub(crate) fn identity(path: &Path) -> Result<Present, Failure> {
+    let directory = IdentityDirectory { path: path.to_owned(), passphrase: None };
+    Ok(Present::fixed(directory.read()?))
 }
 
 /// Trust that follows the revocation list in a file.
 pub(crate) fn trust_with_list(
-    identity: &Identity,
+    present: &Present,
     list: &Path,
 ) -> Result<(Trust, watch::Receiver<Arc<Revocations>>), Failure> {
-    let lists = follow(list, identity.list_issuers(), say).map_err(Failure::new)?;
-    Ok((Trust::new(identity.roots.clone(), lists.clone(), Arc::new(DefaultTimeProvider)), lists))
+    let lists = follow(list, present.identity.clone(), say).map_err(Failure::new)?;
+    let clock = Arc::new(DefaultTimeProvider);
+    Ok((Trust::new(present.roots.clone(), lists.clone(), clock), lists))
 }
 
 /// Trust that asks for chain and dates alone.
-pub(crate) fn trust_without_list(identity: &Identity) -> Trust {
-    Trust::unchecked(identity.roots.clone(), Arc::new(DefaultTimeProvider))
+pub(crate) fn trust_without_list(present: &Present) -> Trust {
+    Trust::unchecked(present.roots.clone(), Arc::new(DefaultTimeProvider))
 }
 
 /// A connector to the gateway at `address`, `host:port`.
 pub(crate) fn connector(
     address: &str,
     server_name: Option<&str>,
-    identity: &Identity,
+    present: &Present,
     trust: Trust,
     limits: &Limits,
 ) -> Result<Connector, Failure> {
@@ -104,5 +112,5 @@ pub(crate) fn connector(
     let host = server_name.unwrap_or_else(|| host.trim_matches(['[', ']']));
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| Failure::usage(format!("{host} is neither a host name nor an IP address")))?;
-    Connector::new(address, name, identity, trust, limits).map_err(Failure::new)
+    Connector::new(address, name, present.identity.clone(), trust, limits).map_err(Failure::new)
 }

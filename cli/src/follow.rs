@@ -21,8 +21,8 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls_pki_types::UnixTime;
 use thiserror::Error;
 use tokio::sync::watch;
-use vouchsafe_certs::{CaCertificate, RevocationError};
-use vouchsafe_transport::{Revocations, RevocationsError};
+use vouchsafe_certs::RevocationError;
+use vouchsafe_transport::{Identity, Revocations, RevocationsError};
 
 /// How often the file is looked at where the file system says nothing.
 const LOOK: Duration = Duration::from_secs(1);
@@ -72,10 +72,10 @@ impl FollowError {
 /// [`FollowError`] if there is nothing to begin with.
 pub(crate) fn follow(
     path: &Path,
-    issuers: Vec<CaCertificate>,
+    identity: watch::Receiver<Arc<Identity>>,
     notice: impl Fn(&str) + Send + 'static,
 ) -> Result<watch::Receiver<Arc<Revocations>>, FollowError> {
-    let mut source = Source { path: path.to_owned(), issuers, seen: None };
+    let mut source = Source { path: path.to_owned(), identity, seen: None };
     // Watched before it is read, so that no change falls between.
     let (watcher, changes) = source.watch()?;
     let first = Arc::new(source.read()?);
@@ -87,7 +87,8 @@ pub(crate) fn follow(
 
 struct Source {
     path: PathBuf,
-    issuers: Vec<CaCertificate>,
+    /// Whose roots and issuing CAs the lists are verified with.
+    identity: watch::Receiver<Arc<Identity>>,
     /// What the file looked like when it was last read.
     seen: Option<(u64, u64, i64, i64)>,
 }
@@ -119,9 +120,10 @@ impl Source {
         Ok((watcher, changes))
     }
 
-    /// Whether the file looks otherwise than when it was last read.
+    /// Whether the file looks otherwise than when it was last read, or is to be read with other eyes.
     fn has_changed(&self) -> bool {
         std::fs::metadata(&self.path).ok().map(|now| look(&now)) != self.seen
+            || self.identity.has_changed().is_ok_and(|changed| changed)
     }
 
     fn read(&mut self) -> Result<Revocations, FollowError> {
@@ -140,7 +142,8 @@ impl Source {
         if u64::try_from(pem.len()).is_ok_and(|len| len > MAX_LEN) {
             return Err(FollowError::TooLong(self.path.clone()));
         }
-        Revocations::from_pem(&pem, &self.issuers)
+        let issuers = self.identity.borrow_and_update().list_issuers();
+        Revocations::from_pem(&pem, &issuers)
             .map_err(|error| FollowError::List(self.path.clone(), error))
     }
 }

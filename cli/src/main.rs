@@ -8,6 +8,7 @@ mod context;
 mod demo_server;
 mod exit;
 mod follow;
+mod identity;
 mod keyfile;
 mod notice;
 mod output;

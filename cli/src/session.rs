@@ -7,7 +7,8 @@ use vouchsafe_transport::{ConnectError, Connector, Limits};
 
 use crate::assemble::{self, IdentityDirectory};
 use crate::exit::Failure;
-use crate::notice::harmless;
+use crate::identity;
+use crate::notice::{harmless, say};
 use crate::passphrase::KeyPassphraseFile;
 
 /// Which gateway, and as whom.
@@ -32,12 +33,13 @@ pub(crate) struct SessionArgs {
 impl SessionArgs {
     /// Prepares the way; nothing is sent yet.
     pub(crate) fn connector(&self, limits: &Limits) -> Result<Connector, Failure> {
-        let identity = IdentityDirectory::open(&self.identity, &self.passphrase)?.read()?;
+        let directory = IdentityDirectory::open(&self.identity, &self.passphrase)?;
+        let present = identity::follow(directory, |text| say(&format!("vouchsafe: {text}")))?;
         let trust = match &self.crl {
-            Some(list) => assemble::trust_with_list(&identity, list)?.0,
-            None => assemble::trust_without_list(&identity),
+            Some(list) => assemble::trust_with_list(&present, list)?.0,
+            None => assemble::trust_without_list(&present),
         };
-        assemble::connector(&self.address, self.server_name.as_deref(), &identity, trust, limits)
+        assemble::connector(&self.address, self.server_name.as_deref(), &present, trust, limits)
     }
 }
 

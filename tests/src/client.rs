@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use vouchsafe_certs::Certificate;
 use vouchsafe_transport::Identity;
 
 /// Nothing on this machine takes longer, unless it hangs.
@@ -64,6 +65,13 @@ impl Client {
         let name = ServerName::try_from("localhost").unwrap();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
         Ok(Self { stream: BufReader::new(stream), next: 0 })
+    }
+
+    /// The certificate that the gateway showed.
+    #[must_use]
+    pub fn server_certificate(&self) -> Certificate {
+        let chain = self.stream.get_ref().get_ref().1.peer_certificates().unwrap();
+        Certificate::from_der(chain.first().unwrap()).unwrap()
     }
 
     /// Writes octets as they are.

@@ -15,5 +15,5 @@ mod world;
 pub use client::{Client, tls_config};
 pub use web::WebServer;
 pub use world::{
-    RunningGateway, TRUST_DOMAIN, World, binary, command, echo_server, permissions_of,
+    RunningGateway, TRUST_DOMAIN, World, binary, command, echo_server, fixed, permissions_of,
 };

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use vouchsafe_ca::{Actor, Authority, Founding, Home, Kind, Order, Reason, pem};
-use vouchsafe_certs::{KeyType, Permission, PermissionSet, PrivateKey, TrustDomain};
+use vouchsafe_certs::{CaCertificate, KeyType, Permission, PermissionSet, PrivateKey, TrustDomain};
 use vouchsafe_transport::{
     ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
     Trust, Upstream,
@@ -133,7 +133,13 @@ impl World {
     /// Trust that follows this world's lists.
     #[must_use]
     pub fn trust(&self, identity: &Identity) -> Trust {
-        Trust::new(identity.roots.clone(), self.lists.subscribe(), Arc::new(DefaultTimeProvider))
+        self.trust_in(fixed(Arc::clone(&identity.roots)))
+    }
+
+    /// Trust in the roots that are in force, which follows this world's lists.
+    #[must_use]
+    pub fn trust_in(&self, roots: watch::Receiver<Arc<[CaCertificate]>>) -> Trust {
+        Trust::new(roots, self.lists.subscribe(), Arc::new(DefaultTimeProvider))
     }
 
     /// A gateway on a free port, with the echo server behind it.
@@ -142,7 +148,7 @@ impl World {
         let audit = self.folder.path().join(format!("audit-{}.jsonl", identity.certificate.serial));
         let mut config = GatewayConfig {
             trust: self.trust(&identity),
-            identity,
+            identity: fixed(Arc::new(identity)),
             upstream: echo_server(),
             rules: Rules::default(),
             limits: Limits::default(),
@@ -154,6 +160,12 @@ impl World {
         adjust(&mut config);
         RunningGateway::start(Gateway::new(config).unwrap(), audit).await
     }
+}
+
+/// What stays as it is.
+#[must_use]
+pub fn fixed<T>(value: T) -> watch::Receiver<T> {
+    watch::channel(value).1
 }
 
 /// Reads permissions.

@@ -19,7 +19,7 @@ use rustls_pki_types::pem::PemObject;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use vouchsafe_certs::{CaCertificate, Serial};
-use vouchsafe_tests::{Client, RunningGateway, World, command};
+use vouchsafe_tests::{Client, RunningGateway, World, command, fixed};
 use vouchsafe_transport::{GatewayConfig, Identity, Revocations, Trust};
 
 const ENTRIES: u64 = 100_000;
@@ -66,8 +66,8 @@ async fn gateway(
     let adjust = |config: &mut GatewayConfig| {
         config.upstream = command(&["/does/not/exist"]);
         if let Some(lists) = lists {
-            let roots = config.identity.roots.clone();
-            config.trust = Trust::new(roots, lists, Arc::new(DefaultTimeProvider));
+            let roots = Arc::clone(&config.identity.borrow().roots);
+            config.trust = Trust::new(fixed(roots), lists, Arc::new(DefaultTimeProvider));
         }
     };
     world.gateway(adjust).await

@@ -13,7 +13,7 @@ use hyper::{Request, Response};
 use rustls::time_provider::DefaultTimeProvider;
 use rustls_pki_types::{CertificateDer, ServerName};
 use vouchsafe_certs::Fingerprint;
-use vouchsafe_tests::{WebServer, World};
+use vouchsafe_tests::{WebServer, World, fixed};
 use vouchsafe_transport::{Anchor, FetchError, FetchLimits, Fetcher, Identity, Trust};
 
 fn get(path: &str) -> Request<Bytes> {
@@ -35,7 +35,10 @@ fn fetcher(server: &WebServer, name: &str, anchor: &Anchor) -> Fetcher {
 }
 
 fn roots_of(identity: &Identity) -> Anchor {
-    Anchor::Trust(Trust::unchecked(identity.roots.clone(), Arc::new(DefaultTimeProvider)))
+    Anchor::Trust(Trust::unchecked(
+        fixed(Arc::clone(&identity.roots)),
+        Arc::new(DefaultTimeProvider),
+    ))
 }
 
 fn pinned(root: Fingerprint) -> Anchor {

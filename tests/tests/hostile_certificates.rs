@@ -19,7 +19,7 @@ use vouchsafe_tests::hostile::{
     Forged, Forger, Honest, agent_params, client_config, common_name, ending, name_of,
     permission_extension, uri,
 };
-use vouchsafe_tests::{Client, RunningGateway, World};
+use vouchsafe_tests::{Client, RunningGateway, World, fixed};
 use vouchsafe_transport::{Connector, Limits, Revocations};
 
 const UNTRUSTED: &str = "the certificate does not lead to a trusted root";
@@ -293,7 +293,8 @@ async fn refused_gateway(world: &World, shown: &Forged, name: &'static str) -> S
     let agent = world.agent("a", &["tools:*"]);
     let name = ServerName::try_from(name).unwrap();
     let trust = world.trust(&agent);
-    let connector = Connector::new(&address, name, &agent, trust, &Limits::default()).unwrap();
+    let connector =
+        Connector::new(&address, name, fixed(Arc::new(agent)), trust, &Limits::default()).unwrap();
     let refused = connector.connect().await.unwrap_err().to_string();
     assert!(!accepting.await.unwrap(), "the false gateway has a session");
     refused

@@ -7,17 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::sockopt;
+use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::denial::why_it_failed;
 use crate::source::Source;
-use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, tls};
+use crate::tls::{self, Present};
+use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust};
 
 /// How long, and how much, is read from a refused peer so that it gets to see the alert.
 const LINGER: Duration = Duration::from_millis(500);
@@ -41,6 +43,9 @@ pub(crate) enum AcceptError {
     /// The handshake took too long.
     #[error("the TLS handshake was not finished within {0:?}")]
     TooSlow(Duration),
+    /// The identity in force does not serve.
+    #[error("{0}")]
+    Identity(#[from] TlsError),
     /// Newer handshakes needed the place.
     #[error("the TLS handshake was the oldest of too many and gave way")]
     GaveWay,
@@ -48,22 +53,19 @@ pub(crate) enum AcceptError {
 
 /// Turns connections into sessions.
 pub(crate) struct Acceptor {
-    tls: TlsAcceptor,
-    trust: Trust,
+    tls: Present<ServerConfig>,
     deadline: Duration,
     handshakes: Handshakes,
 }
 
 impl Acceptor {
     pub(crate) fn new(
-        identity: &Identity,
+        identity: watch::Receiver<Arc<Identity>>,
         trust: Trust,
         limits: &Limits,
     ) -> Result<Self, TlsError> {
-        let config = tls::server_config(identity, &trust)?;
         Ok(Self {
-            tls: TlsAcceptor::from(Arc::new(config)),
-            trust,
+            tls: Present::new(tls::server_config, identity, trust)?,
             deadline: limits.handshake,
             handshakes: Handshakes::new(limits.handshakes),
         })
@@ -76,38 +78,42 @@ impl Acceptor {
     ) -> Result<Session<TlsStream<TcpStream>>, AcceptError> {
         configure(&tcp)?;
         let address = tcp.peer_addr()?;
+        let (config, trust) = self.tls.get()?;
         let mut place = self.handshakes.admit(Source::of(address.ip()));
         let stream = tokio::select! {
-            outcome = timeout(self.deadline, self.handshake(tcp)) => {
+            outcome = timeout(self.deadline, handshake(config, tcp)) => {
                 outcome.map_err(|_| AcceptError::TooSlow(self.deadline))??
             }
             () = place.gives_way() => return Err(AcceptError::GaveWay),
         };
         drop(place);
-        self.session(stream)
+        session(stream, trust)
     }
+}
 
-    /// One handshake, and its end if it fails.
-    async fn handshake(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, AcceptError> {
-        match self.tls.accept(tcp).into_fallible().await {
-            Ok(stream) => Ok(stream),
-            Err((error, tcp)) => {
-                linger(tcp).await;
-                Err(into_accept_error(error))
-            }
+/// One handshake, and its end if it fails.
+async fn handshake(
+    config: Arc<ServerConfig>,
+    tcp: TcpStream,
+) -> Result<TlsStream<TcpStream>, AcceptError> {
+    match TlsAcceptor::from(config).accept(tcp).into_fallible().await {
+        Ok(stream) => Ok(stream),
+        Err((error, tcp)) => {
+            linger(tcp).await;
+            Err(into_accept_error(error))
         }
     }
+}
 
-    fn session(
-        &self,
-        stream: TlsStream<TcpStream>,
-    ) -> Result<Session<TlsStream<TcpStream>>, AcceptError> {
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let (leaf, intermediates) =
-            chain.split_first().ok_or(AcceptError::Tls(rustls::Error::NoCertificatesPresented))?;
-        let peer = Peer::from_chain(leaf, intermediates, self.trust.roots(), Role::Client)?;
-        Ok(Session::new(stream, peer, self.trust.clone()))
-    }
+fn session(
+    stream: TlsStream<TcpStream>,
+    trust: Trust,
+) -> Result<Session<TlsStream<TcpStream>>, AcceptError> {
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let (leaf, intermediates) =
+        chain.split_first().ok_or(AcceptError::Tls(rustls::Error::NoCertificatesPresented))?;
+    let peer = Peer::from_chain(leaf, intermediates, trust.roots(), Role::Client)?;
+    Ok(Session::new(stream, peer, trust))
 }
 
 pub(crate) fn configure(tcp: &TcpStream) -> io::Result<()> {

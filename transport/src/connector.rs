@@ -5,17 +5,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::AlertDescription;
+use rustls::{AlertDescription, ClientConfig};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::acceptor::configure;
-use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, tls};
+use crate::tls::{self, Present};
+use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust};
 
 /// How long a gateway may take to say that it refuses; it judges after the client thinks the handshake done.
 const VERDICT: Duration = Duration::from_secs(2);
@@ -44,6 +46,9 @@ pub enum ConnectError {
     /// The address holds no name that a certificate could carry.
     #[error("{0} is neither a host name nor an IP address")]
     Name(String),
+    /// The identity in force does not serve.
+    #[error("{0}")]
+    Identity(TlsError),
     /// The two sides do not speak the same protocol.
     #[error("the TLS handshake failed: {0}")]
     Tls(rustls::Error),
@@ -53,8 +58,7 @@ pub enum ConnectError {
 pub struct Connector {
     address: String,
     name: ServerName<'static>,
-    tls: TlsConnector,
-    trust: Trust,
+    tls: Present<ClientConfig>,
     deadline: Duration,
 }
 
@@ -72,16 +76,14 @@ impl Connector {
     pub fn new(
         address: &str,
         name: ServerName<'static>,
-        identity: &Identity,
+        identity: watch::Receiver<Arc<Identity>>,
         trust: Trust,
         limits: &Limits,
     ) -> Result<Self, TlsError> {
-        let config = tls::client_config(identity, &trust)?;
         Ok(Self {
             address: address.to_owned(),
             name,
-            tls: TlsConnector::from(Arc::new(config)),
-            trust,
+            tls: Present::new(tls::client_config, identity, trust)?,
             deadline: limits.handshake,
         })
     }
@@ -92,12 +94,13 @@ impl Connector {
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(&self) -> Result<Session<TlsStream<TcpStream>>, ConnectError> {
+        let (config, trust) = self.tls.get().map_err(ConnectError::Identity)?;
         let opening = async {
             let unreachable =
                 |error| ConnectError::Unreachable { address: self.address.clone(), error };
             let tcp = TcpStream::connect(&self.address).await.map_err(unreachable)?;
             configure(&tcp).map_err(unreachable)?;
-            let stream = self.tls.connect(self.name.clone(), tcp).await;
+            let stream = TlsConnector::from(config).connect(self.name.clone(), tcp).await;
             stream.map_err(|error| self.handshake_error(error))
         };
         let late = |_| ConnectError::TooSlow(self.address.clone());
@@ -105,9 +108,9 @@ impl Connector {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let (leaf, intermediates) =
             chain.split_first().ok_or(ConnectError::Tls(rustls::Error::NoCertificatesPresented))?;
-        let peer = Peer::from_chain(leaf, intermediates, self.trust.roots(), Role::Server)
+        let peer = Peer::from_chain(leaf, intermediates, trust.roots(), Role::Server)
             .map_err(ConnectError::Denied)?;
-        Ok(Session::new(stream, peer, self.trust.clone()))
+        Ok(Session::new(stream, peer, trust))
     }
 
     fn handshake_error(&self, error: io::Error) -> ConnectError {

@@ -80,6 +80,7 @@ impl Denial {
             Self::Expired => TlsCertificateError::Expired,
             Self::NotYetValid => TlsCertificateError::NotValidYet,
             Self::Usage(_) => TlsCertificateError::InvalidPurpose,
+            Self::UntrustedIssuer => TlsCertificateError::UnknownIssuer,
             other => TlsCertificateError::Other(OtherError(Arc::new(other.clone()))),
         })
     }

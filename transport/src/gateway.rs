@@ -35,8 +35,8 @@ const TOLD_PER_SECOND: u64 = 100;
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "built by its user, field by field")]
 pub struct GatewayConfig {
-    /// What the gateway shows.
-    pub identity: Identity,
+    /// What the gateway shows. Another one is shown to whoever connects next.
+    pub identity: watch::Receiver<Arc<Identity>>,
     /// What it demands of clients.
     pub trust: Trust,
     /// The MCP server behind each session.
@@ -76,7 +76,7 @@ impl Gateway {
     pub fn new(config: GatewayConfig) -> Result<Self, TlsError> {
         let GatewayConfig { identity, trust, upstream, rules, limits, log } = config;
         Ok(Self {
-            acceptor: Acceptor::new(&identity, trust, &limits)?,
+            acceptor: Acceptor::new(identity, trust, &limits)?,
             upstream,
             rules: Arc::new(rules),
             limits,

@@ -1,9 +1,13 @@
 //! What one side shows: its certificate chain and the key to it, and the roots it trusts.
 
+use std::sync::Arc;
+
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
 use vouchsafe_certs::{CaCertificate, Certificate, CertificateError, KeyError, PrivateKey};
+
+use crate::{TlsError, tls};
 
 /// A certificate chain, its key, and the roots that the owner trusts.
 #[derive(Debug)]
@@ -18,7 +22,7 @@ pub struct Identity {
     /// The leaf's private key.
     pub key: PrivateKey,
     /// What peers must chain to.
-    pub roots: Vec<CaCertificate>,
+    pub roots: Arc<[CaCertificate]>,
 }
 
 /// Why files do not make an identity.
@@ -40,6 +44,9 @@ pub enum IdentityError {
     /// Chain and roots do not belong together.
     #[error("certificate.pem does not lead to a root in roots.pem")]
     Root,
+    /// The TLS library does not take it.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
 }
 
 impl Identity {
@@ -66,7 +73,7 @@ impl Identity {
         let refused = |error| IdentityError::Certificate("certificate.pem", error);
         let certificate = Certificate::from_der(leaf).map_err(refused)?;
         let authorities = authorities(above, "certificate.pem")?;
-        let roots = authorities_of_pem(roots)?;
+        let roots: Arc<[_]> = authorities_of_pem(roots)?.into();
         if key.public_key()? != certificate.public_key {
             return Err(IdentityError::KeyMismatch);
         }
@@ -75,7 +82,9 @@ impl Identity {
         if !links.chain([certificate.issuer]).any(is_rooted) {
             return Err(IdentityError::Root);
         }
-        Ok(Self { certificate, chain, authorities, key, roots })
+        let identity = Self { certificate, chain, authorities, key, roots };
+        tls::try_identity(&identity)?;
+        Ok(identity)
     }
 
     /// Every CA whose revocation list the owner can verify: its roots and those of its own chain.

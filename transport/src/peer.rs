@@ -6,7 +6,7 @@ use vouchsafe_certs::{
     Serial, Usage,
 };
 
-use crate::Denial;
+use crate::{Denial, tls};
 
 /// Which side of a session a peer is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub struct Peer {
     pub not_after: UnixTime,
     /// Each certificate of the chain below the root, leaf first.
     pub(crate) links: Vec<(IssuerId, Serial)>,
+    /// What it showed, leaf first, so that it can be verified again.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) role: Role,
 }
 
 impl Peer {
@@ -48,6 +51,8 @@ impl Peer {
         roots: &[CaCertificate],
         role: Role,
     ) -> Result<Self, Denial> {
+        let shown = std::iter::once(leaf).chain(intermediates);
+        let chain = shown.map(|der| der.clone().into_owned()).collect();
         let leaf = Certificate::from_der(leaf)?;
         match (role, leaf.usage) {
             (Role::Client, Usage::Agent) | (Role::Server, Usage::Server) => {}
@@ -64,6 +69,8 @@ impl Peer {
             fingerprint: leaf.fingerprint,
             not_after: leaf.not_after,
             links: vec![(leaf.issuer, leaf.serial)],
+            chain,
+            role,
         };
         for authority in &authorities {
             peer.narrow(authority);
@@ -76,6 +83,20 @@ impl Peer {
             }
         }
         Ok(peer)
+    }
+
+    /// Whether the same chain makes the same peer under other roots.
+    pub(crate) fn verify_again(
+        &self,
+        roots: &[CaCertificate],
+        now: UnixTime,
+    ) -> Result<(), Denial> {
+        tls::verify_again(self, roots, now).map_err(|_| Denial::UntrustedIssuer)?;
+        let (leaf, intermediates) = self.chain.split_first().ok_or(Denial::UntrustedIssuer)?;
+        let again = Self::from_chain(leaf, intermediates, roots, self.role)?;
+        // A root may narrow what stands below it.
+        let is_same = again.permissions == self.permissions && again.not_after == self.not_after;
+        if is_same { Ok(()) } else { Err(Denial::Path("its root is another".to_owned())) }
     }
 
     fn narrow(&mut self, authority: &CaCertificate) {

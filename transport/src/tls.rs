@@ -4,13 +4,14 @@
 //! the stock verifier has accepted a chain, [`Trust`] is asked the same question that it is asked
 //! for the rest of the session, so that a refused peer gets the right alert in the handshake.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
@@ -18,13 +19,14 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
+use tokio::sync::watch;
 use vouchsafe_certs::{CaCertificate, Fingerprint};
 
 use crate::fetch::Anchor;
 use crate::{ALPN, HTTP, Identity, Peer, Role, Trust};
 
 /// Why no TLS configuration can be made of an identity.
-#[derive(Debug, Clone, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 #[error("the identity cannot be used for TLS: {0}")]
 pub struct TlsError(String);
@@ -35,12 +37,91 @@ impl From<Error> for TlsError {
     }
 }
 
-fn roots(trust: &Trust) -> Result<Arc<RootCertStore>, TlsError> {
+/// A TLS configuration for the identity and the roots in force, made again when others are.
+pub(crate) struct Present<C> {
+    make: fn(&Identity, &Trust) -> Result<C, TlsError>,
+    identity: watch::Receiver<Arc<Identity>>,
+    trust: Trust,
+    made: Mutex<Made<C>>,
+}
+
+struct Made<C> {
+    identity: Arc<Identity>,
+    trust: Trust,
+    config: Arc<C>,
+}
+
+impl<C> Present<C> {
+    pub(crate) fn new(
+        make: fn(&Identity, &Trust) -> Result<C, TlsError>,
+        identity: watch::Receiver<Arc<Identity>>,
+        trust: Trust,
+    ) -> Result<Self, TlsError> {
+        let made = Self::make(make, &identity, &trust)?;
+        Ok(Self { make, identity, trust, made: Mutex::new(made) })
+    }
+
+    /// The configuration, and the trust that its peers are verified under.
+    pub(crate) fn get(&self) -> Result<(Arc<C>, Trust), TlsError> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&made.identity, &self.identity.borrow()) || made.trust.is_outdated() {
+            *made = Self::make(self.make, &self.identity, &self.trust)?;
+        }
+        Ok((Arc::clone(&made.config), made.trust.clone()))
+    }
+
+    fn make(
+        make: fn(&Identity, &Trust) -> Result<C, TlsError>,
+        identity: &watch::Receiver<Arc<Identity>>,
+        trust: &Trust,
+    ) -> Result<Made<C>, TlsError> {
+        let (identity, trust) = (Arc::clone(&identity.borrow()), trust.present());
+        let config = Arc::new(make(&identity, &trust)?);
+        Ok(Made { identity, trust, config })
+    }
+}
+
+/// Whether the library takes this key, chain and roots, so that nobody finds out later that it does not.
+pub(crate) fn try_identity(identity: &Identity) -> Result<(), TlsError> {
+    anchors(&identity.roots)?;
+    CertifiedKey::from_der(identity.chain.clone(), identity.key.to_tls(), &provider())?;
+    Ok(())
+}
+
+/// Asks the stock verifiers again, under other roots, about a chain that they accepted once.
+pub(crate) fn verify_again(
+    peer: &Peer,
+    roots: &[CaCertificate],
+    now: UnixTime,
+) -> Result<(), TlsError> {
+    let (leaf, intermediates) = peer.chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+    match peer.role {
+        Role::Client => {
+            client_verifier(roots)?.verify_client_cert(leaf, intermediates, now)?;
+        }
+        Role::Server => verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(leaf)?,
+            &*anchors(roots)?,
+            intermediates,
+            now,
+            provider().signature_verification_algorithms.all,
+        )?,
+    }
+    Ok(())
+}
+
+fn anchors(roots: &[CaCertificate]) -> Result<Arc<RootCertStore>, TlsError> {
     let mut store = RootCertStore::empty();
-    for root in trust.roots() {
+    for root in roots {
         store.add(root.der.clone())?;
     }
     Ok(Arc::new(store))
+}
+
+fn client_verifier(roots: &[CaCertificate]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    WebPkiClientVerifier::builder_with_provider(anchors(roots)?, provider())
+        .build()
+        .map_err(|error| TlsError(error.to_string()))
 }
 
 /// X25519MLKEM768 first, then the classical groups.
@@ -50,10 +131,7 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// The accepting side: a client certificate is required, and judged.
 pub(crate) fn server_config(identity: &Identity, trust: &Trust) -> Result<ServerConfig, TlsError> {
-    let stock = WebPkiClientVerifier::builder_with_provider(roots(trust)?, provider())
-        .build()
-        .map_err(|error| TlsError(error.to_string()))?;
-    let verifier = ClientVerifier { stock, trust: trust.clone() };
+    let verifier = ClientVerifier { stock: client_verifier(trust.roots())?, trust: trust.clone() };
     let mut config = ServerConfig::builder_with_details(provider(), trust.clock())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
@@ -101,7 +179,7 @@ pub(crate) fn http_config(
 ) -> Result<ClientConfig, TlsError> {
     match anchor {
         Anchor::Trust(trust) => {
-            connecting(ServerVerifier::of(trust)?, identity, trust.clock(), HTTP)
+            connecting(ServerVerifier::of(&trust.present())?, identity, trust.clock(), HTTP)
         }
         Anchor::Pin { root, clock } => {
             let verifier = PinnedVerifier { root: *root, clock: Arc::clone(clock) };
@@ -202,9 +280,10 @@ struct ServerVerifier {
 
 impl ServerVerifier {
     fn of(trust: &Trust) -> Result<Self, TlsError> {
-        let stock = WebPkiServerVerifier::builder_with_provider(roots(trust)?, provider())
-            .build()
-            .map_err(|error| TlsError(error.to_string()))?;
+        let stock =
+            WebPkiServerVerifier::builder_with_provider(anchors(trust.roots())?, provider())
+                .build()
+                .map_err(|error| TlsError(error.to_string()))?;
         Ok(Self { stock, trust: trust.clone() })
     }
 }
@@ -259,7 +338,7 @@ impl PinnedVerifier {
         let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let root = shown.iter().find(|der| Fingerprint::of(der) == self.root);
         let root = CaCertificate::from_der(root.ok_or_else(unknown)?).map_err(|_| unknown())?;
-        let trust = Trust::unchecked(vec![root], Arc::clone(&self.clock));
+        let trust = Trust::unchecked(watch::channel([root].into()).1, Arc::clone(&self.clock));
         ServerVerifier::of(&trust).map_err(|_| unknown())
     }
 }

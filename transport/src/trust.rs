@@ -133,25 +133,42 @@ impl Revocations {
 /// What one side demands of the other: a chain to a root, and a place on no revocation list.
 #[derive(Clone)]
 pub struct Trust {
+    /// The roots in force.
+    published: watch::Receiver<Arc<[CaCertificate]>>,
+    /// Those that the peer's chain was verified against last.
     roots: Arc<[CaCertificate]>,
     revocations: watch::Receiver<Arc<Revocations>>,
     clock: Arc<dyn TimeProvider>,
 }
 
 impl Trust {
-    /// Of a side that trusts `roots` and follows `revocations`.
+    /// Of a side that trusts the present `roots` and follows `revocations`.
     #[must_use]
     pub fn new(
-        roots: Vec<CaCertificate>,
+        roots: watch::Receiver<Arc<[CaCertificate]>>,
         revocations: watch::Receiver<Arc<Revocations>>,
         clock: Arc<dyn TimeProvider>,
     ) -> Self {
-        Self { roots: roots.into(), revocations, clock }
+        let present = Arc::clone(&roots.borrow());
+        Self { published: roots, roots: present, revocations, clock }
+    }
+
+    /// For peers that are verified against the roots now in force.
+    pub(crate) fn present(&self) -> Self {
+        Self::new(self.published.clone(), self.revocations.clone(), self.clock())
+    }
+
+    /// Whether other roots are in force by now.
+    pub(crate) fn is_outdated(&self) -> bool {
+        !Arc::ptr_eq(&self.roots, &self.published.borrow())
     }
 
     /// Of a side that asks for chain and dates alone.
     #[must_use]
-    pub fn unchecked(roots: Vec<CaCertificate>, clock: Arc<dyn TimeProvider>) -> Self {
+    pub fn unchecked(
+        roots: watch::Receiver<Arc<[CaCertificate]>>,
+        clock: Arc<dyn TimeProvider>,
+    ) -> Self {
         let (_, revocations) = watch::channel(Arc::new(Revocations::Unchecked));
         Self::new(roots, revocations, clock)
     }
@@ -170,11 +187,12 @@ impl Trust {
     /// The [`Denial`].
     pub fn judge(&mut self, peer: &Peer) -> Result<Duration, Denial> {
         let now = self.clock.current_time().ok_or(Denial::ClockUnavailable)?;
-        let revocations = self.revocations.borrow_and_update();
         // RFC 5280 §4.1.2.5: notAfter is the last second of validity, inclusive.
         if now > peer.not_after {
             return Err(Denial::Expired);
         }
+        self.must_be_rooted(peer, now)?;
+        let revocations = self.revocations.borrow_and_update();
         let until = match revocations.clear(peer, now)? {
             Some(next_update) => next_update.min(peer.not_after),
             None => peer.not_after,
@@ -185,6 +203,17 @@ impl Trust {
         })
     }
 
+    /// Where other roots are in force than those that the peer was verified against, it is verified
+    /// again, by the same verifiers as in the handshake: the names in a chain prove nothing.
+    fn must_be_rooted(&mut self, peer: &Peer, now: UnixTime) -> Result<(), Denial> {
+        let roots = Arc::clone(&self.published.borrow_and_update());
+        if !Arc::ptr_eq(&roots, &self.roots) {
+            peer.verify_again(&roots, now)?;
+            self.roots = roots;
+        }
+        Ok(())
+    }
+
     /// Waits until this peer may no longer stay.
     pub(crate) async fn lost(&mut self, peer: &Peer) -> Denial {
         loop {
@@ -193,19 +222,24 @@ impl Trust {
                 Err(denial) => return denial,
             };
             tokio::select! {
-                changed = self.revocations.changed() => if changed.is_err() {
-                    // The publisher is gone. That is no news of its own: the list will go stale.
-                    tokio::time::sleep(again).await;
-                },
+                () = changed(&mut self.revocations) => {}
+                () = changed(&mut self.published) => {}
                 () = tokio::time::sleep(again) => {}
             }
         }
     }
 }
 
+async fn changed<T>(watched: &mut watch::Receiver<T>) {
+    if watched.changed().await.is_err() {
+        // The publisher is gone. That is no news of its own: lists go stale, and certificates expire.
+        std::future::pending().await
+    }
+}
+
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { roots, revocations, clock: _ } = self;
+        let Self { published: _, roots, revocations, clock: _ } = self;
         let revocations = revocations.borrow();
         f.debug_struct("Trust")
             .field("roots", &roots.len())

@@ -20,6 +20,7 @@ use vouchsafe_transport::{
 use crate::assemble::{self, IdentityDirectory};
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::identity;
 use crate::notice::{self, harmless, say};
 use crate::output::relative;
 use crate::passphrase::KeyPassphraseFile;
@@ -115,7 +116,9 @@ impl LimitArgs {
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    let identity = IdentityDirectory::open(&args.identity, &args.passphrase)?.read()?;
+    let directory = IdentityDirectory::open(&args.identity, &args.passphrase)?;
+    let present = identity::follow(directory, say)?;
+    let identity = present.now();
     if identity.certificate.usage != Usage::Server {
         let directory = args.identity.display();
         return Err(Failure::new(format!("{directory} holds an agent's certificate"))
@@ -128,13 +131,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         .hint("issue a new one: vouchsafe issue NAME --server --dns HOST --out DIR --force"));
     }
     let list = list_file(args.crl.as_deref(), context.home())?;
-    let (trust, lists) = assemble::trust_with_list(&identity, &list)?;
+    let (trust, lists) = assemble::trust_with_list(&present, &list)?;
     let announcement = announcement(&identity, &lists.borrow(), &list, context.now()?);
     let command = ChildCommand::new(args.command.clone(), environment(&args.env)?);
     let command = command.map_err(Failure::new)?;
     let (stderr, lines) = mpsc::channel(256);
     let gateway = Gateway::new(GatewayConfig {
-        identity,
+        identity: present.identity,
         trust,
         upstream: Upstream::Command(command.with_stderr(stderr)),
         rules: rules(args)?,

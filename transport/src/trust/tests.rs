@@ -99,7 +99,8 @@ impl Ca {
     fn trust(&self, lists: Arc<Revocations>) -> (Trust, watch::Sender<Arc<Revocations>>) {
         let (sender, receiver) = watch::channel(lists);
         let clock = Arc::new(TestClock(Instant::now()));
-        (Trust::new(vec![self.certificate.clone()], receiver, clock), sender)
+        let roots = watch::channel([self.certificate.clone()].into()).1;
+        (Trust::new(roots, receiver, clock), sender)
     }
 }
 

@@ -46,9 +46,9 @@ impl Agent {
     }
 
     pub(super) fn dial(&self, address: SocketAddr) -> Result<Connector, Failure> {
-        let identity = assemble::identity(&self.directory)?;
-        let trust = assemble::trust_without_list(&identity);
-        assemble::connector(&address.to_string(), None, &identity, trust, &Limits::default())
+        let present = assemble::identity(&self.directory)?;
+        let trust = assemble::trust_without_list(&present);
+        assemble::connector(&address.to_string(), None, &present, trust, &Limits::default())
     }
 }
 
@@ -165,20 +165,20 @@ impl<'a> Stage<'a> {
     }
 
     pub(super) async fn open_gateway(&self) -> Result<RunningGateway, Failure> {
-        let identity = assemble::identity(&self.folder.path().join("gateway"))?;
+        let present = assemble::identity(&self.folder.path().join("gateway"))?;
         let list = self.home().join("crl.pem");
-        let lists = crate::follow::follow(&list, identity.list_issuers(), |_| ());
+        let lists = crate::follow::follow(&list, present.identity.clone(), |_| ());
         let audit = self.folder.path().join("audit.jsonl");
         let file = std::fs::File::create_new(&audit)
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", audit.display())))?;
         let clock = Arc::new(DefaultTimeProvider);
         let trust = vouchsafe_transport::Trust::new(
-            identity.roots.clone(),
+            present.roots,
             lists.map_err(Failure::new)?,
             Arc::<DefaultTimeProvider>::clone(&clock),
         );
         let gateway = Gateway::new(GatewayConfig {
-            identity,
+            identity: present.identity,
             trust,
             upstream: Upstream::Command(notes_server()?),
             rules: Rules::default(),
