@@ -13,7 +13,8 @@ use crate::ledger::Ledger;
 use crate::lists::Lists;
 use crate::profile::{CertificateProfile, Order};
 use crate::reason::Reason;
-use crate::record::{Actor, CertificateRecord, Event, ListRecord, Refusal, Tier};
+use crate::record::{Actor, CertificateRecord, Event, ListRecord, Origin, Tier};
+use crate::refusal::Refusal;
 use crate::store::StoreError;
 
 /// A certificate that was just issued, with everything its holder needs.
@@ -102,7 +103,17 @@ impl Authority {
     /// # Errors
     /// See [`Error`]. Without an answer, the certificate is on record or was never anywhere.
     pub fn issue(&self, by: &Actor, order: Order) -> Result<Issued, Error> {
-        let now = self.now()?;
+        self.certify(by, order, Origin::Order, self.now()?)
+    }
+
+    /// Plans, signs, compares and records.
+    pub(crate) fn certify(
+        &self,
+        by: &Actor,
+        order: Order,
+        origin: Origin,
+        now: UnixTime,
+    ) -> Result<Issued, Error> {
         let plan = self.profile.plan(order, Serial::random()?, now)?;
         let planned = plan.planned().clone();
         let signed = match self.issuer.sign(plan) {
@@ -115,12 +126,22 @@ impl Authority {
             }
         };
         let certificate = signed.der.to_vec();
-        self.state()?.ledger.record(by, &Event::Issued { planned, certificate }, now)?;
-        Ok(Issued {
-            certificate: signed.certificate,
-            chain: vec![signed.der, self.issuer.certificate().der.clone()],
+        self.record(by, &Event::Issued { planned, certificate, origin }, now)?;
+        Ok(self.with_chain(signed.certificate, signed.der))
+    }
+
+    /// What was issued before, once more.
+    pub(crate) fn hand_out(&self, der: &[u8]) -> Result<Issued, Error> {
+        let certificate = Certificate::from_der(der)?;
+        Ok(self.with_chain(certificate, CertificateDer::from(der.to_vec())))
+    }
+
+    fn with_chain(&self, certificate: Certificate, der: CertificateDer<'static>) -> Issued {
+        Issued {
+            certificate,
+            chain: vec![der, self.issuer.certificate().der.clone()],
             root: self.home.certificate(Tier::Root).der.clone(),
-        })
+        }
     }
 
     /// Revokes one certificate.
@@ -132,7 +153,7 @@ impl Authority {
         let mut state = self.state()?;
         let record = state.ledger.certificate(serial)?;
         let record = record.ok_or(Refusal::NoSuchCertificate(*serial))?;
-        let event = is_news(&record, reason).then_some(Event::Revoked { serial: *serial, reason });
+        let event = record.is_news(reason).then_some(Event::Revoked { serial: *serial, reason });
         self.conclude(by, &mut state, event, &[*serial], now)
     }
 
@@ -150,14 +171,15 @@ impl Authority {
         let now = self.now()?;
         let mut state = self.state()?;
         let certificates = state.ledger.certificates_of(principal)?;
-        if certificates.is_empty() {
+        let invitations = state.ledger.invitations_of(principal)?;
+        if certificates.is_empty() && invitations.is_empty() {
             return Err(Refusal::NoSuchDevice(principal.clone()).into());
         }
-        let affected = |record: &&CertificateRecord| is_news(record, reason);
+        let affected = |record: &&CertificateRecord| record.is_news(reason);
         let serials: Vec<Serial> =
             certificates.iter().filter(affected).map(|record| record.planned.serial).collect();
-        let device = state.ledger.device(principal)?;
-        let device_is_news = device.is_none_or(|device| device.revoked.reason.yields_to(reason));
+        let revoked = state.ledger.device(principal)?.and_then(|device| device.revoked);
+        let device_is_news = revoked.is_none_or(|earlier| earlier.reason.yields_to(reason));
         let event = (device_is_news || !serials.is_empty()).then(|| Event::DeviceRevoked {
             principal: principal.clone(),
             reason,
@@ -176,12 +198,30 @@ impl Authority {
     pub fn reinstate(&self, by: &Actor, principal: &Principal) -> Result<Outcome, Error> {
         let now = self.now()?;
         let mut state = self.state()?;
-        if state.ledger.certificates_of(principal)?.is_empty() {
+        let device = state.ledger.device(principal)?;
+        if device.is_none() && state.ledger.certificates_of(principal)?.is_empty() {
             return Err(Refusal::NoSuchDevice(principal.clone()).into());
         }
-        let device = state.ledger.device(principal)?;
-        let event = device.map(|device| Event::Reinstated { principal: device.principal });
+        let revoked = device.filter(|device| device.revoked.is_some());
+        let event = revoked.map(|device| Event::Reinstated { principal: device.principal });
         self.conclude(by, &mut state, event, &[], now)
+    }
+
+    /// Records what revokes something, and publishes a list that says so.
+    pub(crate) fn revoke_as(
+        &self,
+        by: &Actor,
+        event: &Event,
+        now: UnixTime,
+    ) -> Result<ListRecord, Error> {
+        let mut state = self.state()?;
+        Ok(self.conclude(by, &mut state, Some(event.clone()), &[], now)?.list)
+    }
+
+    /// A list that holds everything that was revoked so far.
+    pub(crate) fn latest_list(&self, now: UnixTime) -> Result<ListRecord, Error> {
+        let mut state = self.state()?;
+        Ok(self.conclude(&Actor::Itself, &mut state, None, &[], now)?.list)
     }
 
     /// Records what is news, and publishes a list that says so.
@@ -246,7 +286,16 @@ impl Authority {
         &self.home
     }
 
-    fn now(&self) -> Result<UnixTime, Error> {
+    pub(crate) fn profile(&self) -> &CertificateProfile {
+        &self.profile
+    }
+
+    /// Remembers an event that revokes nothing.
+    pub(crate) fn record(&self, by: &Actor, event: &Event, now: UnixTime) -> Result<(), Error> {
+        self.state()?.ledger.record(by, event, now)
+    }
+
+    pub(crate) fn now(&self) -> Result<UnixTime, Error> {
         self.clock.current_time().ok_or(Error::ClockUnavailable)
     }
 
@@ -254,11 +303,6 @@ impl Authority {
     fn state(&self) -> Result<MutexGuard<'_, State>, Error> {
         self.state.lock().map_err(|_| Error::Stopped)
     }
-}
-
-/// Whether revoking a certificate for this reason says anything that is not on record.
-fn is_news(record: &CertificateRecord, reason: Reason) -> bool {
-    record.revoked.is_none_or(|earlier| earlier.reason.yields_to(reason))
 }
 
 fn latest(ledger: &Ledger) -> Result<ListRecord, Error> {

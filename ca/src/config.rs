@@ -65,7 +65,7 @@ pub struct Role {
     #[serde(with = "text::as_texts")]
     pub allow: Vec<Permission>,
     /// How long a certificate with this role lives at most.
-    #[serde(default, with = "optional_lifetime", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "text::optional", skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Lifetime>,
     /// Who may get the role: names, or beginnings of names with a final `*`. Absent: everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,29 +80,6 @@ impl Role {
                 None => name == pattern,
             })
         })
-    }
-}
-
-mod optional_lifetime {
-    use serde::{Deserializer, Serializer};
-
-    use super::{Lifetime, text};
-
-    #[expect(clippy::ref_option, reason = "serde's `with` passes fields by reference")]
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<Lifetime>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(lifetime) => text::as_text::serialize(lifetime, to),
-            None => to.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<Lifetime>, D::Error> {
-        text::as_text::deserialize(from).map(Some)
     }
 }
 

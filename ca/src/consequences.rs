@@ -9,15 +9,26 @@
 //! | `certificate/<serial>` | [`CertificateRecord`] |
 //! | `holder/<SHA-256 of principal>/<serial>` | empty |
 //! | `fingerprint/<SHA-256 of certificate>` | serial |
-//! | `device/<SHA-256 of principal>` | [`DeviceRecord`], while the device is revoked |
+//! | `device/<SHA-256 of principal>` | [`DeviceRecord`], if there is something to say of the device |
+//! | `lineage/<first serial>` | serial of the newest, once there is a second |
 //! | `compromised/<SHA-256 of public key>` | serial |
 //! | `revoked/<serial>` | [`RevokedRecord`] |
 //! | `revocations` | the sequence number of the latest revocation |
+//! | `invitation/<id>` | [`InvitationRecord`] |
+//! | `invited/<SHA-256 of principal>/<id>` | empty |
+//! | `redeemed/<id>/<SHA-256 of public key>` | serial |
+//! | `expiring/<seconds>/<id>` | empty |
+//! | `invitations` | how many there are |
 //! | `list/<tier>` | [`ListRecord`] of the latest list |
 //! | `audit/<sequence>` | the line of the journal |
 //! | `head` | [`Head`](crate::audit::Head) |
 
+mod invitations;
+mod issuing;
+mod revoking;
+
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
@@ -25,14 +36,14 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use vouchsafe_certs::{Fingerprint, Principal, PublicKey, Serial};
 
-use crate::profile::Planned;
-use crate::reason::Reason;
 use crate::record::{
-    AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, Refusal, Revocation,
-    RevokedRecord, Tier,
+    AuthorityRecord, CertificateRecord, Event, ListRecord, Revocation, RevokedRecord, Tier,
 };
+use crate::refusal::Refusal;
 use crate::store::{Change, Store, StoreError};
 use crate::text;
+
+pub(crate) use self::revoking::{invited_before, issued_before};
 
 /// Why an event has no consequences.
 #[derive(Debug, Error)]
@@ -58,6 +69,8 @@ pub(crate) const AUTHORITY: &str = "authority";
 pub(crate) const REVOCATIONS: &str = "revocations";
 pub(crate) const CERTIFICATES: &str = "certificate/";
 pub(crate) const REVOKED: &str = "revoked/";
+pub(crate) const INVITATIONS: &str = "invitation/";
+const INVITATION_COUNT: &str = "invitations";
 
 pub(crate) fn certificate_key(serial: &Serial) -> String {
     format!("{CERTIFICATES}{serial}")
@@ -79,6 +92,26 @@ pub(crate) fn list_key(tier: Tier) -> String {
     format!("list/{tier}")
 }
 
+pub(crate) fn revoked_key(serial: &Serial) -> String {
+    format!("{REVOKED}{serial}")
+}
+
+pub(crate) fn lineage_key(first: &Serial) -> String {
+    format!("lineage/{first}")
+}
+
+pub(crate) fn invitation_key(id: &str) -> String {
+    format!("{INVITATIONS}{id}")
+}
+
+pub(crate) fn invited_prefix(principal: &Principal) -> String {
+    format!("invited/{}/", text::sha256(principal.as_str().as_bytes()))
+}
+
+pub(crate) fn redeemed_key(id: &str, public_key: &PublicKey) -> String {
+    format!("redeemed/{id}/{}", text::sha256(&public_key.to_der()))
+}
+
 fn compromised_key(public_key: &PublicKey) -> String {
     format!("compromised/{}", text::sha256(&public_key.to_der()))
 }
@@ -90,6 +123,42 @@ pub(crate) fn read<T: DeserializeOwned>(
 ) -> Result<Option<T>, StoreError> {
     let value = store.get(key)?;
     value.map(|value| parse(key, &value)).transpose()
+}
+
+/// Reads what is known of a certificate, its revocation included.
+pub(crate) fn read_certificate(
+    store: &dyn Store,
+    serial: &Serial,
+) -> Result<Option<CertificateRecord>, StoreError> {
+    let Some(mut record) = read::<CertificateRecord>(store, &certificate_key(serial))? else {
+        return Ok(None);
+    };
+    record.revoked = read_revocation(store, serial)?;
+    Ok(Some(record))
+}
+
+pub(crate) fn read_revocation(
+    store: &dyn Store,
+    serial: &Serial,
+) -> Result<Option<Revocation>, StoreError> {
+    let revoked: Option<RevokedRecord> = read(store, &revoked_key(serial))?;
+    Ok(revoked.map(|record| record.revocation))
+}
+
+/// The newest certificate of the lineage that begins with `first`.
+pub(crate) fn read_newest(store: &dyn Store, first: &Serial) -> Result<Serial, StoreError> {
+    let key = lineage_key(first);
+    store.get(&key)?.map_or(Ok(*first), |newest| serial_from(&key, &newest))
+}
+
+/// What follows a prefix in each key that begins with it.
+pub(crate) fn suffixes(store: &dyn Store, prefix: &str) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    store.scan(prefix, &mut |key, _| {
+        found.extend(key.strip_prefix(prefix).map(str::to_owned));
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
 }
 
 /// Reads one record's octets.
@@ -129,25 +198,33 @@ impl Draft<'_> {
                 };
                 self.create(AUTHORITY.to_owned(), &authority)
             }
-            Event::Issued { planned, certificate } => self.issued(planned, certificate, at),
+            Event::Issued { planned, certificate, origin } => {
+                self.issued(planned, certificate, origin, at)
+            }
+            Event::Invited { id, secret_sha256, offer } => {
+                self.invited(id, secret_sha256, offer, at)
+            }
+            Event::Withdrawn { id } => self.withdraw(id, at),
+            Event::Limited { principal, permissions } => {
+                self.limited(principal, permissions.as_ref())
+            }
             Event::Revoked { serial, reason } => {
                 self.revoke(serial, Revocation { at, reason: *reason })?;
                 self.set(REVOCATIONS.to_owned(), &sequence)
             }
             Event::DeviceRevoked { principal, reason, serials } => {
-                let revoked = Revocation { at, reason: *reason };
-                for serial in serials {
-                    self.revoke(serial, revoked)?;
-                }
-                let device = DeviceRecord { principal: principal.clone(), revoked };
-                self.set(device_key(principal), &device)?;
+                self.device_revoked(principal, serials, Revocation { at, reason: *reason })?;
                 self.set(REVOCATIONS.to_owned(), &sequence)
             }
-            Event::Reinstated { principal } => {
-                let key = device_key(principal);
-                let expected = self.store.get(&key)?;
-                self.changes.push(Change { key, expected, new: None });
-                Ok(())
+            Event::Reinstated { principal } => self.reinstated(principal),
+            Event::LineageRevoked { lineage, newest, .. } => {
+                self.lineage_revoked(lineage, newest, at)?;
+                self.set(REVOCATIONS.to_owned(), &sequence)
+            }
+            Event::RevokedIssuedBefore { principal, before, reason } => {
+                let revocation = Revocation { at, reason: *reason };
+                self.revoked_issued_before(principal.as_ref(), *before, revocation)?;
+                self.set(REVOCATIONS.to_owned(), &sequence)
             }
             Event::ListSigned { issuer, number, this_update, next_update, sha256 } => {
                 let list = ListRecord {
@@ -162,54 +239,6 @@ impl Draft<'_> {
         }
     }
 
-    fn issued(
-        &mut self,
-        planned: &Planned,
-        certificate: &[u8],
-        at: UnixTime,
-    ) -> Result<(), RecordError> {
-        let Planned { serial, principal, public_key, .. } = planned;
-        let device: Option<DeviceRecord> = read(self.store, &device_key(principal))?;
-        if let Some(DeviceRecord { principal, revoked }) = device {
-            return Err(Refusal::DeviceRevoked { principal, reason: revoked.reason }.into());
-        }
-        let compromised = self.store.get(&compromised_key(public_key))?;
-        if let Some(by) = compromised {
-            return Err(Refusal::KeyCompromised { serial: serial_from(&by)? }.into());
-        }
-        // Both must still be so at the moment of writing.
-        self.demand_absence(device_key(principal));
-        self.demand_absence(compromised_key(public_key));
-        self.put(format!("{}{serial}", holder_prefix(principal)), None, Vec::new());
-        let fingerprint = fingerprint_key(&Fingerprint::of(certificate));
-        self.put(fingerprint, None, serial.to_string().into_bytes());
-        let record = CertificateRecord {
-            planned: planned.clone(),
-            issued_at: at,
-            certificate: certificate.to_vec(),
-            revoked: None,
-        };
-        self.create(certificate_key(serial), &record)
-    }
-
-    fn revoke(&mut self, serial: &Serial, revoked: Revocation) -> Result<(), RecordError> {
-        let (stored, mut record) = self.certificate(serial)?;
-        // The list says since when a certificate is revoked; a reason learnt later does not change that.
-        let at = record.revoked.map_or(revoked.at, |earlier| earlier.at);
-        let revocation = Revocation { at, reason: revoked.reason };
-        record.revoked = Some(revocation);
-        let entry = RevokedRecord { revocation, not_after: record.planned.not_after };
-        self.put(certificate_key(serial), Some(stored), encode(&record)?);
-        self.set(format!("{REVOKED}{serial}"), &entry)?;
-        if revoked.reason == Reason::KeyCompromise {
-            let key = compromised_key(&record.planned.public_key);
-            if self.store.get(&key)?.is_none() && self.compromised.insert(key.clone()) {
-                self.put(key, None, serial.to_string().into_bytes());
-            }
-        }
-        Ok(())
-    }
-
     fn list_signed(&mut self, tier: Tier, list: &ListRecord) -> Result<(), RecordError> {
         let earlier: Option<ListRecord> = read(self.store, &list_key(tier))?;
         // RFC 5280 §5.2.3: the number rises with every list.
@@ -219,11 +248,9 @@ impl Draft<'_> {
         self.set(list_key(tier), list)
     }
 
-    fn certificate(&self, serial: &Serial) -> Result<(Vec<u8>, CertificateRecord), RecordError> {
-        let key = certificate_key(serial);
-        let stored = self.store.get(&key)?.ok_or(Refusal::NoSuchCertificate(*serial))?;
-        let record = parse(&key, &stored)?;
-        Ok((stored, record))
+    /// A certificate, with what is known of its revocation.
+    fn certificate(&self, serial: &Serial) -> Result<CertificateRecord, RecordError> {
+        Ok(read_certificate(self.store, serial)?.ok_or(Refusal::NoSuchCertificate(*serial))?)
     }
 
     fn create<T: Serialize>(&mut self, key: String, value: &T) -> Result<(), RecordError> {
@@ -244,8 +271,16 @@ impl Draft<'_> {
         self.changes.push(Change { key, expected, new: Some(value) });
     }
 
-    fn demand_absence(&mut self, key: String) {
-        self.changes.push(Change { key, expected: None, new: None });
+    /// Whatever the key holds now, it shall hold nothing.
+    fn remove(&mut self, key: String) -> Result<(), RecordError> {
+        let expected = self.store.get(&key)?;
+        self.changes.push(Change { key, expected, new: None });
+        Ok(())
+    }
+
+    /// What the key holds now it must still hold at the moment of writing.
+    fn demand(&mut self, key: String, value: Option<Vec<u8>>) {
+        self.changes.push(Change { key, expected: value.clone(), new: value });
     }
 }
 
@@ -253,9 +288,10 @@ fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(value).map_err(|error| StoreError::Failed(error.into()))
 }
 
-fn serial_from(octets: &[u8]) -> Result<Serial, StoreError> {
+/// A serial number where a key holds nothing else.
+pub(crate) fn serial_from(key: &str, octets: &[u8]) -> Result<Serial, StoreError> {
     std::str::from_utf8(octets)
         .ok()
         .and_then(|text| text.parse().ok())
-        .ok_or_else(|| StoreError::Damaged { key: "compromised".to_owned() })
+        .ok_or_else(|| StoreError::Damaged { key: key.to_owned() })
 }

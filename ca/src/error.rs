@@ -8,10 +8,11 @@ use crate::audit::JournalError;
 use crate::config::ConfigError;
 use crate::file::FileError;
 use crate::home::HomeError;
+use crate::invitation::{DrawError, OfferError};
 use crate::issuer::SigningError;
 use crate::lock::LockError;
 use crate::profile::ProfileError;
-use crate::record::Refusal;
+use crate::refusal::Refusal;
 use crate::store::StoreError;
 
 /// Why the CA did not do what was asked.
@@ -21,6 +22,12 @@ pub enum Error {
     /// The request breaks a limit.
     #[error("{0}")]
     Profile(#[from] ProfileError),
+    /// The invitation breaks a limit.
+    #[error("{0}")]
+    Offer(#[from] OfferError),
+    /// Nothing random could be drawn.
+    #[error("{0}")]
+    Draw(#[from] DrawError),
     /// The request must not be granted, or names what is not there.
     #[error("{0}")]
     Refused(#[from] Refusal),

@@ -1,18 +1,22 @@
 //! The store and the journal, written together: the only way to change either.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
-use vouchsafe_certs::{Fingerprint, Principal, Serial};
+use vouchsafe_certs::{Fingerprint, Principal, PublicKey, Serial};
 
 use crate::audit::{HEAD, Head, Journal, Mended, Record, audit_key, stored_head};
 use crate::consequences::{
-    AUTHORITY, CERTIFICATES, Occurrence, REVOCATIONS, REVOKED, RecordError, certificate_key,
-    consequences, device_key, fingerprint_key, holder_prefix, list_key, parse, read,
+    AUTHORITY, CERTIFICATES, INVITATIONS, Occurrence, REVOCATIONS, REVOKED, RecordError,
+    certificate_key, consequences, device_key, fingerprint_key, holder_prefix, invitation_key,
+    invited_prefix, lineage_key, list_key, parse, read, read_certificate, read_newest,
+    redeemed_key, serial_from, suffixes,
 };
 use crate::error::Error;
+use crate::invitation::{InvitationRecord, is_id};
 use crate::record::{
     Actor, AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, RevokedRecord, Tier,
 };
@@ -104,6 +108,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether everything that can be read is on disk as well.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] after a write that failed: what it was to write can perhaps be read, and
+    /// perhaps not once the ledger is opened anew.
+    pub(crate) fn demand_settled(&self) -> Result<(), Error> {
+        if self.stopped { Err(Error::Stopped) } else { Ok(()) }
+    }
+
     fn move_head(&self, to: &Head) -> Result<Change, StoreError> {
         let encode =
             |head| serde_json::to_vec(head).map_err(|error| StoreError::Failed(error.into()));
@@ -129,7 +142,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`].
     pub fn certificate(&self, serial: &Serial) -> Result<Option<CertificateRecord>, Error> {
-        Ok(read(&*self.store, &certificate_key(serial))?)
+        Ok(read_certificate(&*self.store, serial)?)
     }
 
     /// The serial number of the certificate with this fingerprint.
@@ -148,7 +161,12 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`].
     pub fn certificates(&self) -> Result<Vec<CertificateRecord>, Error> {
-        Ok(self.all(CERTIFICATES)?.into_iter().map(|(_, record)| record).collect())
+        let mut revoked: HashMap<Serial, RevokedRecord> = self.revoked()?.into_iter().collect();
+        let mut records: Vec<(String, CertificateRecord)> = self.all(CERTIFICATES)?;
+        for (_, record) in &mut records {
+            record.revoked = revoked.remove(&record.planned.serial).map(|entry| entry.revocation);
+        }
+        Ok(records.into_iter().map(|(_, record)| record).collect())
     }
 
     /// All certificates of a principal.
@@ -156,20 +174,70 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`].
     pub fn certificates_of(&self, principal: &Principal) -> Result<Vec<CertificateRecord>, Error> {
-        let prefix = holder_prefix(principal);
-        let mut serials: Vec<String> = Vec::new();
-        self.store.scan(&prefix, &mut |key, _| {
-            serials.extend(key.strip_prefix(&prefix).map(str::to_owned));
-            ControlFlow::Continue(())
-        })?;
         let find = |serial: &String| {
-            let key = format!("{CERTIFICATES}{serial}");
-            Ok(read(&*self.store, &key)?.ok_or_else(|| damaged(&key))?)
+            let damaged = || damaged(&format!("{CERTIFICATES}{serial}"));
+            let serial = serial.parse().map_err(|_| damaged())?;
+            Ok(read_certificate(&*self.store, &serial)?.ok_or_else(damaged)?)
         };
-        serials.iter().map(find).collect()
+        suffixes(&*self.store, &holder_prefix(principal))?.iter().map(find).collect()
     }
 
-    /// Since when and why a device is revoked.
+    /// The newest certificate of the lineage that begins with `first`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn newest(&self, first: &Serial) -> Result<CertificateRecord, Error> {
+        let newest = read_newest(&*self.store, first)?;
+        Ok(self.certificate(&newest)?.ok_or_else(|| damaged(&lineage_key(first)))?)
+    }
+
+    /// The first certificate of a lineage.
+    pub(crate) fn first(&self, lineage: &Serial) -> Result<CertificateRecord, Error> {
+        Ok(self.certificate(lineage)?.ok_or_else(|| damaged(&certificate_key(lineage)))?)
+    }
+
+    /// What is known of an invitation.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn invitation(&self, id: &str) -> Result<Option<InvitationRecord>, Error> {
+        Ok(if is_id(id) { read(&*self.store, &invitation_key(id))? } else { None })
+    }
+
+    /// All invitations that are not forgotten yet, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn invitations(&self) -> Result<Vec<InvitationRecord>, Error> {
+        Ok(self.all(INVITATIONS)?.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// All invitations of a principal that are not forgotten yet.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn invitations_of(&self, principal: &Principal) -> Result<Vec<InvitationRecord>, Error> {
+        let ids = suffixes(&*self.store, &invited_prefix(principal))?;
+        let find = |id: &String| {
+            let key = invitation_key(id);
+            Ok(read(&*self.store, &key)?.ok_or_else(|| damaged(&key))?)
+        };
+        ids.iter().map(find).collect()
+    }
+
+    /// The certificate that a key got for an invitation.
+    pub(crate) fn redeemed(
+        &self,
+        id: &str,
+        public_key: &PublicKey,
+    ) -> Result<Option<CertificateRecord>, Error> {
+        let key = redeemed_key(id, public_key);
+        let Some(serial) = self.store.get(&key)? else { return Ok(None) };
+        let serial = serial_from(&key, &serial)?;
+        Ok(Some(self.certificate(&serial)?.ok_or_else(|| damaged(&key))?))
+    }
+
+    /// Whether a device is revoked, and its limit.
     ///
     /// # Errors
     /// [`Error::Store`].

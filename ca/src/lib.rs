@@ -23,9 +23,11 @@ mod audit;
 mod authority;
 mod config;
 mod consequences;
+mod enrolment;
 mod error;
 pub mod file;
 mod home;
+mod invitation;
 mod issuer;
 mod ledger;
 mod lifetime;
@@ -35,6 +37,7 @@ pub mod pem;
 mod profile;
 mod reason;
 mod record;
+mod refusal;
 mod store;
 mod text;
 mod verify;
@@ -42,8 +45,13 @@ mod verify;
 pub use audit::{Head, JournalError, Mended, Record};
 pub use authority::{Authority, Issued, Outcome};
 pub use config::{Config, ConfigError, Grant, Lifetimes, Role};
+pub use enrolment::Sweep;
 pub use error::Error;
 pub use home::{Founding, Home, HomeError};
+pub use invitation::{
+    DrawError, INVITATION_ID_LEN, INVITATION_SECRET_LEN, InvitationRecord, InvitationSecret,
+    InvitationState, Invited, LONGEST_INVITATION, MAX_INVITATION_USES, Offer, OfferError,
+};
 pub use issuer::{Entry, Issuer, SignedCertificate, SigningError};
 pub use ledger::Ledger;
 pub use lifetime::{Lifetime, LifetimeError};
@@ -52,8 +60,9 @@ pub use lock::LockError;
 pub use profile::{CertificateProfile, Kind, Order, Plan, Planned, ProfileError};
 pub use reason::{Reason, UnknownReason};
 pub use record::{
-    Actor, AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, Refusal,
-    Revocation, RevokedRecord, Tier, UnknownTier,
+    Actor, AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, Origin, Revocation,
+    RevokedRecord, Tier, UnknownTier,
 };
+pub use refusal::Refusal;
 pub use store::{Change, MAX_KEY_LEN, MAX_VALUE_LEN, SledStore, Store, StoreError};
 pub use verify::{Finding, Whole, verify};

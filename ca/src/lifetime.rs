@@ -28,6 +28,11 @@ impl Lifetime {
         Self(24 * hours_to_seconds(days))
     }
 
+    /// So many seconds, if that is a lifetime.
+    pub(crate) fn from_seconds(seconds: u64) -> Option<Self> {
+        (1..=LONGEST).contains(&seconds).then_some(Self(seconds))
+    }
+
     /// As a duration.
     #[must_use]
     pub const fn as_duration(self) -> Duration {
@@ -66,7 +71,7 @@ impl FromStr for Lifetime {
         let number: u64 = number.parse().map_err(|_| LifetimeError)?;
         let (_, seconds) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(LifetimeError)?;
         let total = number.checked_mul(*seconds).ok_or(LifetimeError)?;
-        if (1..=LONGEST).contains(&total) { Ok(Self(total)) } else { Err(LifetimeError) }
+        Self::from_seconds(total).ok_or(LifetimeError)
     }
 }
 

@@ -12,6 +12,7 @@ use vouchsafe_certs::{
 };
 
 use crate::config::Lifetimes;
+use crate::invitation::Offer;
 use crate::lifetime::Lifetime;
 use crate::text;
 
@@ -44,7 +45,8 @@ pub struct Order {
 }
 
 /// What a certificate is for.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "usage", rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "X.509-SVID knows clients and servers")]
 pub enum Kind {
     /// A machine agent: clientAuth.
@@ -89,6 +91,26 @@ pub struct Planned {
     /// The principal's key.
     #[serde(with = "text::public_key")]
     pub public_key: PublicKey,
+}
+
+impl Planned {
+    /// What it is for, as it was ordered.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self.usage {
+            Usage::Server => Kind::Server {
+                dns_names: self.dns_names.clone(),
+                ip_addresses: self.ip_addresses.clone(),
+            },
+            _ => Kind::Agent,
+        }
+    }
+
+    /// How long it was ordered to live.
+    fn lifetime(&self) -> Option<Lifetime> {
+        let issued_at = self.not_before.as_secs().saturating_add(BACKDATING.as_secs());
+        Lifetime::from_seconds(self.not_after.as_secs().saturating_sub(issued_at))
+    }
 }
 
 /// Permission to sign one certificate: only [`CertificateProfile::plan`] makes one, only
@@ -232,19 +254,8 @@ impl CertificateProfile {
     /// The first limit that is exceeded; see [`ProfileError`].
     pub fn plan(&self, order: Order, serial: Serial, now: UnixTime) -> Result<Plan, ProfileError> {
         let Order { principal, kind, permissions, lifetime, public_key } = order;
-        if principal.trust_domain() != self.trust_domain {
-            let trust_domain = self.trust_domain.clone();
-            return Err(ProfileError::ForeignTrustDomain { principal, trust_domain });
-        }
-        // Whether the set fits into an extension is known once it has been encoded.
-        permissions.to_der()?;
-        let (usage, dns_names, ip_addresses) = match kind {
-            Kind::Agent => (Usage::Agent, Vec::new(), Vec::new()),
-            Kind::Server { dns_names, ip_addresses } => {
-                let (dns_names, ip_addresses) = server_names(dns_names, ip_addresses)?;
-                (Usage::Server, dns_names, ip_addresses)
-            }
-        };
+        self.judge_grant(&principal, &permissions)?;
+        let (usage, dns_names, ip_addresses) = names(kind)?;
         let (not_before, not_after) = self.validity(lifetime, now)?;
         let planned = Planned {
             serial,
@@ -258,6 +269,51 @@ impl CertificateProfile {
             public_key,
         };
         Ok(Plan { planned, issuer: self.issuer })
+    }
+
+    /// Checks every limit of what an invitation promises, as far as that can be known today.
+    ///
+    /// # Errors
+    /// The first limit that is exceeded; see [`ProfileError`].
+    pub fn judge(&self, offer: &Offer, now: UnixTime) -> Result<(), ProfileError> {
+        self.judge_grant(&offer.principal, &offer.permissions)?;
+        names(offer.kind.clone())?;
+        self.validity(offer.lifetime, now)?;
+        Ok(())
+    }
+
+    /// What the successor of a certificate is to say: what the first of its lineage said, no more
+    /// than `limit` permits, and no longer than certificates may live by now.
+    #[must_use]
+    pub fn succession(
+        &self,
+        first: &Planned,
+        limit: Option<&PermissionSet>,
+        public_key: PublicKey,
+    ) -> Order {
+        let lifetime = first.lifetime().map(|lifetime| lifetime.min(self.lifetimes.longest));
+        Order {
+            principal: first.principal.clone(),
+            kind: first.kind(),
+            permissions: within(&first.permissions, limit),
+            lifetime,
+            public_key,
+        }
+    }
+
+    /// Whether somebody may have these permissions at all.
+    pub(crate) fn judge_grant(
+        &self,
+        principal: &Principal,
+        permissions: &PermissionSet,
+    ) -> Result<(), ProfileError> {
+        if principal.trust_domain() != self.trust_domain {
+            let (principal, trust_domain) = (principal.clone(), self.trust_domain.clone());
+            return Err(ProfileError::ForeignTrustDomain { principal, trust_domain });
+        }
+        // Whether the set fits into an extension is known once it has been encoded.
+        permissions.to_der()?;
+        Ok(())
     }
 
     fn validity(
@@ -281,6 +337,23 @@ impl CertificateProfile {
             return Err(ProfileError::BeforeIssuer);
         }
         Ok((not_before, not_after))
+    }
+}
+
+/// What of a set of permissions a device's limit leaves.
+pub(crate) fn within(permissions: &PermissionSet, limit: Option<&PermissionSet>) -> PermissionSet {
+    limit.map_or_else(|| permissions.clone(), |limit| permissions.intersection(limit))
+}
+
+type Names = (Usage, Vec<String>, Vec<IpAddr>);
+
+fn names(kind: Kind) -> Result<Names, ProfileError> {
+    match kind {
+        Kind::Agent => Ok((Usage::Agent, Vec::new(), Vec::new())),
+        Kind::Server { dns_names, ip_addresses } => {
+            let (dns_names, ip_addresses) = server_names(dns_names, ip_addresses)?;
+            Ok((Usage::Server, dns_names, ip_addresses))
+        }
     }
 }
 

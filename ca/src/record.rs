@@ -9,8 +9,9 @@ use std::str::FromStr;
 use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use vouchsafe_certs::{Fingerprint, Principal, PrincipalError, Serial, TrustDomain};
+use vouchsafe_certs::{PermissionSet, Principal, PrincipalError, Serial, TrustDomain};
 
+use crate::invitation::Offer;
 use crate::profile::Planned;
 use crate::reason::Reason;
 use crate::text;
@@ -39,6 +40,62 @@ pub enum Event {
         /// Its DER.
         #[serde(with = "text::base64")]
         certificate: Vec<u8>,
+        /// What it goes back to.
+        origin: Origin,
+    },
+    /// Somebody was invited to enrol.
+    Invited {
+        /// Names the invitation.
+        id: String,
+        /// SHA-256 of what redeems it, in hexadecimal.
+        secret_sha256: String,
+        /// What it promises.
+        offer: Offer,
+    },
+    /// An invitation was taken back.
+    Withdrawn {
+        /// Which one.
+        id: String,
+    },
+    /// From its next certificate on, a device may do no more than this.
+    Limited {
+        /// Which one.
+        #[serde(with = "text::as_text")]
+        principal: Principal,
+        /// What it may do at most; `None`: whatever it is granted.
+        #[serde(
+            default,
+            with = "text::optional_permissions",
+            skip_serializing_if = "Option::is_none"
+        )]
+        permissions: Option<PermissionSet>,
+    },
+    /// A certificate that had been renewed already was shown with another key: two hold what one
+    /// should, and the lineage is revoked for keyCompromise.
+    LineageRevoked {
+        /// The first certificate of the lineage.
+        #[serde(with = "text::as_text")]
+        lineage: Serial,
+        /// The newest by then.
+        #[serde(with = "text::as_text")]
+        newest: Serial,
+        /// The one that was shown.
+        #[serde(with = "text::as_text")]
+        shown: Serial,
+        /// SHA-256 of the key that was to be certified, in hexadecimal.
+        key_sha256: String,
+    },
+    /// Everything issued before a point in time was revoked, invitations among it.
+    RevokedIssuedBefore {
+        /// Of whom; `None`: of everybody.
+        #[serde(default, with = "text::optional", skip_serializing_if = "Option::is_none")]
+        principal: Option<Principal>,
+        /// Before when.
+        #[serde(with = "text::instant")]
+        before: UnixTime,
+        /// Why.
+        #[serde(with = "text::as_text")]
+        reason: Reason,
     },
     /// One certificate was revoked.
     Revoked {
@@ -83,6 +140,19 @@ pub enum Event {
         /// SHA-256 of its DER.
         sha256: String,
     },
+}
+
+/// What a certificate goes back to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(clippy::exhaustive_enums, reason = "whoever derives a lineage must know all of them")]
+pub enum Origin {
+    /// Somebody who may issue; a lineage begins.
+    Order,
+    /// An invitation; a lineage begins.
+    Invitation(String),
+    /// The newest certificate of a lineage, which it succeeds.
+    Renewal(#[serde(with = "text::as_text")] Serial),
 }
 
 /// Who did something, as the journal says it.
@@ -187,8 +257,17 @@ pub struct CertificateRecord {
     /// DER.
     #[serde(with = "text::base64")]
     pub certificate: Vec<u8>,
-    /// Since when and why it is revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The first certificate of its lineage; itself, if it is the first.
+    #[serde(with = "text::as_text")]
+    pub lineage: Serial,
+    /// How many came before it in its lineage.
+    pub generation: u32,
+    /// The one before it in its lineage.
+    #[serde(default, with = "text::optional", skip_serializing_if = "Option::is_none")]
+    pub succeeds: Option<Serial>,
+    /// Since when and why it is revoked. Kept in a record of its own, so that revoking many
+    /// certificates rewrites none of them.
+    #[serde(skip)]
     pub revoked: Option<Revocation>,
 }
 
@@ -204,15 +283,19 @@ pub struct Revocation {
     pub reason: Reason,
 }
 
-/// A device that gets no certificates.
+/// What is known of a device beyond its certificates. There is none as long as there is nothing to say.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DeviceRecord {
     /// Which one.
     #[serde(with = "text::as_text")]
     pub principal: Principal,
-    /// Since when and why.
-    pub revoked: Revocation,
+    /// Since when and why it gets no certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revocation>,
+    /// What it may do at most, whatever its certificates, invitations and lineages grant.
+    #[serde(default, with = "text::optional_permissions", skip_serializing_if = "Option::is_none")]
+    pub limit: Option<PermissionSet>,
 }
 
 /// What a revocation list needs to know of a revoked certificate.
@@ -243,55 +326,4 @@ pub struct ListRecord {
     pub sha256: String,
     /// The sequence number of its record in the journal: later revocations are not in it.
     pub sequence: u64,
-}
-
-/// Why an event must not happen.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The device is revoked.
-    #[error("{principal} is revoked ({reason}) and gets no certificates")]
-    DeviceRevoked {
-        /// Which one.
-        principal: Principal,
-        /// Why.
-        reason: Reason,
-    },
-    /// The key was lost to somebody else.
-    #[error(
-        "this key was revoked with certificate {serial} for keyCompromise and is never certified again"
-    )]
-    KeyCompromised {
-        /// The certificate by which that became known.
-        serial: Serial,
-    },
-    /// No such certificate.
-    #[error("this CA knows no certificate with serial number {0}")]
-    NoSuchCertificate(Serial),
-    /// No such certificate.
-    #[error("this CA knows no certificate with fingerprint {0}")]
-    NoSuchFingerprint(Fingerprint),
-    /// No certificate was ever issued to this name.
-    #[error("no certificate was ever issued to {0}")]
-    NoSuchDevice(Principal),
-    /// A CA's own record cannot follow on what is there.
-    #[error("the record does not follow on those before it")]
-    OutOfOrder,
-}
-
-impl Refusal {
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::DeviceRevoked { .. } => {
-                Some("if the device is trusted again: vouchsafe revoke NAME --reinstate")
-            }
-            Self::KeyCompromised { .. } => Some("make a new key"),
-            Self::NoSuchCertificate(_) | Self::NoSuchFingerprint(_) | Self::NoSuchDevice(_) => {
-                Some("vouchsafe list shows what there is")
-            }
-            Self::OutOfOrder => None,
-        }
-    }
 }

@@ -16,6 +16,12 @@ pub(crate) fn date_time(at: UnixTime) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp(seconds).ok()
 }
 
+/// RFC 3339 in UTC, for sentences.
+pub(crate) fn rfc3339(at: UnixTime) -> String {
+    let text = date_time(at).and_then(|at| at.format(&Rfc3339).ok());
+    text.unwrap_or_else(|| "a time beyond the year 9999".to_owned())
+}
+
 /// Anything that `Display` writes and `FromStr` reads: serial numbers, principals, reasons …
 pub(crate) mod as_text {
     use std::borrow::Cow;
@@ -36,6 +42,31 @@ pub(crate) mod as_text {
         from: D,
     ) -> Result<T, D::Error> {
         Cow::<'de, str>::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Such a value, if there is one; to be used with serde's `default`.
+pub(crate) mod optional {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde's `with` passes fields by reference")]
+    pub(crate) fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => super::as_text::serialize(value, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<T>, D::Error> {
+        super::as_text::deserialize(from).map(Some)
     }
 }
 
@@ -133,5 +164,54 @@ pub(crate) mod instant {
         let at = OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom)?;
         let seconds = u64::try_from(at.unix_timestamp()).map_err(D::Error::custom)?;
         Ok(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// A point in time, if there is one; to be used with serde's `default`.
+pub(crate) mod optional_instant {
+    use serde::{Deserializer, Serializer};
+
+    use super::{UnixTime, instant};
+
+    #[expect(clippy::ref_option, reason = "serde's `with` passes fields by reference")]
+    pub(crate) fn serialize<S: Serializer>(
+        at: &Option<UnixTime>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => instant::serialize(at, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<UnixTime>, D::Error> {
+        instant::deserialize(from).map(Some)
+    }
+}
+
+/// A set of permissions, if there is one; to be used with serde's `default`.
+pub(crate) mod optional_permissions {
+    use serde::{Deserializer, Serializer};
+    use vouchsafe_certs::PermissionSet;
+
+    use super::permissions;
+
+    #[expect(clippy::ref_option, reason = "serde's `with` passes fields by reference")]
+    pub(crate) fn serialize<S: Serializer>(
+        set: &Option<PermissionSet>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match set {
+            Some(set) => permissions::serialize(set, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<PermissionSet>, D::Error> {
+        permissions::deserialize(from).map(Some)
     }
 }

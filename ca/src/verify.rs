@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::audit::{AUDIT, HEAD, Head, JournalError, Record, stored_head, stored_line};
 use crate::consequences::{Occurrence, RecordError, consequences};
 use crate::file::FileError;
-use crate::record::Refusal;
+use crate::refusal::Refusal;
 use crate::store::{SledStore, Store, StoreError};
 
 /// The first thing found wrong. Lines count from 1 and are what the sequence numbers should be.

@@ -8,7 +8,9 @@
 )]
 
 mod authority;
+mod enrolment;
 mod faults;
 mod history;
+mod lineage;
 mod openssl;
 mod world;

@@ -18,8 +18,8 @@ use vouchsafe_ca::{
     Record, SledStore, Store, StoreError, Tier, verify,
 };
 use vouchsafe_certs::{
-    Certificate, KeyType, Permission, Principal, PrivateKey, PublicKey, RevocationList, Serial,
-    TrustDomain,
+    Certificate, CertificateRequest, KeyType, Permission, Principal, PrivateKey, PublicKey,
+    RevocationList, Serial, TrustDomain,
 };
 
 pub(crate) const DAY: u64 = 86_400;
@@ -173,6 +173,11 @@ impl World {
         self.key.public_key().unwrap()
     }
 
+    /// A request that proves possession of the one key.
+    pub(crate) fn request(&self) -> CertificateRequest {
+        crate::enrolment::proving(&self.key)
+    }
+
     pub(crate) fn order(&self, name: &str) -> Order {
         Order {
             principal: principal(name),
@@ -204,7 +209,15 @@ impl World {
 
     /// The issuing CA's published list.
     pub(crate) fn published(&self) -> RevocationList {
-        let home = self.home();
+        self.published_by(&self.home())
+    }
+
+    /// The same, while the CA is open.
+    pub(crate) fn published_beside(&self, authority: &Authority) -> RevocationList {
+        self.published_by(authority.home())
+    }
+
+    fn published_by(&self, home: &Home) -> RevocationList {
         let text = fs::read(home.lists_path()).unwrap();
         let issuer = home.certificate(Tier::Issuing);
         CertificateRevocationListDer::pem_slice_iter(&text)

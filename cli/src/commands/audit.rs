@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use vouchsafe_ca::file::FileError;
-use vouchsafe_ca::{Actor, Event, Home, Record, Whole, verify};
+use vouchsafe_ca::{Actor, Event, Home, Offer, Origin, Planned, Record, Whole, verify};
+use vouchsafe_certs::PermissionSet;
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -119,21 +120,48 @@ fn actor(by: &Actor) -> String {
     }
 }
 
+fn may(permissions: &PermissionSet) -> String {
+    if permissions.is_empty() { "nothing".to_owned() } else { permissions.to_string() }
+}
+
+fn issue(planned: &Planned, origin: &Origin) -> String {
+    let Planned { serial, usage, principal, permissions, not_after, .. } = planned;
+    let (until, may) = (date(*not_after), may(permissions));
+    let how = match origin {
+        Origin::Order => String::new(),
+        Origin::Invitation(id) => format!(" (invitation {id})"),
+        Origin::Renewal(of) => format!(" (renewal of {of})"),
+    };
+    format!("issued {serial} to {usage} {principal}{how}, until {until}, may: {may}")
+}
+
 fn sentence(event: &Event) -> String {
     match event {
         Event::Initialized { trust_domain, .. } => format!("made the CA of {trust_domain}"),
-        Event::Issued { planned, .. } => {
-            let may = match planned.permissions.len() {
-                0 => "nothing".to_owned(),
-                _ => planned.permissions.to_string(),
-            };
+        Event::Issued { planned, origin, .. } => issue(planned, origin),
+        Event::Invited { id, offer, .. } => {
+            let Offer { principal, permissions, uses, expires_in, .. } = offer;
+            let keys = count(u64::from(*uses), "key");
             format!(
-                "issued {} to {} {}, until {}, may: {may}",
-                planned.serial,
-                planned.usage,
-                planned.principal,
-                date(planned.not_after)
+                "invited {principal} ({id}) for {expires_in} and {keys}, may: {}",
+                may(permissions)
             )
+        }
+        Event::Withdrawn { id } => format!("withdrew invitation {id}"),
+        Event::Limited { principal, permissions: Some(permissions) } => {
+            format!("limited device {principal} to: {}", may(permissions))
+        }
+        Event::Limited { principal, permissions: None } => {
+            format!("lifted the limit of device {principal}")
+        }
+        Event::LineageRevoked { lineage, newest, shown, .. } => format!(
+            "revoked the lineage of {lineage} (keyCompromise): {shown} was shown with another key than that of {newest}, to which it had been renewed"
+        ),
+        Event::RevokedIssuedBefore { principal, before, reason } => {
+            let whom = principal
+                .as_ref()
+                .map_or_else(|| "everybody".to_owned(), |principal| format!("device {principal}"));
+            format!("revoked everything issued to {whom} before {} ({reason})", date(*before))
         }
         Event::Revoked { serial, reason } => format!("revoked certificate {serial} ({reason})"),
         Event::DeviceRevoked { principal, reason, serials } => {

@@ -120,7 +120,8 @@ fn device_revoked(
     outcome: &Outcome,
     authority: &Authority,
 ) -> Result<String, Failure> {
-    let revoked = authority.look_up(|ledger| ledger.device(device))?.map(|device| device.revoked);
+    let revoked =
+        authority.look_up(|ledger| ledger.device(device))?.and_then(|device| device.revoked);
     let (reason, since) =
         revoked.map_or_else(Default::default, |revoked| (revoked.reason, date(revoked.at)));
     if !outcome.changed {

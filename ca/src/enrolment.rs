@@ -1,0 +1,274 @@
+//! Enrolment, renewal and lineage: how devices get certificates when no operator is at hand.
+//!
+//! A *lineage* begins with an order or an enrolment and is named by the serial number of its first
+//! certificate, generation 0. Each renewal adds a generation: the newest is the only one that can be
+//! renewed. An older one that is shown again was either answered and the answer was lost (then the key
+//! is that of the newest, and the same answer is given), or two hold what one should: theft.
+//!
+//! What a renewal grants is what the first certificate of the lineage granted, within the *limit* of
+//! the device's record as it is on that day. So permissions narrow when an operator narrows the limit,
+//! come back when the limit is lifted, and never go beyond what an operator once granted.
+
+use rustls_pki_types::UnixTime;
+use vouchsafe_certs::{Certificate, CertificateRequest, PermissionSet, Principal, Serial};
+
+use crate::authority::{Authority, Issued};
+use crate::consequences::{invited_before, issued_before};
+use crate::error::Error;
+use crate::invitation::{
+    InvitationRecord, InvitationSecret, InvitationState, Invited, Offer, draw_id, opens,
+};
+use crate::ledger::Ledger;
+use crate::profile::{Order, within};
+use crate::reason::Reason;
+use crate::record::{Actor, CertificateRecord, DeviceRecord, Event, ListRecord, Origin};
+use crate::refusal::Refusal;
+use crate::text;
+
+/// What revoking everything issued before a point in time came to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Sweep {
+    /// How many certificates this revoked that would still count.
+    pub certificates: u64,
+    /// How many invitations this withdrew.
+    pub invitations: u64,
+    /// The list that says so.
+    pub list: ListRecord,
+}
+
+impl Authority {
+    /// Invites somebody to enrol.
+    ///
+    /// # Errors
+    /// [`OfferError`](crate::OfferError) and [`ProfileError`](crate::ProfileError) if the offer breaks
+    /// a limit, [`Refusal::DeviceRevoked`], [`Refusal::BeyondLimit`], or see [`Error`].
+    pub fn invite(&self, by: &Actor, offer: Offer) -> Result<Invited, Error> {
+        let now = self.now()?;
+        offer.judge()?;
+        self.profile().judge(&offer, now)?;
+        let (id, secret) = (draw_id()?, InvitationSecret::draw()?);
+        let expires_at = offer.expires_at(now);
+        let event = Event::Invited { id: id.clone(), secret_sha256: secret.sha256(), offer };
+        self.record(by, &event, now)?;
+        Ok(Invited { id, secret, expires_at })
+    }
+
+    /// Takes an invitation back. What it was redeemed for stays as it is.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchInvitation`], or see [`Error`].
+    pub fn withdraw(&self, by: &Actor, id: &str) -> Result<InvitationRecord, Error> {
+        let now = self.now()?;
+        let find = || {
+            let found = self.look_up(|ledger| ledger.invitation(id))?;
+            found.ok_or_else(|| Error::from(Refusal::NoSuchInvitation(id.to_owned())))
+        };
+        let invitation = find()?;
+        if matches!(invitation.state(now), InvitationState::Withdrawn | InvitationState::Used) {
+            return Ok(invitation);
+        }
+        self.record(by, &Event::Withdrawn { id: id.to_owned() }, now)?;
+        find()
+    }
+
+    /// All invitations, those that are over for less than a week included.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn invitations(&self) -> Result<Vec<InvitationRecord>, Error> {
+        self.look_up(|ledger| ledger.invitations())
+    }
+
+    /// Redeems an invitation for a certificate. The same key gets the same certificate again, whatever
+    /// became of the answer the first time.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownInvitation`] whether it is the id or the secret that is wrong; with the right
+    /// secret, the [`Refusal`] says what is the matter; or see [`Error`]. None of them spends a use.
+    pub fn enroll(
+        &self,
+        id: &str,
+        secret: &str,
+        request: &CertificateRequest,
+    ) -> Result<Issued, Error> {
+        match self.try_enroll(id, secret, request) {
+            // The same request came twice at once; the other one's certificate is there by now.
+            Err(Error::Refused(Refusal::AlreadyEnrolled)) => self.try_enroll(id, secret, request),
+            answer => answer,
+        }
+    }
+
+    fn try_enroll(
+        &self,
+        id: &str,
+        secret: &str,
+        request: &CertificateRequest,
+    ) -> Result<Issued, Error> {
+        let now = self.now()?;
+        let found = self.look_up(|ledger| ledger.invitation(id))?;
+        let known = opens(secret, found.as_ref());
+        let Some(invitation) = found.filter(|_| known) else {
+            return Err(Refusal::UnknownInvitation.into());
+        };
+        let principal = invitation.offer.principal.clone();
+        let limit = self.limit_of(&principal)?;
+        let key = &request.public_key;
+        if let Some(record) = self.look_up(|ledger| ledger.redeemed(id, key))? {
+            return self.hand_out_again(&record, now);
+        }
+        invitation.demand_open(now)?;
+        let Offer { kind, permissions, lifetime, .. } = invitation.offer;
+        let order = Order {
+            principal: principal.clone(),
+            kind,
+            permissions: within(&permissions, limit.as_ref()),
+            lifetime,
+            public_key: key.clone(),
+        };
+        self.certify(&Actor::Principal(principal), order, Origin::Invitation(id.to_owned()), now)
+    }
+
+    /// Renews a certificate whose possession was proven, for the same key or another. The same request
+    /// again gets the same certificate, as long as that is the newest of its lineage.
+    ///
+    /// # Errors
+    /// [`Refusal::CertificateExpired`], [`Refusal::CertificateRevoked`], [`Refusal::DeviceRevoked`];
+    /// [`Refusal::Stolen`] after the lineage has been revoked and the list that says so published; or
+    /// see [`Error`].
+    pub fn renew(
+        &self,
+        current: &Certificate,
+        request: &CertificateRequest,
+    ) -> Result<Issued, Error> {
+        match self.try_renew(current, request) {
+            // Another request came in between; what is the newest now decides.
+            Err(Error::Refused(Refusal::NotNewest(_))) => self.try_renew(current, request),
+            answer => answer,
+        }
+    }
+
+    fn try_renew(
+        &self,
+        current: &Certificate,
+        request: &CertificateRequest,
+    ) -> Result<Issued, Error> {
+        let now = self.now()?;
+        let serial = current.serial;
+        let held = self.look_up(|ledger| ledger.certificate(&serial))?;
+        // Another CA may have drawn the same number.
+        let held = held.filter(|held| held.is_of(current));
+        let held = held.ok_or(Refusal::NoSuchCertificate(serial))?;
+        let limit = self.limit_of(&held.planned.principal)?;
+        held.demand_renewable(now)?;
+        let newest = self.look_up(|ledger| ledger.newest(&held.lineage))?;
+        if newest.planned.serial == serial {
+            let first = self.look_up(|ledger| ledger.first(&held.lineage))?;
+            let key = request.public_key.clone();
+            let order = self.profile().succession(&first.planned, limit.as_ref(), key);
+            let by = Actor::Principal(first.planned.principal);
+            return self.certify(&by, order, Origin::Renewal(serial), now);
+        }
+        if newest.planned.public_key == request.public_key {
+            return self.hand_out_again(&newest, now);
+        }
+        self.revoke_lineage(&held, newest.planned.serial, request, now)
+    }
+
+    /// Two hold what one should; which of them is the thief cannot be known, so neither keeps it.
+    fn revoke_lineage(
+        &self,
+        shown: &CertificateRecord,
+        newest: Serial,
+        request: &CertificateRequest,
+        now: UnixTime,
+    ) -> Result<Issued, Error> {
+        let event = Event::LineageRevoked {
+            lineage: shown.lineage,
+            newest,
+            shown: shown.planned.serial,
+            key_sha256: text::sha256(&request.public_key.to_der()),
+        };
+        self.revoke_as(&Actor::Itself, &event, now)?;
+        let principal = shown.planned.principal.clone();
+        Err(Refusal::Stolen { principal, shown: shown.planned.serial }.into())
+    }
+
+    /// The answer that was given before, if it still counts. Perhaps it was not given: then the record
+    /// can be seen before it is on disk.
+    fn hand_out_again(&self, record: &CertificateRecord, now: UnixTime) -> Result<Issued, Error> {
+        record.demand_renewable(now)?;
+        self.look_up(Ledger::demand_settled)?;
+        self.hand_out(&record.certificate)
+    }
+
+    /// What a device may do at most.
+    fn limit_of(&self, principal: &Principal) -> Result<Option<PermissionSet>, Error> {
+        match self.look_up(|ledger| ledger.device(principal))? {
+            None => Ok(None),
+            Some(DeviceRecord { revoked: None, limit, .. }) => Ok(limit),
+            Some(DeviceRecord { principal, revoked: Some(revoked), .. }) => {
+                Err(Refusal::DeviceRevoked { principal, reason: revoked.reason }.into())
+            }
+        }
+    }
+
+    /// From its next certificate on, a device may do no more than this; `None` lifts the limit.
+    /// Says whether that is new.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn limit(
+        &self,
+        by: &Actor,
+        principal: &Principal,
+        permissions: Option<PermissionSet>,
+    ) -> Result<bool, Error> {
+        let now = self.now()?;
+        if let Some(permissions) = &permissions {
+            self.profile().judge_grant(principal, permissions)?;
+        }
+        let device = self.look_up(|ledger| ledger.device(principal))?;
+        if device.and_then(|device| device.limit) == permissions {
+            return Ok(false);
+        }
+        let event = Event::Limited { principal: principal.clone(), permissions };
+        self.record(by, &event, now)?;
+        Ok(true)
+    }
+
+    /// Revokes every certificate issued before a point in time, and withdraws every invitation made
+    /// before it; of one device, or of all. One act, however many there are.
+    ///
+    /// # Errors
+    /// [`Refusal::NotYet`] if the point in time is still to come, or see [`Error`].
+    pub fn revoke_issued_before(
+        &self,
+        by: &Actor,
+        scope: Option<&Principal>,
+        before: UnixTime,
+        reason: Reason,
+    ) -> Result<Sweep, Error> {
+        let now = self.now()?;
+        let (targets, invitations) = self.look_up(|ledger| {
+            let store = ledger.store();
+            let targets = issued_before(store, scope, before, reason)?;
+            Ok((targets, invited_before(store, scope, before)?.len()))
+        })?;
+        let counting = targets.iter().filter(|target| target.not_after >= now).count();
+        // Asked for a time to come, the record refuses it even if there is nothing to revoke yet.
+        let event = Event::RevokedIssuedBefore { principal: scope.cloned(), before, reason };
+        let is_news = !targets.is_empty() || invitations > 0 || before > now;
+        drop(targets);
+        let list = if is_news { self.revoke_as(by, &event, now)? } else { self.latest_list(now)? };
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        Ok(Sweep { certificates: count(counting), invitations: count(invitations), list })
+    }
+}
+
+impl CertificateRecord {
+    /// Whether this is what is known of `certificate`.
+    fn is_of(&self, certificate: &Certificate) -> bool {
+        vouchsafe_certs::Fingerprint::of(&self.certificate) == certificate.fingerprint
+    }
+}

@@ -1,0 +1,158 @@
+//! Why an event must not happen, in sentences for people.
+
+use rustls_pki_types::UnixTime;
+use thiserror::Error;
+use vouchsafe_certs::{Fingerprint, Permission, Principal, Serial};
+
+use crate::reason::Reason;
+use crate::text::rfc3339;
+
+/// Why an event must not happen.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The device is revoked.
+    #[error("{principal} is revoked ({reason}) and gets no certificates")]
+    DeviceRevoked {
+        /// Which one.
+        principal: Principal,
+        /// Why.
+        reason: Reason,
+    },
+    /// The key was lost to somebody else.
+    #[error(
+        "this key was revoked with certificate {serial} for keyCompromise and is never certified again"
+    )]
+    KeyCompromised {
+        /// The certificate by which that became known.
+        serial: Serial,
+    },
+    /// No such certificate.
+    #[error("this CA knows no certificate with serial number {0}")]
+    NoSuchCertificate(Serial),
+    /// No such certificate.
+    #[error("this CA knows no certificate with fingerprint {0}")]
+    NoSuchFingerprint(Fingerprint),
+    /// No certificate was ever issued to this name, and nobody of this name was invited.
+    #[error("no certificate was ever issued to {0}")]
+    NoSuchDevice(Principal),
+    /// The device's limit does not allow it.
+    #[error("{principal} is limited, and {permission} lies beyond its limit")]
+    BeyondLimit {
+        /// Which device.
+        principal: Principal,
+        /// The first permission that lies beyond.
+        permission: Permission,
+    },
+    /// No such invitation, or not this secret: who does not know both learns neither.
+    #[error("there is no such invitation, or its secret is another")]
+    UnknownInvitation,
+    /// No such invitation.
+    #[error("this CA knows no invitation {0}")]
+    NoSuchInvitation(String),
+    /// Its time is over.
+    #[error("the invitation expired at {}", rfc3339(*at))]
+    InvitationExpired {
+        /// The last second in which it could be redeemed.
+        at: UnixTime,
+    },
+    /// It has served as many keys as it promised.
+    #[error("the invitation has been used {}", times(*uses))]
+    InvitationUsed {
+        /// How often that may happen.
+        uses: u32,
+    },
+    /// It was taken back.
+    #[error("the invitation was withdrawn at {}", rfc3339(*at))]
+    InvitationWithdrawn {
+        /// When.
+        at: UnixTime,
+    },
+    /// The same key has enrolled in the meantime.
+    #[error("this key has already enrolled with this invitation")]
+    AlreadyEnrolled,
+    /// There is no room for another.
+    #[error("there are {0} invitations already")]
+    TooManyInvitations(u64),
+    /// A certificate that is to be renewed is over.
+    #[error("certificate {serial} expired at {} and cannot be renewed", rfc3339(*at))]
+    CertificateExpired {
+        /// Which one.
+        serial: Serial,
+        /// Its last second.
+        at: UnixTime,
+    },
+    /// A certificate that is to be renewed is revoked.
+    #[error("certificate {serial} is revoked ({reason}) and cannot be renewed")]
+    CertificateRevoked {
+        /// Which one.
+        serial: Serial,
+        /// Why.
+        reason: Reason,
+    },
+    /// It has been renewed in the meantime.
+    #[error("certificate {0} is not the newest of its lineage")]
+    NotNewest(Serial),
+    /// A copy of a certificate or its key is about.
+    #[error(
+        "certificate {shown} of {principal} was renewed before, with another key: somebody holds a copy, so this certificate and all that it was renewed to are now revoked (keyCompromise)"
+    )]
+    Stolen {
+        /// Whose.
+        principal: Principal,
+        /// The certificate that was shown.
+        shown: Serial,
+    },
+    /// A point in time that is still to come.
+    #[error("{} is still to come; only what was issued can be revoked", rfc3339(*before))]
+    NotYet {
+        /// Which.
+        before: UnixTime,
+    },
+    /// A CA's own record cannot follow on what is there.
+    #[error("the record does not follow on those before it")]
+    OutOfOrder,
+}
+
+impl Refusal {
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::DeviceRevoked { .. } => {
+                Some("if the device is trusted again: vouchsafe revoke NAME --reinstate")
+            }
+            Self::KeyCompromised { .. } => Some("make a new key"),
+            Self::NoSuchCertificate(_) | Self::NoSuchFingerprint(_) | Self::NoSuchDevice(_) => {
+                Some("vouchsafe list shows what there is")
+            }
+            Self::BeyondLimit { .. } => {
+                Some("ask for less, or change the limit: vouchsafe limit NAME --allow …")
+            }
+            Self::UnknownInvitation => Some(
+                "check that the whole line was copied; one that expired more than a week ago is forgotten",
+            ),
+            Self::NoSuchInvitation(_) => Some("vouchsafe invite --list shows what there is"),
+            Self::InvitationExpired { .. }
+            | Self::InvitationUsed { .. }
+            | Self::InvitationWithdrawn { .. } => Some("ask for a new invitation"),
+            Self::TooManyInvitations(_) => {
+                Some("wait until some expire; those that did go by themselves")
+            }
+            Self::CertificateExpired { .. } | Self::CertificateRevoked { .. } => {
+                Some("ask for an invitation, and enrol anew")
+            }
+            Self::Stolen { .. } => Some(
+                "find out who else has the key or a copy of its directory; then enrol anew, with a new key",
+            ),
+            Self::AlreadyEnrolled | Self::NotNewest(_) => Some("try again"),
+            Self::NotYet { .. } => Some("say `now` for everything issued so far"),
+            Self::OutOfOrder => None,
+        }
+    }
+}
+
+/// `once`, `3 times`.
+fn times(number: u32) -> String {
+    if number == 1 { "once".to_owned() } else { format!("{number} times") }
+}
