@@ -9,6 +9,8 @@ mod demo_server;
 mod exit;
 mod follow;
 mod identity;
+#[allow(dead_code, reason = "its commands follow")]
+mod invitation;
 mod keyfile;
 mod notice;
 mod output;
