@@ -66,8 +66,15 @@ pub struct Head {
 }
 
 impl Head {
+    /// After a record with this number and hash.
+    #[must_use]
+    pub fn new(sequence: u64, hash: String) -> Self {
+        Self { sequence, hash }
+    }
+
     /// Of a journal without records.
-    pub(crate) fn beginning() -> Self {
+    #[must_use]
+    pub fn beginning() -> Self {
         Self { sequence: 0, hash: BEGINNING.to_owned() }
     }
 }

@@ -1,6 +1,5 @@
 //! The store and the journal, written together: the only way to change either.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use crate::consequences::{
     AUTHORITY, CERTIFICATES, INVITATIONS, Occurrence, REVOCATIONS, REVOKED, RecordError,
     certificate_key, consequences, device_key, fingerprint_key, holder_prefix, invitation_key,
     invited_prefix, lineage_key, list_key, parse, read, read_certificate, read_newest,
-    redeemed_key, serial_from, suffixes,
+    read_revocation, redeemed_key, serial_from, suffixes,
 };
 use crate::error::Error;
 use crate::invitation::{InvitationRecord, is_id};
@@ -156,17 +155,56 @@ impl Ledger {
         Ok(value.map(|value| number(value).ok_or_else(|| damaged(&key))).transpose()?)
     }
 
+    /// Shows `visit` certificates, of everybody or of one principal, in the order of their serial
+    /// numbers from the one after `after` on, until it breaks. So a page costs what is on it.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn each_certificate(
+        &self,
+        of: Option<&Principal>,
+        after: Option<&Serial>,
+        visit: &mut dyn FnMut(CertificateRecord) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let prefix = of.map_or_else(|| CERTIFICATES.to_owned(), holder_prefix);
+        let after = after.map_or_else(String::new, |serial| format!("{prefix}{serial}"));
+        let mut found = Ok(());
+        self.store.scan_after(&prefix, &after, &mut |key, value| {
+            let record = match of {
+                None => self.with_revocation(parse(key, value)),
+                Some(_) => self.held(key.strip_prefix(&prefix).unwrap_or_default()),
+            };
+            record.map(&mut *visit).unwrap_or_else(|error| {
+                found = Err(error);
+                ControlFlow::Break(())
+            })
+        })?;
+        Ok(found?)
+    }
+
+    /// Revocations stand beside the certificates.
+    fn with_revocation(
+        &self,
+        record: Result<CertificateRecord, StoreError>,
+    ) -> Result<CertificateRecord, StoreError> {
+        let mut record = record?;
+        record.revoked = read_revocation(&*self.store, &record.planned.serial)?;
+        Ok(record)
+    }
+
+    /// The certificate that a holder's entry names.
+    fn held(&self, serial: &str) -> Result<CertificateRecord, StoreError> {
+        let damaged = || damaged(&format!("{CERTIFICATES}{serial}"));
+        let serial = serial.parse().map_err(|_| damaged())?;
+        read_certificate(&*self.store, &serial)?.ok_or_else(damaged)
+    }
+
     /// All certificates, in the order of their serial numbers.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn certificates(&self) -> Result<Vec<CertificateRecord>, Error> {
-        let mut revoked: HashMap<Serial, RevokedRecord> = self.revoked()?.into_iter().collect();
-        let mut records: Vec<(String, CertificateRecord)> = self.all(CERTIFICATES)?;
-        for (_, record) in &mut records {
-            record.revoked = revoked.remove(&record.planned.serial).map(|entry| entry.revocation);
-        }
-        Ok(records.into_iter().map(|(_, record)| record).collect())
+        self.collect(None)
     }
 
     /// All certificates of a principal.
@@ -174,12 +212,16 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`].
     pub fn certificates_of(&self, principal: &Principal) -> Result<Vec<CertificateRecord>, Error> {
-        let find = |serial: &String| {
-            let damaged = || damaged(&format!("{CERTIFICATES}{serial}"));
-            let serial = serial.parse().map_err(|_| damaged())?;
-            Ok(read_certificate(&*self.store, &serial)?.ok_or_else(damaged)?)
-        };
-        suffixes(&*self.store, &holder_prefix(principal))?.iter().map(find).collect()
+        self.collect(Some(principal))
+    }
+
+    fn collect(&self, of: Option<&Principal>) -> Result<Vec<CertificateRecord>, Error> {
+        let mut records = Vec::new();
+        self.each_certificate(of, None, &mut |record| {
+            records.push(record);
+            ControlFlow::Continue(())
+        })?;
+        Ok(records)
     }
 
     /// The newest certificate of the lineage that begins with `first`.

@@ -36,15 +36,29 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError::Failed`] if the value cannot be read.
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Shows `visit` each key that begins with `prefix`, in order, with its value, until it breaks.
+    /// Shows `visit` each key that begins with `prefix` and comes after `after`, in order, with its
+    /// value, until it breaks. `after` begins with `prefix` as well, or is empty; nothing up to it is read.
     ///
     /// # Errors
     /// [`StoreError::Failed`] if something cannot be read; `visit` may have seen some keys by then.
+    fn scan_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Shows `visit` each key that begins with `prefix`, as [`Store::scan_after`] does.
+    ///
+    /// # Errors
+    /// As [`Store::scan_after`].
     fn scan(
         &self,
         prefix: &str,
         visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    ) -> Result<(), StoreError> {
+        self.scan_after(prefix, "", visit)
+    }
 
     /// Makes all changes if every key has the value that is expected of it, and otherwise none.
     ///

@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
@@ -183,13 +183,23 @@ impl Store for SledStore {
         stored.map(|stored| self.assemble(key, &stored)).transpose()
     }
 
-    fn scan(
+    fn scan_after(
         &self,
         prefix: &str,
+        after: &str,
         visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        for entry in self.db.scan_prefix(value_key(prefix)) {
+        let prefixed = value_key(prefix);
+        // A key that is the prefix itself comes after nothing but the empty text.
+        let start = match after {
+            "" => Bound::Included(prefixed.clone()),
+            after => Bound::Excluded(value_key(after)),
+        };
+        for entry in self.db.range((start, Bound::Unbounded)) {
             let (key, stored) = entry.map_err(failed)?;
+            if !key.starts_with(&prefixed) {
+                break;
+            }
             let key = key.get(1..).and_then(|key| std::str::from_utf8(key).ok());
             let key = key.ok_or_else(|| StoreError::Damaged { key: prefix.to_owned() })?;
             if visit(key, &self.assemble(key, &stored)?).is_break() {
@@ -322,6 +332,28 @@ mod tests {
         };
         store.scan("", &mut visit).unwrap();
         assert_eq!(seen, 1);
+    }
+
+    #[test]
+    fn a_scan_goes_on_where_another_stopped() {
+        let store = SledStore::temporary().unwrap();
+        for key in ["x/1", "x/2", "x/3", "y/1"] {
+            store.replace(&[put(key, None, Some(b""))]).unwrap();
+        }
+        let after = |after: &str| {
+            let mut keys = Vec::new();
+            let mut visit = |key: &str, _: &[u8]| {
+                keys.push(key.to_owned());
+                ControlFlow::Continue(())
+            };
+            store.scan_after("x/", after, &mut visit).unwrap();
+            keys
+        };
+        assert_eq!(after(""), ["x/1", "x/2", "x/3"]);
+        assert_eq!(after("x/1"), ["x/2", "x/3"]);
+        // The key itself need not be there any more.
+        assert_eq!(after("x/2a"), ["x/3"]);
+        assert_eq!(after("x/3"), [""; 0]);
     }
 
     #[test]

@@ -79,12 +79,13 @@ impl Store for FaultyStore {
         self.inner.get(key)
     }
 
-    fn scan(
+    fn scan_after(
         &self,
         prefix: &str,
+        after: &str,
         visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.inner.scan(prefix, visit)
+        self.inner.scan_after(prefix, after, visit)
     }
 
     fn replace(&self, changes: &[Change]) -> Result<(), StoreError> {
