@@ -13,7 +13,6 @@ pub(crate) mod list;
 pub(crate) mod revoke;
 pub(crate) mod serve;
 pub(crate) mod tools;
-mod view;
 
 use crate::args::{Args, Command};
 use crate::context::Context;

@@ -46,9 +46,14 @@ impl Context {
         Ok(self.clock.current_time().ok_or(vouchsafe_ca::Error::ClockUnavailable)?)
     }
 
+    /// Opens the home, for a look at its files.
+    pub(crate) fn open_home(&self) -> Result<Home, Failure> {
+        Ok(Home::open(&self.home, &self.command, self.now()?)?)
+    }
+
     /// Opens the home and what the CA remembers, for reading. No key is needed.
     pub(crate) fn open(&self) -> Result<(Home, Ledger), Failure> {
-        let home = Home::open(&self.home, &self.command, self.now()?)?;
+        let home = self.open_home()?;
         let ledger = home.open_ledger()?;
         let mended = ledger.mended();
         if !mended.is_nothing() {
@@ -87,6 +92,18 @@ impl Context {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Writes what came of a command to stdout: as JSON if that was asked for, or in words.
+    pub(crate) fn show<T: Serialize>(
+        &self,
+        value: &T,
+        in_words: impl FnOnce(&T, UnixTime) -> String,
+    ) -> Result<(), Failure> {
+        if self.json {
+            return self.print_json(value);
+        }
+        self.print(&in_words(value, self.now()?))
     }
 
     /// Writes a JSON document to stdout.

@@ -1,6 +1,6 @@
 //! How a command ends: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody there.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use vouchsafe_ca::Refusal;
@@ -39,9 +39,9 @@ impl Failure {
         Self { hint: Some(hint.to_string()), ..self }
     }
 
-    /// What happened and why.
-    pub(crate) fn message(&self) -> &str {
-        &self.message
+    /// What to do next, if that was said.
+    pub(crate) fn what_next(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// Says it on stderr.
@@ -51,6 +51,12 @@ impl Failure {
             eprintln!("hint: {hint}");
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

@@ -102,10 +102,9 @@ impl<N: Fn(&str)> Follower<N> {
                 Err(_) if self.unfit.get_or_insert_with(Instant::now).elapsed() < PATIENCE => {
                     continue;
                 }
-                Err(failure) => (self.notice)(&format!(
-                    "WARNING: {}; the identity in force stays",
-                    failure.message()
-                )),
+                Err(failure) => {
+                    (self.notice)(&format!("WARNING: {}; the identity in force stays", failure))
+                }
             }
             (self.seen, self.unfit) = (look, None);
         }

@@ -1,5 +1,6 @@
 //! The command line of Vouchsafe: one verb, one file.
 
+mod administration;
 mod args;
 mod assemble;
 mod client;
@@ -11,6 +12,7 @@ mod follow;
 mod identity;
 #[allow(dead_code, reason = "its commands follow")]
 mod invitation;
+mod json;
 mod keyfile;
 mod notice;
 mod output;

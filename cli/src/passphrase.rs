@@ -18,7 +18,7 @@ const MAX_LEN: usize = 4096;
 /// Enough to see that a file holds more than a passphrase and the end of its line.
 const LIMIT: u64 = 4096 + 3;
 
-/// Where the passphrase of the CA's keys comes from.
+/// Where the passphrase of the CA's keys comes from, or of the operator's who asks a CA elsewhere.
 #[derive(clap::Args, Debug)]
 pub(crate) struct PassphraseFile {
     /// Read the passphrase of the CA's keys from this file (or /dev/fd/N); without it, the systemd credential vouchsafe.ca-passphrase or a terminal is asked
@@ -37,6 +37,13 @@ impl PassphraseFile {
     /// The passphrase in the file or credential, or the one that is typed.
     pub(crate) fn obtain(&self) -> Result<Passphrase, Failure> {
         self.read()?.map_or_else(|| prompt("Passphrase of the CA: "), Ok)
+    }
+}
+
+impl PassphraseFile {
+    /// The same file, for the key of the operator who asks a CA elsewhere.
+    pub(crate) fn of_identity(&self) -> KeyPassphraseFile {
+        KeyPassphraseFile { file: self.passphrase_file.clone() }
     }
 }
 

@@ -3,17 +3,17 @@
 use std::fs;
 use std::path::Path;
 
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, UnixTime};
-use serde::Serialize;
-use vouchsafe_ca::{CertificateRecord, Refusal, Revocation};
+use vouchsafe_ca::Refusal;
 use vouchsafe_certs::{Certificate, Serial};
 
-use super::view::{CertificateView, validity};
+use crate::administration::inspect::{INSPECT, Inspect, Inspected, Origin};
+use crate::administration::view::CertificateView;
+use crate::administration::{Administration, CaArgs};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::keyfile::CERTIFICATE;
-use crate::output::{Sheet, date, relative};
 
 /// Show a certificate: what it permits, whom it names, whether it counts
 #[derive(clap::Args, Debug)]
@@ -21,120 +21,53 @@ pub(crate) struct Args {
     /// Which: a certificate file, an identity directory, or a serial number of this CA
     #[arg(value_name = "FILE|DIR|SERIAL")]
     what: String,
-}
 
-/// What `inspect --json` prints.
-#[derive(Serialize)]
-struct Inspected {
-    /// The certificate.
-    #[serde(flatten)]
-    certificate: CertificateView,
-    /// `this-ca`, `another-ca`, or `unknown` if there is no CA here to ask.
-    issued_by: Origin,
-}
-
-/// Whether the CA of this home has issued a certificate.
-#[derive(Serialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-enum Origin {
-    ThisCa,
-    AnotherCa,
-    Unknown,
-}
-
-/// A certificate and what is known of it here.
-struct Subject {
-    inspected: Inspected,
-    not_before: UnixTime,
-    not_after: UnixTime,
-    revoked: Option<Revocation>,
+    #[command(flatten)]
+    ca: CaArgs,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let now = context.now()?;
+    let administration = args.ca.administration(context)?;
     let path = Path::new(&args.what);
-    let subject = if path.is_dir() {
-        from_file(&path.join(CERTIFICATE), context, now)?
+    let inspected = if path.is_dir() {
+        from_file(&path.join(CERTIFICATE), &administration, context)?
     } else if path.exists() {
-        from_file(path, context, now)?
+        from_file(path, &administration, context)?
     } else if let Ok(serial) = args.what.parse::<Serial>() {
-        let (_home, ledger) = context.open()?;
-        let record = ledger.certificate(&serial)?;
-        of_record(&record.ok_or(Refusal::NoSuchCertificate(serial))?, now)
+        let ask = Inspect { serial: Some(serial), fingerprint: None };
+        let found = administration.ask(&INSPECT, ask)?.certificate;
+        let certificate = found.ok_or(Refusal::NoSuchCertificate(serial))?;
+        Inspected { certificate, issued_by: Origin::ThisCa }
     } else {
         let message = format!("{} is neither a file, a directory nor a serial number", args.what);
         return Err(Failure::new(message).hint("vouchsafe list shows serial numbers"));
     };
-    if context.json {
-        return context.print_json(&subject.inspected);
-    }
-    context.print(&subject.to_text(now))
+    context.show(&inspected, Inspected::in_words)
 }
 
-fn from_file(path: &Path, context: &Context, now: UnixTime) -> Result<Subject, Failure> {
+/// Reads a certificate from a file, PEM or DER.
+pub(super) fn read(path: &Path) -> Result<Certificate, Failure> {
     let octets = fs::read(path)
         .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
     let der = CertificateDer::from_pem_slice(&octets).map_or(octets, |der| der.to_vec());
-    let certificate = Certificate::from_der(&der)
-        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+    Certificate::from_der(&der)
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+}
+
+fn from_file(
+    path: &Path,
+    administration: &Administration<'_>,
+    context: &Context,
+) -> Result<Inspected, Failure> {
+    let certificate = read(path)?;
+    let view = CertificateView::of_certificate(&certificate, context.now()?);
     // Without a CA here a file can still be read; what is wrong with a CA that is here is said.
-    if !context.home().join("ca.toml").exists() {
-        return Ok(of_certificate(&certificate, Origin::Unknown, now));
+    if !administration.is_there() {
+        return Ok(Inspected { certificate: view, issued_by: Origin::Unknown });
     }
-    let (_home, ledger) = context.open()?;
-    let is_same = |record: &CertificateRecord| record.certificate == der;
-    Ok(match ledger.certificate(&certificate.serial)?.filter(is_same) {
-        Some(record) => of_record(&record, now),
-        None => of_certificate(&certificate, Origin::AnotherCa, now),
+    let ask = Inspect { serial: None, fingerprint: Some(certificate.fingerprint) };
+    Ok(match administration.ask(&INSPECT, ask)?.certificate {
+        Some(certificate) => Inspected { certificate, issued_by: Origin::ThisCa },
+        None => Inspected { certificate: view, issued_by: Origin::AnotherCa },
     })
-}
-
-fn of_record(record: &CertificateRecord, now: UnixTime) -> Subject {
-    let certificate = CertificateView::of_record(record, now);
-    Subject {
-        inspected: Inspected { certificate, issued_by: Origin::ThisCa },
-        not_before: record.planned.not_before,
-        not_after: record.planned.not_after,
-        revoked: record.revoked,
-    }
-}
-
-fn of_certificate(certificate: &Certificate, issued_by: Origin, now: UnixTime) -> Subject {
-    let view = CertificateView::of_certificate(certificate, now);
-    Subject {
-        inspected: Inspected { certificate: view, issued_by },
-        not_before: certificate.not_before,
-        not_after: certificate.not_after,
-        revoked: None,
-    }
-}
-
-impl Subject {
-    fn to_text(&self, now: UnixTime) -> String {
-        let Inspected { certificate, issued_by } = &self.inspected;
-        let mut sheet = Sheet::default();
-        certificate.describe(&mut sheet);
-        sheet.line("valid", &validity(self.not_before, self.not_after, now));
-        let status = match (self.revoked, issued_by) {
-            (Some(Revocation { at, reason, .. }), _) => {
-                format!("REVOKED {} ({}), {reason}", date(at), relative(at, now))
-            }
-            (None, Origin::ThisCa) => "not revoked".to_owned(),
-            (None, Origin::AnotherCa) => {
-                "the CA here has not issued it, and cannot tell whether it is revoked".to_owned()
-            }
-            (None, Origin::Unknown) => {
-                "there is no CA here to tell whether it is revoked".to_owned()
-            }
-        };
-        sheet.line("status", &status);
-        sheet.line("serial", &certificate.serial);
-        if let Some(key_type) = &certificate.key_type {
-            sheet.line("key", key_type);
-        }
-        sheet.line("SHA-256", &certificate.fingerprint);
-        let Inspected { certificate: CertificateView { principal, usage, .. }, .. } =
-            &self.inspected;
-        format!("{principal} ({usage})\n{}", sheet.to_text())
-    }
 }

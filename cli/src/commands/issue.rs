@@ -2,23 +2,25 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vouchsafe_ca::{Actor, Authority, Grant, Issued, Kind, Lifetime, Order};
-use vouchsafe_certs::{CertificateRequest, KeyType, Permission, Principal, PrivateKey, PublicKey};
+use vouchsafe_ca::{Lifetime, pem};
+use vouchsafe_certs::{CertificateRequest, KeyType, Permission, Principal, PrivateKey};
 
-use super::view::{CertificateView, validity};
-use crate::context::{Context, principal};
+use crate::administration::CaArgs;
+use crate::administration::issue::{ISSUE, Issue, Issued, ServerNames};
+use crate::administration::view::CertificateView;
+use crate::context::Context;
 use crate::exit::Failure;
-use crate::keyfile::{CERTIFICATE, Destination, KEY, Papers, ROOTS};
-use crate::output::Sheet;
-use crate::passphrase::{self, PassphraseFile};
+use crate::keyfile::{CERTIFICATE, Destination, KEY, ROOTS};
+use crate::passphrase;
 
 /// Issue a certificate that says who somebody is and what they may do
 ///
 /// Writes an identity directory: certificate.pem, key.pem (for its owner's eyes alone) and roots.pem.
-/// With --csr the key stays where it is, and only certificate.pem and roots.pem are written.
+/// The key is made here, wherever the CA is. With --csr it stays where it is, and only certificate.pem
+/// and roots.pem are written.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// For whom: a name such as team-a/build-7, or a whole SPIFFE ID
@@ -69,15 +71,15 @@ pub(crate) struct Args {
     ip: Vec<IpAddr>,
 
     #[command(flatten)]
-    passphrase: PassphraseFile,
+    ca: CaArgs,
 }
 
 /// What `issue --json` prints.
 #[derive(Serialize)]
-struct Delivered {
+struct Delivered<'a> {
     /// The certificate, as `inspect --json` shows it.
     #[serde(flatten)]
-    certificate: CertificateView,
+    certificate: &'a CertificateView,
     /// The directory it was written to.
     identity: String,
 }
@@ -86,29 +88,41 @@ struct Delivered {
 enum Key {
     /// Made here.
     Own(PrivateKey),
-    /// Somebody else's, proven by a request.
-    Elsewhere(PublicKey),
+    /// Somebody else's, who proves it by this request.
+    Elsewhere(String),
+}
+
+impl Key {
+    fn request(&self) -> Result<String, Failure> {
+        match self {
+            Self::Elsewhere(request) => Ok(request.clone()),
+            Self::Own(key) => {
+                let der = CertificateRequest::prove(key).map_err(vouchsafe_ca::Error::from)?;
+                Ok(pem::certificate_request(&der))
+            }
+        }
+    }
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let authority = context.open_authority(&args.passphrase)?;
-    let principal = principal(&args.name, &authority.home().config().trust_domain)?;
-    let directory = args.out.clone().unwrap_or_else(|| PathBuf::from(principal.name()));
-    // Everything that can be refused is refused before anything is issued.
+    let administration = args.ca.administration(context)?;
+    let directory = args.out.clone().map_or_else(|| own_directory(&args.name), Ok)?;
+    // Everything that can be refused here is refused before anything is issued.
     let (key, destination) = match &args.csr {
         None => {
             let key = PrivateKey::generate(args.key_type).map_err(vouchsafe_ca::Error::from)?;
             (Key::Own(key), Destination::whole(directory, args.force)?)
         }
         Some(path) => {
-            let key = Key::Elsewhere(read_request(path)?);
+            let key = Key::Elsewhere(request_in(path)?);
             (key, Destination::without_key(directory, args.force)?)
         }
     };
     let sealing = args.key_passphrase_file.as_deref().map(passphrase::read).transpose()?;
     let sealing = sealing.as_ref().map(|passphrase| passphrase.as_slice());
-    let issued = authority.issue(&Actor::Home, order(&args, principal, &key, &authority)?)?;
-    let papers = Papers::of(&issued);
+    let request = key.request()?;
+    let issued = administration.ask(&ISSUE, args.ask(request))?;
+    let papers = issued.papers();
     let written = match &key {
         Key::Own(key) => destination.write_sealed(&papers, key, sealing),
         Key::Elsewhere(_) => destination.write_without_key(&papers),
@@ -122,40 +136,37 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     report(&issued, &key, &destination, context)
 }
 
-fn read_request(path: &PathBuf) -> Result<PublicKey, Failure> {
-    let octets = fs::read(path)
-        .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
-    let request = CertificateRequest::from_pem_or_der(&octets)
-        .map_err(|error| Failure::new(format!("{} is refused: {error}", path.display())))?;
-    Ok(request.public_key)
+impl Args {
+    fn ask(&self, request: String) -> Issue {
+        let names = || ServerNames { dns: self.dns.clone(), ip: self.ip.clone() };
+        Issue {
+            name: self.name.clone(),
+            allow: self.allow.clone(),
+            roles: self.role.clone(),
+            ttl: self.ttl,
+            server: self.server.then(names),
+            request,
+        }
+    }
 }
 
-fn order(
-    args: &Args,
-    principal: Principal,
-    key: &Key,
-    authority: &Authority,
-) -> Result<Order, Failure> {
-    let granted = authority.home().config().grant(principal.name(), &args.role);
-    let Grant { permissions, ttl, .. } = granted.map_err(vouchsafe_ca::Error::from)?;
-    let lifetime = match (args.ttl, ttl) {
-        (Some(asked), Some(longest)) if asked > longest => {
-            let message = format!("a lifetime of {asked} is longer than the {longest} of the role");
-            return Err(Failure::new(message).hint("ask for less, or change ttl in ca.toml"));
-        }
-        (asked, longest) => asked.or(longest),
-    };
-    let kind = if args.server {
-        Kind::Server { dns_names: args.dns.clone(), ip_addresses: args.ip.clone() }
-    } else {
-        Kind::Agent
-    };
-    let public_key = match key {
-        Key::Own(key) => key.public_key().map_err(vouchsafe_ca::Error::from)?,
-        Key::Elsewhere(key) => key.clone(),
-    };
-    let permissions = permissions.iter().chain(&args.allow).cloned().collect();
-    Ok(Order { principal, kind, permissions, lifetime, public_key })
+/// A directory with the principal's name.
+fn own_directory(name: &str) -> Result<PathBuf, Failure> {
+    if !name.contains("://") {
+        return Ok(PathBuf::from(name));
+    }
+    let principal = Principal::parse(name)
+        .map_err(|error| Failure::usage(format!("{name} cannot be a principal: {error}")))?;
+    Ok(PathBuf::from(principal.name()))
+}
+
+/// The request in a file, as PEM. That it proves its key is seen here already.
+fn request_in(path: &Path) -> Result<String, Failure> {
+    let octets = fs::read(path)
+        .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+    CertificateRequest::from_pem_or_der(&octets)
+        .map_err(|error| Failure::new(format!("{} is refused: {error}", path.display())))?;
+    Ok(String::from_utf8(octets).unwrap_or_else(|error| pem::certificate_request(error.as_bytes())))
 }
 
 fn report(
@@ -164,21 +175,15 @@ fn report(
     destination: &Destination,
     context: &Context,
 ) -> Result<(), Failure> {
-    let now = context.now()?;
-    let certificate = &issued.certificate;
-    let view = CertificateView::of_certificate(certificate, now);
     let identity = destination.directory().display().to_string();
     if context.json {
-        return context.print_json(&Delivered { certificate: view, identity });
+        return context.print_json(&Delivered { certificate: &issued.certificate, identity });
     }
-    let mut sheet = Sheet::default();
-    view.describe(&mut sheet);
-    sheet.line("valid", &validity(certificate.not_before, certificate.not_after, now));
-    sheet.line("serial", &view.serial);
+    let mut sheet = issued.sheet(context.now()?);
     let files = match key {
         Key::Own(_) => format!("{CERTIFICATE}, {KEY}, {ROOTS}"),
         Key::Elsewhere(_) => format!("{CERTIFICATE}, {ROOTS}"),
     };
     sheet.line("identity", &format!("{identity} ({files})"));
-    context.print(&format!("Issued {}\n{}", view.principal, sheet.to_text()))
+    context.print(&format!("{}\n{}", issued.headline(), sheet.to_text()))
 }

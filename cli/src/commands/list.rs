@@ -1,16 +1,13 @@
 //! `vouchsafe list`: what was issued, and what of it still counts.
 
-use rustls_pki_types::UnixTime;
-use vouchsafe_ca::{CertificateRecord, Lifetime};
-use vouchsafe_certs::{Permission, PermissionSet, Principal};
+use vouchsafe_ca::Lifetime;
+use vouchsafe_certs::{Permission, Principal};
 
-use super::view::{CertificateView, Status, status};
-use crate::context::{Context, principal};
+use crate::administration::CaArgs;
+use crate::administration::list::{LIST, List, State, in_words};
+use crate::administration::view::CertificateView;
+use crate::context::Context;
 use crate::exit::Failure;
-use crate::output::{Table, relative};
-
-/// How much of the permissions a line of the table shows.
-const SHOWN_PERMISSIONS_LEN: usize = 60;
 
 /// List certificates
 #[derive(clap::Args, Debug)]
@@ -38,88 +35,39 @@ pub(crate) struct Args {
     /// Only those that may do this, such as tools:search
     #[arg(long, value_name = "PERMISSION")]
     may: Option<Permission>,
+
+    #[command(flatten)]
+    ca: CaArgs,
+}
+
+impl Args {
+    fn ask(&self) -> List {
+        let states = [
+            (self.active, State::Active),
+            (self.revoked, State::Revoked),
+            (self.expired, State::Expired),
+        ];
+        List {
+            principal: self.principal.clone(),
+            state: states.into_iter().find_map(|(asked, state)| asked.then_some(state)),
+            expiring: self.expiring,
+            may: self.may.clone(),
+            after: None,
+        }
+    }
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let (home, ledger) = context.open()?;
-    let now = context.now()?;
-    let wanted = args.principal.as_deref();
-    let wanted = wanted.map(|name| principal(name, &home.config().trust_domain)).transpose()?;
-    let mut records = match &wanted {
-        Some(principal) => ledger.certificates_of(principal)?,
-        None => ledger.certificates()?,
-    };
-    records.retain(|record| is_wanted(record, &args, now));
-    records.sort_by(|one, other| sort_key(one).cmp(&sort_key(other)));
-    if context.json {
-        let views: Vec<_> =
-            records.iter().map(|record| CertificateView::of_record(record, now)).collect();
-        return context.print_json(&views);
-    }
-    if records.is_empty() {
-        return context.print("No certificates.\n");
-    }
-    context.print(&table(&records, now))
+    let ask = args.ask();
+    let mut certificates = Vec::new();
+    args.ca.administration(context)?.ask_on(&LIST, ask.clone(), |page| {
+        certificates.extend(page.certificates);
+        Ok(page.next.map(|next| List { after: Some(next), ..ask.clone() }))
+    })?;
+    certificates.sort_by(|one, other| sort_key(one).cmp(&sort_key(other)));
+    context.show(&certificates, |certificates, now| in_words(certificates, now))
 }
 
-fn is_wanted(record: &CertificateRecord, args: &Args, now: UnixTime) -> bool {
-    let status = status(record, now);
-    let not_after = record.planned.not_after;
-    let ends_within = |time: Lifetime| {
-        not_after.as_secs() <= now.as_secs().saturating_add(time.as_duration().as_secs())
-    };
-    let may = |permission: &Permission| {
-        let set: PermissionSet = [permission.clone()].into_iter().collect();
-        set.is_within(&record.planned.permissions)
-    };
-    (!args.active || status.is_active())
-        && (!args.revoked || status == Status::Revoked)
-        && (!args.expired || now > not_after)
-        && args.expiring.is_none_or(|time| status.is_active() && ends_within(time))
-        && args.may.as_ref().is_none_or(may)
-}
-
-fn sort_key(record: &CertificateRecord) -> (&Principal, u64) {
-    (&record.planned.principal, record.planned.not_after.as_secs())
-}
-
-fn table(records: &[CertificateRecord], now: UnixTime) -> String {
-    let mut table = Table::default();
-    table.row(["NAME", "KIND", "STATUS", "ENDS", "SERIAL", "MAY"]);
-    for record in records {
-        let planned = &record.planned;
-        let state = match &record.revoked {
-            Some(revoked) => format!("revoked {}", relative(revoked.at, now)),
-            None => status(record, now).word().to_owned(),
-        };
-        table.row([
-            planned.principal.name(),
-            &planned.usage.to_string(),
-            &state,
-            &relative(planned.not_after, now),
-            &planned.serial.to_string(),
-            &shortened(&planned.permissions),
-        ]);
-    }
-    table.to_text()
-}
-
-/// As many permissions as fit a line, and how many more there are.
-fn shortened(permissions: &PermissionSet) -> String {
-    if permissions.is_empty() {
-        return "nothing".to_owned();
-    }
-    let mut text = String::new();
-    for (nth, permission) in permissions.iter().enumerate() {
-        let permission = permission.as_str();
-        if nth > 0 && text.len() + permission.len() > SHOWN_PERMISSIONS_LEN {
-            text.push_str(&format!(" +{}", permissions.len() - nth));
-            break;
-        }
-        if nth > 0 {
-            text.push(' ');
-        }
-        text.push_str(permission);
-    }
-    text
+fn sort_key(view: &CertificateView) -> (&Principal, u64) {
+    (&view.principal, view.not_after.0.as_secs())
 }

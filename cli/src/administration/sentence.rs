@@ -1,0 +1,75 @@
+//! What a record of the journal says, in words.
+
+use vouchsafe_ca::{Actor, Event, Offer, Origin, Planned};
+use vouchsafe_certs::PermissionSet;
+
+use crate::output::{count, date};
+
+/// Who it was, in a word: the trust domain is the same in every line.
+pub(super) fn actor(by: &Actor) -> String {
+    match by {
+        Actor::Home => "home".to_owned(),
+        Actor::Principal(principal) => principal.name().to_owned(),
+        Actor::Itself => "the CA".to_owned(),
+    }
+}
+
+fn may(permissions: &PermissionSet) -> String {
+    if permissions.is_empty() { "nothing".to_owned() } else { permissions.to_string() }
+}
+
+fn issue(planned: &Planned, origin: &Origin) -> String {
+    let Planned { serial, usage, principal, permissions, not_after, .. } = planned;
+    let (until, may) = (date(*not_after), may(permissions));
+    let how = match origin {
+        Origin::Order => String::new(),
+        Origin::Invitation(id) => format!(" (invitation {id})"),
+        Origin::Renewal(of) => format!(" (renewal of {of})"),
+    };
+    format!("issued {serial} to {usage} {principal}{how}, until {until}, may: {may}")
+}
+
+/// What happened.
+pub(super) fn sentence(event: &Event) -> String {
+    match event {
+        Event::Initialized { trust_domain, .. } => format!("made the CA of {trust_domain}"),
+        Event::Issued { planned, origin, .. } => issue(planned, origin),
+        Event::Invited { id, offer, .. } => {
+            let Offer { principal, permissions, uses, expires_in, .. } = offer;
+            let keys = count(u64::from(*uses), "key");
+            format!(
+                "invited {principal} ({id}) for {expires_in} and {keys}, may: {}",
+                may(permissions)
+            )
+        }
+        Event::Withdrawn { id } => format!("withdrew invitation {id}"),
+        Event::Limited { principal, permissions: Some(permissions) } => {
+            format!("limited device {principal} to: {}", may(permissions))
+        }
+        Event::Limited { principal, permissions: None } => {
+            format!("lifted the limit of device {principal}")
+        }
+        Event::LineageRevoked { lineage, newest, shown, .. } => format!(
+            "revoked the lineage of {lineage} (keyCompromise): {shown} was shown with another key than that of {newest}, to which it had been renewed"
+        ),
+        Event::RevokedIssuedBefore { principal, before, reason } => {
+            let whom = principal
+                .as_ref()
+                .map_or_else(|| "everybody".to_owned(), |principal| format!("device {principal}"));
+            format!("revoked everything issued to {whom} before {} ({reason})", date(*before))
+        }
+        Event::Revoked { serial, reason } => format!("revoked certificate {serial} ({reason})"),
+        Event::DeviceRevoked { principal, reason, serials } => {
+            let number = u64::try_from(serials.len()).unwrap_or(u64::MAX);
+            format!("revoked device {principal} ({reason}) with {}", count(number, "certificate"))
+        }
+        Event::Reinstated { principal } => format!("reinstated device {principal}"),
+        Event::ListSigned { issuer, number, next_update, .. } => {
+            format!(
+                "signed revocation list {number} of the {issuer} CA, until {}",
+                date(*next_update)
+            )
+        }
+        _ => "something that this version does not know".to_owned(),
+    }
+}
