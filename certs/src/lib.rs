@@ -12,6 +12,8 @@
 //! | [`CertificateRequest`] | the one thing a CSR proves: possession of a key | RFC 2986 |
 //! | [`Certificate`] | a leaf, strictly read | RFC 5280, X.509-SVID |
 //! | [`CaCertificate`] | a root or issuing CA, strictly read | RFC 5280 |
+//! | [`certs_only`] | a bag of certificates | RFC 5652, RFC 7030 |
+//! | [`ocsp`] | a question after certificates' state, and its answer | RFC 6960 |
 //! | [`RevocationList`] | a CRL whose signature was verified | RFC 5280 §5 |
 //!
 //! ```
@@ -28,9 +30,11 @@
 //! ```
 
 mod certificate;
+pub mod certs_only;
 mod error;
 mod extensions;
 mod key;
+pub mod ocsp;
 mod permission;
 mod permission_extension;
 mod principal;
