@@ -295,6 +295,10 @@ impl Authority {
         self.state()?.ledger.record(by, event, now)
     }
 
+    pub(crate) fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
     pub(crate) fn now(&self) -> Result<UnixTime, Error> {
         self.clock.current_time().ok_or(Error::ClockUnavailable)
     }

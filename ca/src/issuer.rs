@@ -4,6 +4,8 @@
 //! 2,000 years and a serial number made from the key). Everything signed is read again with the
 //! reader that relying parties use, and compared with what was meant.
 
+mod delegate;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use vouchsafe_certs::{
     CaCertificate, Certificate, CertificateError, KeyError, PERMISSION_EXTENSION_OID, PrivateKey,
     RevocationList, Serial, SerialError, TrustDomain, Usage,
 };
+
+pub(crate) use delegate::Delegation;
 
 use crate::profile::{Plan, Planned};
 use crate::reason::Reason;

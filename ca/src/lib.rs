@@ -38,6 +38,7 @@ mod profile;
 mod reason;
 mod record;
 mod refusal;
+mod responder;
 mod store;
 mod text;
 mod verify;
@@ -64,5 +65,6 @@ pub use record::{
     RevokedRecord, Tier, UnknownTier,
 };
 pub use refusal::Refusal;
+pub use responder::Responder;
 pub use store::{Change, MAX_KEY_LEN, MAX_VALUE_LEN, SledStore, Store, StoreError};
 pub use verify::{Finding, Whole, verify};

@@ -38,6 +38,18 @@ impl Reason {
         Self::PrivilegeWithdrawn,
     ];
 
+    /// RFC 5280 §5.3.1.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Unspecified => 0,
+            Self::KeyCompromise => 1,
+            Self::AffiliationChanged => 3,
+            Self::Superseded => 4,
+            Self::CessationOfOperation => 5,
+            Self::PrivilegeWithdrawn => 9,
+        }
+    }
+
     /// As the encoder knows it.
     pub(crate) fn to_rcgen(self) -> rcgen::RevocationReason {
         match self {

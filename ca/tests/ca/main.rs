@@ -12,5 +12,6 @@ mod enrolment;
 mod faults;
 mod history;
 mod lineage;
+mod ocsp;
 mod openssl;
 mod world;

@@ -8,7 +8,7 @@ use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{Actor, Issued, Kind, Order, Reason, pem};
 use vouchsafe_certs::KeyType;
 
-fn openssl(arguments: &[&str]) -> Result<String, String> {
+pub(crate) fn openssl(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("openssl")
         .args(arguments)
         .output()
@@ -18,7 +18,7 @@ fn openssl(arguments: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(text) } else { Err(text + &complaint) }
 }
 
-fn written(world: &World, name: &str, issued: &Issued) -> PathBuf {
+pub(crate) fn written(world: &World, name: &str, issued: &Issued) -> PathBuf {
     let path = world.folder().join(name);
     file::replace(&path, pem::certificates([&issued.chain[0]]).as_bytes(), Access::Public).unwrap();
     path
