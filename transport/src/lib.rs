@@ -20,6 +20,7 @@
 //! * [`Session::run`] is the only way to a peer's stream, so nothing outlives the verdict.
 
 mod acceptor;
+mod backoff;
 mod bridge;
 mod child;
 mod connector;
@@ -41,6 +42,7 @@ mod tls;
 mod trust;
 mod upstream;
 
+pub use backoff::{Backoff, jittered};
 pub use bridge::{Bridge, BridgeEnd};
 pub use child::{ChildCommand, ChildError};
 pub use connector::{ConnectError, Connector};
