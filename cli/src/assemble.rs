@@ -13,10 +13,8 @@ use vouchsafe_transport::{Connector, Identity, IdentityError, Limits, Revocation
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
-use crate::follow::follow;
 use crate::identity::Present;
 use crate::keyfile::{CERTIFICATE, KEY, ROOTS};
-use crate::notice::say;
 use crate::passphrase::{KeyPassphraseFile, Passphrase};
 
 /// An identity directory, and what opens its key.
@@ -83,14 +81,12 @@ pub(crate) fn identity(path: &Path) -> Result<Present, Failure> {
     Ok(Present::fixed(directory.read()?))
 }
 
-/// Trust that follows the revocation list in a file.
-pub(crate) fn trust_with_list(
+/// Trust that follows revocation lists.
+pub(crate) fn trust_with_lists(
     present: &Present,
-    list: &Path,
-) -> Result<(Trust, watch::Receiver<Arc<Revocations>>), Failure> {
-    let lists = follow(list, present.identity.clone(), say).map_err(Failure::new)?;
-    let clock = Arc::new(DefaultTimeProvider);
-    Ok((Trust::new(present.roots.clone(), lists.clone(), clock), lists))
+    lists: &watch::Receiver<Arc<Revocations>>,
+) -> Trust {
+    Trust::new(present.roots.clone(), lists.clone(), Arc::new(DefaultTimeProvider))
 }
 
 /// Trust that asks for chain and dates alone.
@@ -106,11 +102,19 @@ pub(crate) fn connector(
     trust: Trust,
     limits: &Limits,
 ) -> Result<Connector, Failure> {
+    let name = self::server_name(address, server_name)?;
+    Connector::new(address, name, present.identity.clone(), trust, limits).map_err(Failure::new)
+}
+
+/// The name that the certificate of the server at `address` must carry: the host's, unless another is given.
+pub(crate) fn server_name(
+    address: &str,
+    given: Option<&str>,
+) -> Result<ServerName<'static>, Failure> {
     let (host, _) = address
         .rsplit_once(':')
         .ok_or_else(|| Failure::usage(format!("{address} is no address: write HOST:PORT")))?;
-    let host = server_name.unwrap_or_else(|| host.trim_matches(['[', ']']));
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| Failure::usage(format!("{host} is neither a host name nor an IP address")))?;
-    Connector::new(address, name, present.identity.clone(), trust, limits).map_err(Failure::new)
+    let host = given.unwrap_or_else(|| host.trim_matches(['[', ']']));
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| Failure::usage(format!("{host} is neither a host name nor an IP address")))
 }

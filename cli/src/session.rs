@@ -7,6 +7,7 @@ use vouchsafe_transport::{ConnectError, Connector, Limits};
 
 use crate::assemble::{self, IdentityDirectory};
 use crate::exit::Failure;
+use crate::follow::{CaArgs, Source};
 use crate::identity;
 use crate::notice::{harmless, say};
 use crate::passphrase::KeyPassphraseFile;
@@ -23,6 +24,8 @@ pub(crate) struct SessionArgs {
     /// Refuse a gateway whose certificate this list revokes; without it the certificate's short life is all that bounds a stolen one
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
+    #[command(flatten)]
+    ca: CaArgs,
     /// The name that the gateway's certificate must carry [default: HOST]
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
@@ -34,9 +37,14 @@ impl SessionArgs {
     /// Prepares the way; nothing is sent yet.
     pub(crate) fn connector(&self, limits: &Limits) -> Result<Connector, Failure> {
         let directory = IdentityDirectory::open(&self.identity, &self.passphrase)?;
-        let present = identity::follow(directory, |text| say(&format!("vouchsafe: {text}")))?;
-        let trust = match &self.crl {
-            Some(list) => assemble::trust_with_list(&present, list)?.0,
+        let notice = |text: &str| say(&format!("vouchsafe: {text}"));
+        let present = identity::follow(directory, notice)?;
+        let source = match &self.crl {
+            Some(file) => Some(Source::File(file.clone())),
+            None => self.ca.source(&self.identity)?,
+        };
+        let trust = match source {
+            Some(source) => assemble::trust_with_lists(&present, &source.follow(&present, notice)?),
             None => assemble::trust_without_list(&present),
         };
         assemble::connector(&self.address, self.server_name.as_deref(), &present, trust, limits)

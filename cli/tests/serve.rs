@@ -150,13 +150,16 @@ fn whoever_is_revoked_or_expired_is_told_so() {
     let home = cast(&[("stolen", &["tools:*"]), ("other", &["tools:*"])]);
     home.run(&["issue", "brief", "--ttl", "3s"]);
     let serving = Serving::notes(&home, &[]);
-    let brief = Talk::begin(&home, &serving.address, "brief");
+    let brief = Talk::begin(&home, &serving.address, "brief", &[]);
     let live = Talk::with(&home, &serving.address, "stolen");
     let mut other = Talk::with(&home, &serving.address, "other");
     home.run(&["revoke", "stolen"]);
     let revoked = "error: the gateway refused this identity: its certificate is revoked";
     assert_eq!(live.ended(), (Some(1), revoked.into()));
-    assert_eq!(Talk::begin(&home, &serving.address, "stolen").ended(), (Some(1), revoked.into()));
+    assert_eq!(
+        Talk::begin(&home, &serving.address, "stolen", &[]).ended(),
+        (Some(1), revoked.into())
+    );
     for (verb, more) in [("call", &["read_note", PLAN][..]), ("tools", &[])] {
         let refused = at(&home, &serving, verb, "stolen", more);
         assert_eq!(refused, failed(1, &format!("{revoked}\n")));
@@ -196,7 +199,7 @@ fn strangers_do_not_meet() {
     replace(&strange.path("a/roots.pem"), &both);
     let expected = "error: the gateway refused this identity: its certificate is from a CA that the gateway does not trust";
     assert_eq!(at(&strange, &serving, "tools", "a", &[]), failed(1, &format!("{expected}\n")));
-    let ended = Talk::begin(&strange, &serving.address, "a").ended();
+    let ended = Talk::begin(&strange, &serving.address, "a", &[]).ended();
     assert_eq!(ended, (Some(1), expected.into()));
     serving.says.wait_for(0, "the certificate does not lead to a trusted root");
 }
@@ -260,7 +263,7 @@ fn serve_begins_only_where_it_can_tell_who_is_revoked() {
         serve("gw", &["--home", "nowhere"]),
         failed(
             2,
-            "error: there is no revocation list to follow\nhint: give one with --crl FILE; on the CA's machine `vouchsafe crl --out FILE` writes it\n"
+            "error: there is no revocation list to follow\nhint: follow the CA with --ca ADDR, or a file with --crl FILE; on the CA's machine `vouchsafe crl --out FILE` writes it\n"
         )
     );
     assert_eq!(
@@ -325,7 +328,7 @@ fn servers_get_the_environment_that_they_are_given() {
     let script = "echo \"given=$GIVEN passed=$PASSED secret=$SECRET who=$VOUCHSAFE_PRINCIPAL home=$VOUCHSAFE_HOME\" >&2; cat >/dev/null";
     let options = ["--env", "GIVEN=a=b", "--env", "PASSED"];
     let serving = Serving::start(&home, &options, &["sh", "-c", script]);
-    let _talk = Talk::begin(&home, &serving.address, "a");
+    let _talk = Talk::begin(&home, &serving.address, "a", &[]);
     let (_, line) = serving.says.wait_for(0, "given=");
     let expected = "given=a=b passed=on secret= who=spiffe://acme.example/a home=";
     assert_eq!(line, format!("[server of session 1] {expected}"));
@@ -358,7 +361,7 @@ fn serve_ends_when_asked_and_leaves_nobody_behind() {
     let stubborn = format!("trap '' TERM; {server}");
     for (signal, script) in [(Signal::INT, server), (Signal::TERM, &stubborn)] {
         let serving = Serving::start(&home, &[], &["sh", "-c", script]);
-        let talk = Talk::begin(&home, &serving.address, "a");
+        let talk = Talk::begin(&home, &serving.address, "a", &[]);
         let (_, line) = serving.says.wait_for(0, "pids ");
         let pids: Vec<_> = line.split_ascii_whitespace().rev().take(2).map(str::to_owned).collect();
         let is_alive = |pid: &String| Path::new("/proc").join(pid).exists();

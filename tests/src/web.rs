@@ -8,7 +8,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use vouchsafe_transport::Identity;
 
@@ -28,6 +28,17 @@ impl WebServer {
         chain: Vec<CertificateDer<'static>>,
         answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(listener, identity, chain, move |head| std::future::ready(answer(&head)))
+    }
+
+    /// As [`new`](Self::new), on a listener of its own, taking time to answer.
+    pub fn on<W: Future<Output = Vec<u8>> + Send + 'static>(
+        listener: TcpListener,
+        identity: &Identity,
+        chain: Vec<CertificateDer<'static>>,
+        answer: impl Fn(String) -> W + Send + Sync + 'static,
+    ) -> Self {
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
@@ -35,19 +46,20 @@ impl WebServer {
             .with_single_cert(chain, identity.key.to_tls())
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let heads = Arc::new(Mutex::new(Vec::new()));
         let (answer, heard) = (Arc::new(answer), Arc::clone(&heads));
         let task = tokio::spawn(async move {
+            // They end when this task does.
+            let mut connections = JoinSet::new();
             while let Ok((tcp, _)) = listener.accept().await {
                 let (acceptor, heard) = (acceptor.clone(), Arc::clone(&heard));
                 let answer = Arc::clone(&answer);
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     if let Ok(mut stream) = acceptor.accept(tcp).await {
                         while let Some(head) = read_head(&mut stream).await {
                             heard.lock().unwrap().push(head.clone());
-                            write(&mut stream, &answer(&head)).await;
+                            write(&mut stream, &answer(head).await).await;
                         }
                     }
                 });

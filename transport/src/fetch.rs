@@ -308,8 +308,14 @@ fn broken(address: &str, error: &(dyn std::error::Error + 'static)) -> FetchErro
     let address = address.to_owned();
     let mut cause = Some(error);
     while let Some(inner) = cause {
-        if let Some(refusal) = inner.downcast_ref().and_then(refusal_in) {
-            return refused(address, refusal);
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            if let Some(refusal) = refusal_in(io) {
+                return refused(address, refusal);
+            }
+            if io.kind() == io::ErrorKind::UnexpectedEof {
+                let reason = "the connection ended".to_owned();
+                return FetchError::Broken { address, reason };
+            }
         }
         cause = inner.source();
     }

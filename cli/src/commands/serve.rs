@@ -20,6 +20,7 @@ use vouchsafe_transport::{
 use crate::assemble::{self, IdentityDirectory};
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::follow::{CaArgs, Source};
 use crate::identity;
 use crate::notice::{self, harmless, say};
 use crate::output::relative;
@@ -43,6 +44,8 @@ pub(crate) struct Args {
     /// Revocation list, followed as it changes [default: crl.pem of the home, if there is one]
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
+    #[command(flatten)]
+    ca: CaArgs,
     /// Append audit events to a file [default: standard error]
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
@@ -130,9 +133,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         )
         .hint("issue a new one: vouchsafe issue NAME --server --dns HOST --out DIR --force"));
     }
-    let list = list_file(args.crl.as_deref(), context.home())?;
-    let (trust, lists) = assemble::trust_with_list(&present, &list)?;
-    let announcement = announcement(&identity, &lists.borrow(), &list, context.now()?);
+    let source = source(args, context.home())?;
+    let source_name = source.to_string();
+    let lists = source.follow(&present, say)?;
+    let trust = assemble::trust_with_lists(&present, &lists);
+    let announcement = announcement(&identity, &lists.borrow(), &source_name, context.now()?);
     let command = ChildCommand::new(args.command.clone(), environment(&args.env)?);
     let command = command.map_err(Failure::new)?;
     let (stderr, lines) = mpsc::channel(256);
@@ -197,13 +202,14 @@ async fn serve(
 }
 
 /// Without a list a revoked device would be let in, so there is no way to serve without one.
-fn list_file(crl: Option<&Path>, home: &Path) -> Result<PathBuf, Failure> {
+fn source(args: &Args, home: &Path) -> Result<Source, Failure> {
     let own = home.join("crl.pem");
-    match crl {
-        Some(file) => Ok(file.to_owned()),
-        None if own.exists() => Ok(own),
-        None => Err(Failure::usage("there is no revocation list to follow").hint(
-            "give one with --crl FILE; on the CA's machine `vouchsafe crl --out FILE` writes it",
+    match (&args.crl, args.ca.source(&args.identity)?) {
+        (Some(file), _) => Ok(Source::File(file.clone())),
+        (None, Some(ca)) => Ok(ca),
+        (None, None) if own.exists() => Ok(Source::File(own)),
+        (None, None) => Err(Failure::usage("there is no revocation list to follow").hint(
+            "follow the CA with --ca ADDR, or a file with --crl FILE; on the CA's machine `vouchsafe crl --out FILE` writes it",
         )),
     }
 }
@@ -211,13 +217,13 @@ fn list_file(crl: Option<&Path>, home: &Path) -> Result<PathBuf, Failure> {
 fn announcement(
     identity: &Identity,
     revocations: &Revocations,
-    list: &Path,
+    source: &str,
     now: UnixTime,
 ) -> String {
     let certificate = &identity.certificate;
     let revoked: usize = revocations.lists().map(|list| list.serials().len()).sum();
     format!(
-        "\n  as          {}, ends {}\n  permissions {}\n  revocation  {} ({revoked} revoked), followed",
+        "\n  as          {}, ends {}\n  permissions {}\n  revocation  {source} ({revoked} revoked), followed",
         certificate.principal,
         relative(certificate.not_after, now),
         if certificate.permissions.is_empty() {
@@ -225,7 +231,6 @@ fn announcement(
         } else {
             certificate.permissions.to_string()
         },
-        list.display(),
     )
 }
 

@@ -108,9 +108,10 @@ pub(crate) struct Talk {
 
 impl Talk {
     /// As an identity; nothing is said yet.
-    pub(crate) fn begin(home: &Home, address: &str, identity: &str) -> Self {
+    pub(crate) fn begin(home: &Home, address: &str, identity: &str, options: &[&str]) -> Self {
         let mut connect: Command = home.command(VOUCHSAFE);
-        connect.args(["connect", address, "--identity", identity]).stdin(Stdio::piped());
+        connect.args(["connect", address, "--identity", identity]).args(options);
+        connect.stdin(Stdio::piped());
         let mut process = connect.spawn().unwrap();
         let hears = Lines::follow(process.stdout.take().unwrap());
         let errors = Lines::follow(process.stderr.take().unwrap());
@@ -120,7 +121,17 @@ impl Talk {
 
     /// As an identity that is let in, with the version of MCP agreed.
     pub(crate) fn with(home: &Home, address: &str, identity: &str) -> Self {
-        let mut talk = Self::begin(home, address, identity);
+        Self::with_options(home, address, identity, &[])
+    }
+
+    /// As [`with`](Self::with), with further flags of `connect`.
+    pub(crate) fn with_options(
+        home: &Home,
+        address: &str,
+        identity: &str,
+        options: &[&str],
+    ) -> Self {
+        let mut talk = Self::begin(home, address, identity, options);
         let client = json!({"name": "test", "version": "1"});
         let params =
             json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});

@@ -21,6 +21,7 @@ use crate::client::with_client;
 use crate::commands::call::text_of;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::follow::Source;
 use crate::keyfile::{Destination, Papers};
 use crate::session::Failed;
 
@@ -166,15 +167,15 @@ impl<'a> Stage<'a> {
 
     pub(super) async fn open_gateway(&self) -> Result<RunningGateway, Failure> {
         let present = assemble::identity(&self.folder.path().join("gateway"))?;
-        let list = self.home().join("crl.pem");
-        let lists = crate::follow::follow(&list, present.identity.clone(), |_| ());
+        let list = Source::File(self.home().join("crl.pem"));
+        let lists = list.follow(&present, |_| ())?;
         let audit = self.folder.path().join("audit.jsonl");
         let file = std::fs::File::create_new(&audit)
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", audit.display())))?;
         let clock = Arc::new(DefaultTimeProvider);
         let trust = vouchsafe_transport::Trust::new(
             present.roots,
-            lists.map_err(Failure::new)?,
+            lists,
             Arc::<DefaultTimeProvider>::clone(&clock),
         );
         let gateway = Gateway::new(GatewayConfig {

@@ -1,0 +1,230 @@
+//! Following a revocation list in a file: read once at the start, then whenever the file changes.
+//!
+//! The file system says when (inotify on Linux); a look every second catches what it does not say,
+//! such as a change on a network file system. A file that cannot be read at all means that
+//! revocations could be withheld, so after a moment's patience everybody is turned away.
+
+use std::ffi::OsString;
+use std::fs::{Metadata, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use rustix::fs::OFlags;
+use thiserror::Error;
+use tokio::sync::watch;
+use vouchsafe_certs::RevocationError;
+use vouchsafe_transport::{Identity, Revocations, RevocationsError};
+
+use super::MAX_LEN;
+use super::in_force::InForce;
+
+/// How often the file is looked at where the file system says nothing.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a file may be unreadable, while it is being copied for instance.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long reading a list may take; a million entries take a second.
+const SLOW: Duration = Duration::from_secs(20);
+
+/// `O_NONBLOCK`.
+const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
+
+/// Why a revocation list file is not taken.
+#[derive(Debug, Error)]
+pub(crate) enum FollowError {
+    #[error("{path} cannot be read: {error}", path = .0.display(), error = .1)]
+    Read(PathBuf, std::io::Error),
+    #[error("{path} is longer than 256 MB", path = .0.display())]
+    TooLong(PathBuf),
+    #[error("the revocation list in {path} is not taken: {error}", path = .0.display(), error = .1)]
+    List(PathBuf, RevocationsError),
+    #[error("{path} cannot be watched: {error}", path = .0.display(), error = .1)]
+    Watch(PathBuf, notify::Error),
+}
+
+impl FollowError {
+    /// Whether the file says nothing at all, rather than something that is not to be believed.
+    fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Read(..) | Self::TooLong(_) | Self::Watch(..) => true,
+            Self::List(_, error) => matches!(
+                error,
+                RevocationsError::Empty | RevocationsError::List(RevocationError::Malformed)
+            ),
+        }
+    }
+}
+
+/// Reads a list file for the first time, and follows it from a thread of its own. `notice` hears,
+/// in a sentence, of every list that is taken or not.
+///
+/// # Errors
+/// [`FollowError`] if there is nothing to begin with.
+pub(crate) fn follow(
+    path: &Path,
+    identity: watch::Receiver<Arc<Identity>>,
+    notice: impl Fn(&str) + Send + 'static,
+) -> Result<watch::Receiver<Arc<Revocations>>, FollowError> {
+    let mut source = Source { path: path.to_owned(), identity, seen: None };
+    // Watched before it is read, so that no change falls between.
+    let (watcher, changes) = source.watch()?;
+    let (in_force, receiver) = InForce::new(source.read()?, notice);
+    let follower = Follower { source, in_force, unreadable_since: None };
+    std::thread::spawn(move || follower.run(&changes, watcher));
+    Ok(receiver)
+}
+
+/// Reads a whole list file.
+pub(super) fn read_regular(path: &Path) -> Result<Vec<u8>, FollowError> {
+    Ok(open_and_read(path)?.0)
+}
+
+fn open_and_read(path: &Path) -> Result<(Vec<u8>, Metadata), FollowError> {
+    let failed = |error| FollowError::Read(path.to_owned(), error);
+    // A pipe in the list's place would otherwise hold whoever opens it.
+    let opened = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path);
+    let file = opened.map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(failed(std::io::Error::other("it is no regular file")));
+    }
+    let mut pem = Vec::new();
+    file.take(MAX_LEN + 1).read_to_end(&mut pem).map_err(failed)?;
+    if u64::try_from(pem.len()).is_ok_and(|len| len > MAX_LEN) {
+        return Err(FollowError::TooLong(path.to_owned()));
+    }
+    Ok((pem, metadata))
+}
+
+struct Source {
+    path: PathBuf,
+    /// Whose roots and issuing CAs the lists are verified with.
+    identity: watch::Receiver<Arc<Identity>>,
+    /// What the file looked like when it was last read.
+    seen: Option<(u64, u64, i64, i64)>,
+}
+
+impl Source {
+    fn watch(&self) -> Result<(RecommendedWatcher, Receiver<()>), FollowError> {
+        let (sender, changes) = channel();
+        let name: Option<OsString> = self.path.file_name().map(ToOwned::to_owned);
+        let failed = |error| FollowError::Watch(self.path.clone(), error);
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                let concerns = event.is_ok_and(|event| {
+                    event.need_rescan()
+                        || may_be_new(event.kind)
+                            && event.paths.iter().any(|path| path.file_name() == name.as_deref())
+                });
+                if concerns {
+                    // The follower is gone only when the process is.
+                    let _ = sender.send(());
+                }
+            })
+            .map_err(failed)?;
+        // A list is replaced by renaming another file over it, so the directory is what is watched.
+        let directory = match self.path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        watcher.watch(directory, RecursiveMode::NonRecursive).map_err(failed)?;
+        Ok((watcher, changes))
+    }
+
+    /// Whether the file looks otherwise than when it was last read, or is to be read with other eyes.
+    fn has_changed(&self) -> bool {
+        std::fs::metadata(&self.path).ok().map(|now| look(&now)) != self.seen
+            || self.identity.has_changed().is_ok_and(|changed| changed)
+    }
+
+    fn read(&mut self) -> Result<Revocations, FollowError> {
+        self.seen = None;
+        let (pem, metadata) = open_and_read(&self.path)?;
+        self.seen = Some(look(&metadata));
+        let issuers = self.identity.borrow_and_update().list_issuers();
+        Revocations::from_pem(&pem, &issuers)
+            .map_err(|error| FollowError::List(self.path.clone(), error))
+    }
+}
+
+/// Our own reading is an event too; answering it by reading again would never end.
+fn may_be_new(kind: EventKind) -> bool {
+    !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}
+
+fn look(metadata: &Metadata) -> (u64, u64, i64, i64) {
+    (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+struct Follower<N> {
+    source: Source,
+    in_force: InForce<N>,
+    unreadable_since: Option<Instant>,
+}
+
+impl<N: Fn(&str)> Follower<N> {
+    fn run(mut self, changes: &Receiver<()>, _watcher: RecommendedWatcher) {
+        loop {
+            match changes.recv_timeout(LOOK) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) if self.source.has_changed() => {}
+                Err(RecvTimeoutError::Timeout) if self.unreadable_since.is_some() => {}
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // Renaming makes several events; one reading answers them all.
+            while changes.try_recv().is_ok() {}
+            match self.read() {
+                Ok(offered) => self.consider(offered),
+                Err(error) => self.complain(&error),
+            }
+        }
+    }
+
+    /// Reads the file on another thread, because a network file system may never answer.
+    fn read(&mut self) -> Result<Revocations, FollowError> {
+        std::thread::scope(|scope| {
+            let (done, answer) = channel();
+            let source = &mut self.source;
+            let reading = scope.spawn(move || {
+                let read = source.read();
+                // Whoever waits for it is this function.
+                let _ = done.send(());
+                read
+            });
+            if answer.recv_timeout(SLOW).is_err() {
+                self.in_force.shut();
+                self.in_force
+                    .say("WARNING: the revocation list does not come; every session is closed");
+            }
+            reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn consider(&mut self, offered: Revocations) {
+        self.unreadable_since = None;
+        if let Err(error) = self.in_force.offer(offered) {
+            self.complain(&FollowError::List(self.source.path.clone(), error));
+        }
+    }
+
+    fn complain(&mut self, error: &FollowError) {
+        if !error.is_unreadable() {
+            self.unreadable_since = None;
+            return self.in_force.say_stays(error);
+        }
+        let since = *self.unreadable_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= PATIENCE && !self.in_force.is_shut() {
+            self.in_force.shut();
+            self.in_force
+                .say(&format!("WARNING: {error}; every session is closed until it can be read"));
+        }
+    }
+}

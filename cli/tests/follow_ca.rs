@@ -1,0 +1,216 @@
+//! A running gateway that follows a CA: revocations come at once, and a CA that goes away, comes back
+//! or tells stories takes nothing from it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say so and stop"
+)]
+
+mod home;
+mod serving;
+mod standin;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use home::{Home, VOUCHSAFE};
+use rustix::process::Signal;
+use serde_json::json;
+use serving::{PATIENCE, Serving, Talk, replace};
+use standin::{Manner, StandIn};
+
+const REVOKED: &str = "error: the gateway refused this identity: its certificate is revoked\n";
+
+/// A CA, a gateway that follows it, and an agent in mid-session.
+struct Scene {
+    home: Home,
+    ca: StandIn,
+    serving: Serving,
+    talk: Talk,
+    /// The lines of the gateway that have been read.
+    read: usize,
+}
+
+/// A CA with certificates for itself, a gateway and two agents.
+fn founded() -> Home {
+    let home = Home::new();
+    home.run(&["issue", "ca", "--server", "--ip", "127.0.0.1"]);
+    home.run(&["issue", "gw", "--server", "--ip", "127.0.0.1"]);
+    home.run(&["issue", "a", "--allow", "tools:*"]);
+    home.run(&["issue", "stolen", "--allow", "tools:*"]);
+    home
+}
+
+impl Scene {
+    fn new(manner: Manner) -> Self {
+        let home = founded();
+        let ca = StandIn::new(&home, manner);
+        let serving = serve(&home, &ca);
+        let talk = Talk::with(&home, &serving.address, "a");
+        Self { home, ca, serving, talk, read: 0 }
+    }
+
+    /// The CA revokes a device, and publishes that.
+    fn revokes(&self, name: &str) {
+        self.home.run(&["revoke", name]);
+        self.ca.publishes(current(&self.home));
+    }
+
+    /// What the gateway says next that holds this.
+    fn hears(&mut self, text: &str) -> String {
+        let (at, line) = self.serving.says.wait_for(self.read, text);
+        self.read = at + 1;
+        line.replace(&self.ca.address.to_string(), "CA")
+    }
+
+    fn is_served(&mut self) {
+        assert_eq!(self.talk.calls("search_notes", &json!({"text": "May"})), "launch plan");
+    }
+
+    /// How a new session of an agent ends, or that it does not.
+    fn asks_as(&self, agent: &str) -> (bool, String) {
+        let arguments = ["tools", &self.serving.address, "--identity", agent];
+        let output = self.home.command(VOUCHSAFE).args(arguments).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+fn serve(home: &Home, ca: &StandIn) -> Serving {
+    Serving::notes(home, &["--ca", &ca.address.to_string()])
+}
+
+/// The CA's current lists.
+fn current(home: &Home) -> Vec<u8> {
+    fs::read(home.path("home/crl.pem")).unwrap()
+}
+
+#[test]
+fn a_revocation_arrives_as_the_answer_to_a_question_that_waits() {
+    let mut scene = Scene::new(Manner::Waits);
+    scene.is_served();
+    for (number, (agent, revoked)) in [(2, ("stolen", 1)), (3, ("a", 2))] {
+        let begun = Instant::now();
+        scene.revokes(agent);
+        let expected = format!("revocation list number {number} in force, {revoked} revoked");
+        assert_eq!(scene.hears(" in force, "), expected);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert_eq!(scene.asks_as(agent), (false, REVOKED.into()));
+    }
+    // At the start, and once for each list.
+    assert_eq!(scene.ca.asked(), 4);
+    assert_eq!(scene.talk.ended(), (Some(1), REVOKED.trim_end().to_owned()));
+}
+
+#[test]
+fn a_ca_that_does_not_wait_is_asked_now_and_then() {
+    let mut scene = Scene::new(Manner::Hurries);
+    scene.revokes("stolen");
+    assert_eq!(scene.hears(" in force, "), "revocation list number 2 in force, 1 revoked");
+    assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
+    scene.is_served();
+    assert!(scene.ca.asked() < 10, "{}", scene.ca.asked());
+}
+
+#[test]
+fn a_ca_that_goes_and_comes_disturbs_nobody() {
+    let mut scene = Scene::new(Manner::Waits);
+    scene.ca.goes();
+    let warned = scene.hears("WARNING");
+    assert!(
+        warned.starts_with("WARNING: CA broke off: the connection ended; the list"),
+        "{warned}"
+    );
+    assert!(warned.contains("; the list in force stays until 20"), "{warned}");
+    scene.is_served();
+    assert!(scene.asks_as("a").0);
+    // It comes back with trouble of its own first.
+    scene.home.run(&["revoke", "stolen"]);
+    scene.ca.comes(Manner::Fails);
+    let trouble = scene.hears(" answers ");
+    assert!(trouble.starts_with("WARNING: CA answers /crl.pem with 503"), "{trouble}");
+    scene.is_served();
+    scene.ca.goes();
+    scene.ca.publishes(current(&scene.home));
+    scene.ca.comes(Manner::Waits);
+    assert_eq!(scene.hears("again"), "following CA again");
+    assert_eq!(scene.hears(" in force, "), "revocation list number 2 in force, 1 revoked");
+    assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
+    scene.is_served();
+}
+
+#[test]
+fn a_gateway_starts_without_its_ca_and_never_behind_what_it_knew() {
+    let mut scene = Scene::new(Manner::Waits);
+    let before = current(&scene.home);
+    scene.revokes("stolen");
+    scene.hears("number 2 in force");
+    let kept = || fs::read(scene.home.path("gw.crl.pem")).unwrap() == current(&scene.home);
+    let begun = Instant::now();
+    while !kept() {
+        assert!(begun.elapsed() < PATIENCE, "the lists are not kept");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!scene.serving.says.all().iter().any(|line| line.contains("WARNING")));
+    scene.talk.leaves();
+    let Scene { home, mut ca, serving, .. } = scene;
+    assert!(serving.stops(Signal::TERM).0.success());
+    ca.goes();
+    let serving = serve(&home, &ca);
+    let talk = Talk::with(&home, &serving.address, "a");
+    let mut scene = Scene { home, ca, serving, talk, read: 0 };
+    let warned = scene.hears("WARNING");
+    assert!(warned.starts_with("WARNING: CA cannot be reached: "), "{warned}");
+    assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
+    // A CA that was put back to yesterday is not believed.
+    scene.ca.publishes(before);
+    scene.ca.comes(Manner::Waits);
+    let older = scene.hears("is lower");
+    let expected = "WARNING: the revocation list of CA is not taken: \
+        its number 1 is lower than 2, the number of the list in force; the list in force stays until 20";
+    assert!(older.starts_with(expected), "{older}");
+    assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
+    scene.is_served();
+}
+
+#[test]
+fn without_the_ca_and_without_its_last_lists_nobody_is_served() {
+    let home = founded();
+    let mut ca = StandIn::new(&home, Manner::Waits);
+    let stranger = founded();
+    ca.goes();
+    let address = ca.address.to_string();
+    let serve = |home: &Home, address: &str| {
+        let arguments = ["serve", "--identity", "gw", "--ca", address, "--", "true"];
+        let output = home.command(VOUCHSAFE).args(arguments).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap().replace(address, "CA");
+        (output.status.code().unwrap(), text)
+    };
+    let (code, text) = serve(&home, &address);
+    let expected = "error: there is no revocation list to begin with: CA cannot be reached: ";
+    assert!(code == 3 && text.starts_with(expected), "{code} {text}");
+
+    // Lists that were tampered with are as good as none, and what is no CA of ours is not asked.
+    replace(&home.path("gw.crl.pem"), b"garbage");
+    let (code, text) = serve(&home, &address);
+    assert!(code == 3 && text.contains("there is no revocation list in it; only the CA"), "{text}");
+    let other = StandIn::new(&stranger, Manner::Waits);
+    let (code, text) = serve(&home, &other.address.to_string());
+    let expected = "there is no revocation list to begin with: CA is not trusted: the certificate does not lead to a trusted root";
+    assert!(code == 3 && text.contains(expected), "{code} {text}");
+    assert_eq!(other.asked(), 0);
+}
+
+#[test]
+fn an_agent_follows_the_ca_as_well_and_leaves_a_gateway_that_is_revoked() {
+    let scene = Scene::new(Manner::Waits);
+    let ca = scene.ca.address.to_string();
+    let talk = Talk::with_options(&scene.home, &scene.serving.address, "stolen", &["--ca", &ca]);
+    scene.revokes("gw");
+    let (code, text) = talk.ended();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("error: the gateway is not trusted: the certificate is revoked"),
+        "{text}"
+    );
+}
