@@ -171,8 +171,7 @@ impl Authority {
         let now = self.now()?;
         let mut state = self.state()?;
         let certificates = state.ledger.certificates_of(principal)?;
-        let invitations = state.ledger.invitations_of(principal)?;
-        if certificates.is_empty() && invitations.is_empty() {
+        if !state.ledger.knows(principal)? {
             return Err(Refusal::NoSuchDevice(principal.clone()).into());
         }
         let affected = |record: &&CertificateRecord| record.is_news(reason);

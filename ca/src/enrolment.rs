@@ -72,14 +72,6 @@ impl Authority {
         find()
     }
 
-    /// All invitations, those that are over for less than a week included.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn invitations(&self) -> Result<Vec<InvitationRecord>, Error> {
-        self.look_up(|ledger| ledger.invitations())
-    }
-
     /// Redeems an invitation for a certificate. The same key gets the same certificate again, whatever
     /// became of the answer the first time.
     ///

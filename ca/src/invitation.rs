@@ -169,8 +169,7 @@ pub struct InvitationRecord {
 }
 
 /// Whether an invitation can be redeemed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "whoever asks must treat all of them")]
 pub enum InvitationState {
     /// It can.
@@ -181,6 +180,17 @@ pub enum InvitationState {
     Withdrawn,
     /// Its time is over.
     Expired,
+}
+
+impl fmt::Display for InvitationState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Used => "used",
+            Self::Withdrawn => "withdrawn",
+            Self::Expired => "expired",
+        })
+    }
 }
 
 impl InvitationRecord {

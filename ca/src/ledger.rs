@@ -12,7 +12,7 @@ use crate::consequences::{
     AUTHORITY, CERTIFICATES, INVITATIONS, Occurrence, REVOCATIONS, REVOKED, RecordError,
     certificate_key, consequences, device_key, fingerprint_key, holder_prefix, invitation_key,
     invited_prefix, lineage_key, list_key, parse, read, read_certificate, read_newest,
-    read_revocation, redeemed_key, serial_from, suffixes,
+    read_revocation, redeemed_key, serial_from,
 };
 use crate::error::Error;
 use crate::invitation::{InvitationRecord, is_id};
@@ -246,25 +246,25 @@ impl Ledger {
         Ok(if is_id(id) { read(&*self.store, &invitation_key(id))? } else { None })
     }
 
-    /// All invitations that are not forgotten yet, in the order of their ids.
+    /// Shows `visit` every invitation that is not forgotten yet, in the order of their ids from the one
+    /// after `after` on, until it breaks.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn invitations(&self) -> Result<Vec<InvitationRecord>, Error> {
-        Ok(self.all(INVITATIONS)?.into_iter().map(|(_, record)| record).collect())
-    }
-
-    /// All invitations of a principal that are not forgotten yet.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn invitations_of(&self, principal: &Principal) -> Result<Vec<InvitationRecord>, Error> {
-        let ids = suffixes(&*self.store, &invited_prefix(principal))?;
-        let find = |id: &String| {
-            let key = invitation_key(id);
-            Ok(read(&*self.store, &key)?.ok_or_else(|| damaged(&key))?)
-        };
-        ids.iter().map(find).collect()
+    pub fn each_invitation(
+        &self,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(InvitationRecord) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let after = after.map_or_else(String::new, invitation_key);
+        let mut found = Ok(());
+        self.store.scan_after(INVITATIONS, &after, &mut |key, value| {
+            parse(key, value).map(&mut *visit).unwrap_or_else(|error| {
+                found = Err(error);
+                ControlFlow::Break(())
+            })
+        })?;
+        Ok(found?)
     }
 
     /// The certificate that a key got for an invitation.
@@ -277,6 +277,21 @@ impl Ledger {
         let Some(serial) = self.store.get(&key)? else { return Ok(None) };
         let serial = serial_from(&key, &serial)?;
         Ok(Some(self.certificate(&serial)?.ok_or_else(|| damaged(&key))?))
+    }
+
+    /// Whether a principal ever had a certificate, or is invited.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn knows(&self, principal: &Principal) -> Result<bool, Error> {
+        let mut known = false;
+        for prefix in [holder_prefix(principal), invited_prefix(principal)] {
+            self.store.scan(&prefix, &mut |_, _| {
+                known = true;
+                ControlFlow::Break(())
+            })?;
+        }
+        Ok(known)
     }
 
     /// Whether a device is revoked, and its limit.

@@ -60,6 +60,17 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// The usage of such a certificate.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        match self {
+            Self::Agent => Usage::Agent,
+            Self::Server { .. } => Usage::Server,
+        }
+    }
+}
+
 /// What a certificate will say, field by field; also what the records keep of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]

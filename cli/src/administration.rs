@@ -12,11 +12,14 @@
 pub(crate) mod audit;
 pub(crate) mod crl;
 pub(crate) mod inspect;
+pub(crate) mod invite;
 pub(crate) mod issue;
+pub(crate) mod limit;
 pub(crate) mod list;
 mod operator;
 mod remote;
 pub(crate) mod revoke;
+pub(crate) mod revoke_before;
 mod sentence;
 pub(crate) mod view;
 
@@ -119,6 +122,11 @@ pub(crate) enum Administration<'a> {
 }
 
 impl CaArgs {
+    /// The host of the service, if the CA is one.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.address.as_deref()?.rsplit_once(':').map(|(host, _)| host)
+    }
+
     /// Finds the CA. Nothing is opened or sent yet.
     pub(crate) fn administration<'a>(
         &'a self,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, call, completions, connect, crl, demo, init, inspect, issue, list, revoke, serve, tools,
+    audit, call, completions, connect, crl, demo, init, inspect, invite, issue, limit, list,
+    revoke, serve, tools,
 };
 
 /// Machine agents reach MCP servers with nothing but a certificate.
@@ -35,6 +36,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Init(init::Args),
     Issue(issue::Args),
+    Invite(invite::Args),
+    Limit(limit::Args),
     List(list::Args),
     Inspect(inspect::Args),
     Revoke(revoke::Args),

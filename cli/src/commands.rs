@@ -8,7 +8,9 @@ pub(crate) mod crl;
 pub(crate) mod demo;
 pub(crate) mod init;
 pub(crate) mod inspect;
+pub(crate) mod invite;
 pub(crate) mod issue;
+pub(crate) mod limit;
 pub(crate) mod list;
 pub(crate) mod revoke;
 pub(crate) mod serve;
@@ -25,6 +27,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     match command {
         Command::Init(args) => init::run(args, &context("init")?),
         Command::Issue(args) => issue::run(args, &context("issue")?),
+        Command::Invite(args) => invite::run(args, &context("invite")?),
+        Command::Limit(args) => limit::run(args, &context("limit")?),
         Command::List(args) => list::run(args, &context("list")?),
         Command::Inspect(args) => inspect::run(args, &context("inspect")?),
         Command::Revoke(args) => revoke::run(args, &context("revoke")?),

@@ -1,6 +1,7 @@
 //! How values stand in the JSON of commands and of the CA's tools: as texts, strictly read.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 use std::time::Duration;
 
 use rmcp::schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -22,12 +23,20 @@ impl Serialize for Moment {
     }
 }
 
+impl FromStr for Moment {
+    type Err = time::error::Parse;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let at = OffsetDateTime::parse(text, &Rfc3339)?;
+        // What was before 1970 is past as well.
+        let seconds = u64::try_from(at.unix_timestamp()).unwrap_or_default();
+        Ok(Self(UnixTime::since_unix_epoch(Duration::from_secs(seconds))))
+    }
+}
+
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(from)?;
-        let at = OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom)?;
-        let seconds = u64::try_from(at.unix_timestamp()).map_err(D::Error::custom)?;
-        Ok(Self(UnixTime::since_unix_epoch(Duration::from_secs(seconds))))
+        Cow::<'de, str>::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 

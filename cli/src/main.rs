@@ -10,7 +10,6 @@ mod demo_server;
 mod exit;
 mod follow;
 mod identity;
-#[allow(dead_code, reason = "its commands follow")]
 mod invitation;
 mod json;
 mod keyfile;

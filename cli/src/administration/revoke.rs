@@ -273,7 +273,7 @@ fn find(what: &str, file: Option<&Fingerprint>, authority: &Authority) -> Result
         }
     }
     if let Ok(device) = trust_domain.principal(what)
-        && !authority.look_up(|ledger| ledger.certificates_of(&device))?.is_empty()
+        && authority.look_up(|ledger| ledger.knows(&device))?
     {
         found.push(Target::Device(device));
     }

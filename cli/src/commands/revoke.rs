@@ -8,18 +8,32 @@ use vouchsafe_certs::Fingerprint;
 use super::inspect;
 use crate::administration::CaArgs;
 use crate::administration::revoke::{REINSTATE, REVOKE, Reinstate, Reinstated, Revoke, Revoked};
+use crate::administration::revoke_before::{REVOKE_BEFORE, RevokeBefore, RevokedBefore};
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::json::Moment;
 
 /// Revoke a certificate, or a device with everything it holds
 ///
 /// A device gets no new certificates until it is reinstated; what was revoked stays revoked.
+/// With --issued-before, everything of that age is revoked in one act, and invitations are withdrawn.
 /// The revocation list is signed anew and published in HOME/crl.pem before this returns.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// What: a device's name or SPIFFE ID, a serial number, a SHA-256 fingerprint, or a certificate file
-    #[arg(value_name = "DEVICE|SERIAL|FINGERPRINT|FILE")]
-    what: String,
+    #[arg(
+        value_name = "DEVICE|SERIAL|FINGERPRINT|FILE",
+        required_unless_present = "issued_before"
+    )]
+    what: Option<String>,
+
+    /// Everything issued before this: a date such as 2026-11-20T12:00:00Z, or `now` for everything so far
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["what", "reinstate"], value_parser = moment)]
+    issued_before: Option<IssuedBefore>,
+
+    /// Only what was issued to this device: a name or a whole SPIFFE ID
+    #[arg(long, value_name = "NAME", requires = "issued_before")]
+    principal: Option<String>,
 
     /// Why: unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn
     #[arg(long, default_value_t)]
@@ -33,14 +47,32 @@ pub(crate) struct Args {
     ca: CaArgs,
 }
 
+/// A point in time, or everything so far.
+#[derive(Clone, Copy, Debug)]
+struct IssuedBefore(Option<Moment>);
+
+fn moment(text: &str) -> Result<IssuedBefore, String> {
+    if text == "now" {
+        return Ok(IssuedBefore(None));
+    }
+    let moment = text.parse().map(Some).map(IssuedBefore);
+    moment.map_err(|_| "write a date such as 2026-11-20T12:00:00Z, or now".to_owned())
+}
+
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let administration = args.ca.administration(context)?;
+    if let Some(IssuedBefore(issued_before)) = args.issued_before {
+        let ask = RevokeBefore { issued_before, principal: args.principal, reason: args.reason };
+        let revoked = administration.ask(&REVOKE_BEFORE, ask)?;
+        return context.show(&revoked, RevokedBefore::in_words);
+    }
+    let what = args.what.unwrap_or_default();
     if args.reinstate {
-        let reinstated = administration.ask(&REINSTATE, Reinstate { device: args.what })?;
+        let reinstated = administration.ask(&REINSTATE, Reinstate { device: what })?;
         return context.show(&reinstated, Reinstated::in_words);
     }
-    let file = fingerprint_of_file(&args.what)?;
-    let ask = Revoke { what: args.what, file, reason: args.reason };
+    let file = fingerprint_of_file(&what)?;
+    let ask = Revoke { what, file, reason: args.reason };
     let revoked = administration.ask(&REVOKE, ask)?;
     context.show(&revoked, Revoked::in_words)
 }

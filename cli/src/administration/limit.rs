@@ -1,0 +1,91 @@
+//! Limit what a device may do, from its next certificate on.
+
+use rmcp::schemars;
+use rustls_pki_types::UnixTime;
+use serde::{Deserialize, Serialize};
+use vouchsafe_ca::Authority;
+use vouchsafe_certs::{Permission, PermissionSet, Principal};
+
+use super::{Question, Verb, Work};
+use crate::context::principal;
+use crate::exit::Failure;
+use crate::json::{as_text, as_texts};
+
+/// Limit a device.
+pub(crate) const LIMIT: Verb<Limit, Limited> = Verb {
+    name: "limit",
+    about: "Limit what a device may do from its next certificate on: renewals and enrolments are \
+            narrowed to it, and nothing beyond it is issued. Without `allow` the limit is lifted. \
+            Needs ca:limit:NAME, and every permission of the limit",
+    work: Work::Authority(limit),
+    in_words: Limited::in_words,
+};
+
+/// Which device, and what it may do at most.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Debug)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limit {
+    /// Its name or SPIFFE ID.
+    pub(crate) device: String,
+    /// What it may do at most, kind:pattern each; absent: whatever it is granted.
+    #[serde(default)]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(crate) allow: Option<Allowed>,
+}
+
+/// Permissions as the list of their texts.
+#[derive(Serialize, Deserialize, Debug)]
+#[serde(transparent)]
+pub(crate) struct Allowed(#[serde(with = "as_texts")] pub(crate) Vec<Permission>);
+
+/// What came of it.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Debug)]
+pub(crate) struct Limited {
+    /// The device.
+    #[serde(with = "as_text")]
+    #[schemars(with = "String")]
+    device: Principal,
+    /// Whether it was limited otherwise before.
+    changed: bool,
+    /// What it may do at most; null: whatever it is granted.
+    #[schemars(with = "Option<Vec<String>>")]
+    allow: Option<Allowed>,
+}
+
+fn limit(authority: &Authority, question: &Question<'_, Limit>) -> Result<Limited, Failure> {
+    let Question { ask, by, .. } = question;
+    let device = principal(&ask.device, &authority.home().config().trust_domain)?;
+    by.may(LIMIT.name, &device)?;
+    let limit = ask.allow.as_ref();
+    let limit: Option<PermissionSet> = limit.map(|allow| allow.0.iter().cloned().collect());
+    // A limit is never more than what is granted elsewhere; still, whoever raises one hands on.
+    by.may_grant(&limit.clone().unwrap_or_else(everything))?;
+    let changed = authority.limit(&by.actor(), &device, limit.clone())?;
+    let allow = limit.map(|limit| Allowed(limit.iter().cloned().collect()));
+    Ok(Limited { device, changed, allow })
+}
+
+/// What a device without a limit may be granted.
+fn everything() -> PermissionSet {
+    Permission::parse("*:*").into_iter().collect()
+}
+
+impl Limited {
+    pub(crate) fn in_words(&self, _: UnixTime) -> String {
+        let Self { device, changed, allow } = self;
+        match (allow, changed) {
+            (_, false) => format!("{device} is limited so already; nothing to do\n"),
+            (None, true) => {
+                format!("Lifted the limit of {device}: its next renewal has what was granted\n")
+            }
+            (Some(Allowed(allow)), true) => {
+                let texts: Vec<&str> = allow.iter().map(Permission::as_str).collect();
+                let may = if texts.is_empty() { "nothing".to_owned() } else { texts.join(" ") };
+                format!(
+                    "Limited {device} from its next certificate on: {may}\n\
+                     Certificates that it holds stay as they are; to end them: vouchsafe revoke\n"
+                )
+            }
+        }
+    }
+}

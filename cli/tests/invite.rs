@@ -1,0 +1,152 @@
+//! Inviting, limiting, and revoking by date, as an operator at a terminal meets them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on should say so and stop"
+)]
+
+mod home;
+
+use std::fs;
+
+use serde_json::Value;
+
+use self::home::{Home, VOUCHSAFE};
+
+/// Exit code, what was printed, what was said beside it.
+fn run(home: &Home, arguments: &[&str]) -> (i32, String, String) {
+    let output = home.command(VOUCHSAFE).args(arguments).output().unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn json(home: &Home, arguments: &[&str]) -> Value {
+    serde_json::from_str(&home.run(&[arguments, &["--json"]].concat())).unwrap()
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value.get(member).and_then(Value::as_str).unwrap_or_else(|| panic!("no {member}: {value}"))
+}
+
+fn list(home: &Home) -> Vec<Value> {
+    json(home, &["invite", "--list"]).as_array().unwrap().clone()
+}
+
+#[test]
+fn an_invitation_is_one_line_and_what_is_said_of_it_goes_elsewhere() {
+    let home = Home::new();
+    let asked = ["invite", "build-7", "--allow", "tools:search", "--address", "ca.example:8445"];
+    let (code, line, said) = run(&home, &asked);
+    assert_eq!(code, 0, "{said}");
+    let line = line.strip_suffix('\n').unwrap();
+    assert!(line.starts_with("vouchsafe-invitation-1."), "{line}");
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    assert!(line.bytes().all(harmless), "{line}");
+    assert!(said.contains("Invited spiffe://acme.example/build-7"), "{said}");
+    assert!(said.contains("tools:search") && said.contains("0 of 1 key"), "{said}");
+    // Nothing of what is kept shows the line again.
+    let (_, encoded) = line.split_once('.').unwrap();
+    assert!(!fs::read_to_string(home.path("home/journal.jsonl")).unwrap().contains(encoded));
+    assert!(!home.run(&["invite", "--list", "--json"]).contains(encoded));
+}
+
+#[test]
+fn invitations_are_listed_and_taken_back() {
+    let home = Home::new();
+    assert_eq!(home.run(&["invite", "--list"]), "No invitations.\n");
+    let gateway = ["invite", "gw", "--server", "--dns", "localhost", "--uses", "3"];
+    let invited = json(&home, &gateway);
+    home.run(&["invite", "build-7", "--expires", "1h"]);
+    let shown = list(&home);
+    assert_eq!(shown.len(), 2);
+    assert_eq!(text(&shown[0], "id"), text(&invited, "id"));
+    assert_eq!((text(&shown[0], "usage"), text(&shown[0], "state")), ("server", "open"));
+    let id = text(&invited, "id");
+    let withdrawn = home.run(&["invite", "--withdraw", id]);
+    assert!(withdrawn.starts_with(&format!("Invitation {id} of ")), "{withdrawn}");
+    assert!(withdrawn.contains("is withdrawn"), "{withdrawn}");
+    assert_eq!(text(&list(&home)[0], "state"), "withdrawn");
+    let audit = home.run(&["audit"]);
+    assert!(audit.contains(&format!("invited spiffe://acme.example/gw ({id}) for 10m")), "{audit}");
+    assert!(audit.contains(&format!("withdrew invitation {id}")), "{audit}");
+    home.run(&["audit", "--verify"]);
+}
+
+#[test]
+fn what_cannot_be_promised_is_refused_with_the_reason() {
+    let home = Home::new();
+    for (arguments, code, expected) in [
+        (&["invite"][..], 2, "NAME"),
+        (&["invite", "a", "--uses", "0"], 1, "1 to 1000 devices"),
+        (&["invite", "a", "--expires", "31d"], 1, "at most 30d"),
+        (&["invite", "a", "--ttl", "91d"], 1, "longer than the 90d"),
+        (&["invite", "a", "--server"], 1, "--dns NAME or --ip ADDRESS"),
+        (&["invite", "a", "--address", "nowhere"], 2, "HOST:PORT"),
+        (&["invite", "a", "--role", "none"], 1, "knows no role none"),
+        (&["invite", "--withdraw", "0123456789abcdef"], 1, "vouchsafe invite --list"),
+    ] {
+        let (ended, _, said) = run(&home, arguments);
+        assert_eq!(ended, code, "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+    assert!(list(&home).is_empty());
+}
+
+#[test]
+fn a_revoked_device_has_no_open_invitation_left() {
+    let home = Home::new();
+    home.run(&["invite", "build-7"]);
+    home.run(&["invite", "build-8"]);
+    let revoked = home.run(&["revoke", "build-7"]);
+    assert!(revoked.contains("Revoked spiffe://acme.example/build-7"), "{revoked}");
+    for view in list(&home) {
+        let is_revoked = text(&view, "principal").ends_with("build-7");
+        assert_eq!(text(&view, "state"), if is_revoked { "withdrawn" } else { "open" });
+    }
+    let (code, _, said) = run(&home, &["invite", "build-7"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("is revoked") && said.contains("--reinstate"), "{said}");
+}
+
+#[test]
+fn a_limit_binds_operators_as_well_until_it_is_lifted() {
+    let home = Home::new();
+    let limited = home.run(&["limit", "build-7", "--allow", "tools:search"]);
+    assert!(limited.contains("from its next certificate on: tools:search"), "{limited}");
+    assert!(home.run(&["limit", "build-7", "--allow", "tools:search"]).contains("nothing to do"));
+    let (code, _, said) = run(&home, &["issue", "build-7", "--allow", "tools:delete"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("tools:delete lies beyond its limit"), "{said}");
+    home.run(&["issue", "build-7", "--allow", "tools:search"]);
+    assert!(home.run(&["limit", "build-7", "--lift"]).contains("Lifted the limit"));
+    home.run(&["issue", "build-7", "--allow", "tools:delete", "--force"]);
+    let (code, _, said) = run(&home, &["limit", "build-7"]);
+    assert_eq!(code, 2, "{said}");
+    home.run(&["audit", "--verify"]);
+}
+
+#[test]
+fn everything_so_far_is_revoked_in_one_act() {
+    let home = Home::new();
+    home.run(&["issue", "a"]);
+    home.run(&["issue", "b"]);
+    home.run(&["invite", "c"]);
+    let (code, _, said) = run(&home, &["revoke", "--issued-before", "2999-01-01T00:00:00Z"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("still to come"), "{said}");
+    let (code, _, said) = run(&home, &["revoke", "--issued-before", "yesterday"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("2026-11-20T12:00:00Z"), "{said}");
+    let none = home.run(&["revoke", "--issued-before", "2026-01-01T00:00:00Z"]);
+    assert!(none.contains(": 0 certificates, 0 invitations"), "{none}");
+    let one = home.run(&["revoke", "--issued-before", "now", "--principal", "a"]);
+    assert!(one.contains("of spiffe://acme.example/a issued before"), "{one}");
+    assert!(one.contains(": 1 certificate, 0 invitations"), "{one}");
+    let rest = json(&home, &["revoke", "--issued-before", "now", "--reason", "keyCompromise"]);
+    assert_eq!(rest.get("revoked").and_then(Value::as_u64), Some(2), "a graver reason is news");
+    assert_eq!(rest.get("withdrawn").and_then(Value::as_u64), Some(1));
+    assert_eq!(home.run(&["list", "--active"]), "No certificates.\n");
+    // The devices are not revoked: they may have new ones.
+    home.run(&["issue", "a", "--force"]);
+    home.run(&["audit", "--verify"]);
+}
