@@ -120,7 +120,10 @@ fn a_limit_binds_operators_as_well_until_it_is_lifted() {
     home.run(&["issue", "build-7", "--allow", "tools:search"]);
     assert!(home.run(&["limit", "build-7", "--lift"]).contains("Lifted the limit"));
     home.run(&["issue", "build-7", "--allow", "tools:delete", "--force"]);
-    let (code, _, said) = run(&home, &["limit", "build-7"]);
+    assert!(home.run(&["limit", "build-7"]).contains("has no limit"));
+    home.run(&["limit", "build-7", "--nothing"]);
+    assert!(home.run(&["limit", "build-7"]).contains("may do at most: nothing"));
+    let (code, _, said) = run(&home, &["limit", "build-7", "--nothing", "--lift"]);
     assert_eq!(code, 2, "{said}");
     home.run(&["audit", "--verify"]);
 }

@@ -1,9 +1,11 @@
 //! Limit what a device may do, from its next certificate on.
 
+use std::fmt;
+
 use rmcp::schemars;
 use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
-use vouchsafe_ca::Authority;
+use vouchsafe_ca::{Authority, Home, Ledger};
 use vouchsafe_certs::{Permission, PermissionSet, Principal};
 
 use super::{Question, Verb, Work};
@@ -21,6 +23,22 @@ pub(crate) const LIMIT: Verb<Limit, Limited> = Verb {
     in_words: Limited::in_words,
 };
 
+/// See a device's limit.
+pub(crate) const SHOW_LIMIT: Verb<ShowLimit, Limited> = Verb {
+    name: "show-limit",
+    about: "Show what a device may do at most. Needs ca:limit:NAME",
+    work: Work::Ledger(show_limit),
+    in_words: Limited::as_it_is,
+};
+
+/// Whose limit to show.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Debug)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShowLimit {
+    /// Its name or SPIFFE ID.
+    pub(crate) device: String,
+}
+
 /// Which device, and what it may do at most.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Debug)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +55,14 @@ pub(crate) struct Limit {
 #[derive(Serialize, Deserialize, Debug)]
 #[serde(transparent)]
 pub(crate) struct Allowed(#[serde(with = "as_texts")] pub(crate) Vec<Permission>);
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<&str> = self.0.iter().map(Permission::as_str).collect();
+        f.write_str(if texts.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&texts.join(" "))
+    }
+}
 
 /// What came of it.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Debug)]
@@ -65,12 +91,32 @@ fn limit(authority: &Authority, question: &Question<'_, Limit>) -> Result<Limite
     Ok(Limited { device, changed, allow })
 }
 
+fn show_limit(
+    home: &Home,
+    ledger: &Ledger,
+    question: &Question<'_, ShowLimit>,
+) -> Result<Limited, Failure> {
+    let device = principal(&question.ask.device, &home.config().trust_domain)?;
+    question.by.may(LIMIT.name, &device)?;
+    let limit = ledger.device(&device)?.and_then(|record| record.limit);
+    let allow = limit.map(|limit| Allowed(limit.iter().cloned().collect()));
+    Ok(Limited { device, changed: false, allow })
+}
+
 /// What a device without a limit may be granted.
 fn everything() -> PermissionSet {
     Permission::parse("*:*").into_iter().collect()
 }
 
 impl Limited {
+    pub(crate) fn as_it_is(&self, _: UnixTime) -> String {
+        let device = &self.device;
+        match &self.allow {
+            None => format!("{device} has no limit: it may do what it is granted\n"),
+            Some(allow) => format!("{device} may do at most: {allow}\n"),
+        }
+    }
+
     pub(crate) fn in_words(&self, _: UnixTime) -> String {
         let Self { device, changed, allow } = self;
         match (allow, changed) {
@@ -78,14 +124,10 @@ impl Limited {
             (None, true) => {
                 format!("Lifted the limit of {device}: its next renewal has what was granted\n")
             }
-            (Some(Allowed(allow)), true) => {
-                let texts: Vec<&str> = allow.iter().map(Permission::as_str).collect();
-                let may = if texts.is_empty() { "nothing".to_owned() } else { texts.join(" ") };
-                format!(
-                    "Limited {device} from its next certificate on: {may}\n\
-                     Certificates that it holds stay as they are; to end them: vouchsafe revoke\n"
-                )
-            }
+            (Some(allow), true) => format!(
+                "Limited {device} from its next certificate on: {allow}\n\
+                 Certificates that it holds stay as they are; to end them: vouchsafe revoke\n"
+            ),
         }
     }
 }

@@ -3,16 +3,16 @@
 use vouchsafe_certs::Permission;
 
 use crate::administration::CaArgs;
-use crate::administration::limit::{Allowed, LIMIT, Limit, Limited};
+use crate::administration::limit::{Allowed, LIMIT, Limit, Limited, SHOW_LIMIT, ShowLimit};
 use crate::context::Context;
 use crate::exit::Failure;
 
-/// Limit what a device may do, from its next certificate on
+/// Limit what a device may do, from its next certificate on; or show its limit
 ///
 /// Renewals and enrolments are narrowed to the limit, and nothing beyond it is issued. They never grant
 /// more than the device was granted before. Certificates that are out stay as they are until they end.
 #[derive(clap::Args, Debug)]
-#[command(group(clap::ArgGroup::new("limit").required(true).multiple(false)))]
+#[command(group(clap::ArgGroup::new("limit").multiple(false)))]
 pub(crate) struct Args {
     /// Which device: its name or SPIFFE ID
     device: String,
@@ -34,6 +34,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    if args.allow.is_empty() && !args.nothing && !args.lift {
+        let limit = args.ca.administration(context)?;
+        let limit = limit.ask(&SHOW_LIMIT, ShowLimit { device: args.device })?;
+        return context.show(&limit, Limited::as_it_is);
+    }
     let allow = (!args.lift).then_some(Allowed(args.allow));
     let administration = args.ca.administration(context)?;
     let limited = administration.ask(&LIMIT, Limit { device: args.device, allow })?;
