@@ -1,13 +1,16 @@
 //! The one seam to storage: a small compare-and-swap store whose writes are durable when they return.
 
+mod overlay;
 mod sled;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub(crate) use self::overlay::Overlay;
 pub use self::sled::SledStore;
 
 /// How long a key is at most, in octets.
@@ -77,6 +80,20 @@ pub struct Change {
     pub expected: Option<Vec<u8>>,
     /// The value it gets; `None`: it goes. The same as `expected`: a condition alone.
     pub new: Option<Vec<u8>>,
+}
+
+/// Each key once, and nothing longer than a store takes.
+fn refuse_beyond_limits(changes: &[Change]) -> Result<(), StoreError> {
+    let mut seen = HashSet::with_capacity(changes.len());
+    for change in changes {
+        let repeated = !seen.insert(&change.key);
+        let too_long = change.key.len() > MAX_KEY_LEN
+            || change.new.as_ref().is_some_and(|value| value.len() > MAX_VALUE_LEN);
+        if repeated || too_long {
+            return Err(StoreError::Limit { key: change.key.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// What a store cannot do.

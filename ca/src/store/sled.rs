@@ -11,7 +11,6 @@
 //! - Never `flush_async` (it deadlocks under load), never `watch_prefix` (it blocks writers).
 //! - Opening may panic on a damaged file, so it is caught. A store is never created where one should be.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -22,7 +21,7 @@ use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{Change, MAX_KEY_LEN, MAX_VALUE_LEN, Store, StoreError};
+use super::{Change, Store, StoreError, refuse_beyond_limits};
 use crate::file::{create_private_directory, sync_directory};
 
 /// The longest value kept in one piece: 19 of them with their keys stay well under 128 KiB.
@@ -215,15 +214,9 @@ impl Store for SledStore {
         if *stopped {
             return Err(StoreError::Stopped);
         }
+        refuse_beyond_limits(changes)?;
         let mut batch = sled::Batch::default();
-        let mut seen = HashSet::with_capacity(changes.len());
         for change in changes {
-            let repeated = !seen.insert(&change.key);
-            let too_long = change.key.len() > MAX_KEY_LEN
-                || change.new.as_ref().is_some_and(|value| value.len() > MAX_VALUE_LEN);
-            if repeated || too_long {
-                return Err(StoreError::Limit { key: change.key.clone() });
-            }
             if !self.prepare(change, &mut batch)? {
                 return Err(StoreError::Conflict { key: change.key.clone() });
             }
@@ -290,6 +283,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::MAX_KEY_LEN;
 
     fn put(key: &str, expected: Option<&[u8]>, new: Option<&[u8]>) -> Change {
         let own = |value: &[u8]| value.to_vec();
