@@ -1,21 +1,14 @@
-//! The journal: every event as one line of JSON, each line bound to the one before it.
+//! The records: every event as one line of JSON, each line bound to the one before it.
 //!
 //! A line is a [`Record`] with one member more, `hash`: SHA-256 of the line without that member. The
 //! next record repeats it as `previous`. So nothing can be changed, removed or put in between without
 //! breaking the chain, except by somebody who writes everything after it anew; comparing the head
 //! (sequence number and hash) with a copy kept elsewhere finds that too.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-
 use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::consequences;
-use crate::file::{FileError, parent, sync_directory};
 use crate::record::{Actor, Event};
 use crate::store::{Store, StoreError};
 use crate::text;
@@ -26,10 +19,8 @@ const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000
 /// `,"hash":"`, 64 digits, `"}`.
 const HASH_MEMBER_LEN: usize = 9 + 64 + 2;
 
-/// How much of the journal's end is read first when it is opened.
-const TAIL_LEN: u64 = 64 * 1024;
-
 pub(crate) const HEAD: &str = "head";
+pub(crate) const BATCH: &str = "batch";
 pub(crate) const AUDIT: &str = "audit/";
 
 /// The store's key of a record; the digits keep the order.
@@ -77,6 +68,11 @@ impl Head {
     pub fn beginning() -> Self {
         Self { sequence: 0, hash: BEGINNING.to_owned() }
     }
+
+    /// Whether a record is the next in the chain.
+    pub(crate) fn is_followed_by(&self, record: &Record) -> bool {
+        record.sequence == self.sequence + 1 && record.previous == self.hash
+    }
 }
 
 impl Record {
@@ -103,169 +99,6 @@ impl Record {
     }
 }
 
-/// What is wrong with the journal.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum JournalError {
-    /// The file cannot be read or written.
-    #[error("{0}")]
-    File(#[from] FileError),
-    /// The store cannot be read.
-    #[error("{0}")]
-    Store(#[from] StoreError),
-    /// The last line is not a record.
-    #[error("the last line of {} is not a record of this CA", .0.display())]
-    Damaged(PathBuf),
-    /// The journal holds acknowledged records that the store does not hold.
-    #[error(
-        "the journal {} ends at record {journal}, the store already at {store}: the store has lost acknowledged records", path.display()
-    )]
-    Ahead {
-        /// Which file.
-        path: PathBuf,
-        /// The journal's last record.
-        journal: u64,
-        /// The store's last record.
-        store: u64,
-    },
-    /// The journal and the store tell different stories.
-    #[error("the journal {} and the store disagree about record {sequence}", path.display())]
-    Disagrees {
-        /// Which file.
-        path: PathBuf,
-        /// Which record.
-        sequence: u64,
-    },
-}
-
-impl JournalError {
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::File(_) => None,
-            Self::Store(error) => error.hint(),
-            Self::Damaged(_) | Self::Disagrees { .. } => Some(
-                "vouchsafe audit --verify names the first bad line; put the home back from a backup",
-            ),
-            Self::Ahead { .. } => Some(
-                "put the store back from a backup that is as new as the journal; going on would forget what was acknowledged, revocations among it",
-            ),
-        }
-    }
-}
-
-/// What was mended when the journal was opened. Nothing of it was ever acknowledged wrongly.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Mended {
-    /// Octets of an unfinished last line that were cut off.
-    pub cut: u64,
-    /// Records that were in the store and not yet in the journal.
-    pub appended: u64,
-}
-
-impl Mended {
-    /// Whether everything was in order.
-    #[must_use]
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// The open journal.
-#[derive(Debug)]
-pub(crate) struct Journal {
-    path: PathBuf,
-    file: File,
-}
-
-impl Journal {
-    /// Opens the journal and brings it level with the store.
-    pub(crate) fn open(
-        path: &Path,
-        store: &dyn Store,
-        head: &Head,
-    ) -> Result<(Self, Mended), JournalError> {
-        let existed = path.exists();
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(FileError::writing(path))?;
-        if !existed {
-            sync_directory(parent(path))?;
-        }
-        let mut journal = Self { path: path.to_owned(), file };
-        let mended = journal.draw_level(store, head)?;
-        Ok((journal, mended))
-    }
-
-    fn draw_level(&mut self, store: &dyn Store, head: &Head) -> Result<Mended, JournalError> {
-        let tail = read_tail(&mut self.file).map_err(FileError::reading(&self.path))?;
-        if tail.torn > 0 {
-            self.file.set_len(tail.complete).map_err(FileError::writing(&self.path))?;
-        }
-        let last = match tail.last_line {
-            None => Head::beginning(),
-            Some(line) => self.last_record(&line, store, head)?,
-        };
-        let path = self.path.clone();
-        let disagrees = |sequence| JournalError::Disagrees { path: path.clone(), sequence };
-        let mut previous = last.hash;
-        for sequence in last.sequence + 1..=head.sequence {
-            let line = stored_line(store, sequence)?.ok_or_else(|| disagrees(sequence))?;
-            let (record, hash) = Record::from_line(&line).ok_or_else(|| disagrees(sequence))?;
-            if record.previous != previous || record.sequence != sequence {
-                return Err(disagrees(sequence));
-            }
-            self.write(&line).map_err(FileError::writing(&self.path))?;
-            previous = hash;
-        }
-        let mended = Mended { cut: tail.torn, appended: head.sequence - last.sequence };
-        if !mended.is_nothing() {
-            self.file.sync_data().map_err(FileError::writing(&self.path))?;
-        }
-        Ok(mended)
-    }
-
-    /// The journal's last record, which the store must hold as well.
-    fn last_record(
-        &self,
-        line: &str,
-        store: &dyn Store,
-        head: &Head,
-    ) -> Result<Head, JournalError> {
-        let path = self.path.clone();
-        let Some((record, hash)) = Record::from_line(line) else {
-            return Err(JournalError::Damaged(path));
-        };
-        let sequence = record.sequence;
-        if sequence > head.sequence {
-            return Err(JournalError::Ahead { path, journal: sequence, store: head.sequence });
-        }
-        if stored_line(store, sequence)?.as_deref() != Some(line) {
-            return Err(JournalError::Disagrees { path, sequence });
-        }
-        Ok(Head { sequence, hash })
-    }
-
-    /// Writes a line and waits until it is on disk.
-    pub(crate) fn append(&mut self, line: &str) -> Result<(), JournalError> {
-        self.write(line)
-            .and_then(|()| self.file.sync_data())
-            .map_err(FileError::writing(&self.path))?;
-        Ok(())
-    }
-
-    fn write(&mut self, line: &str) -> io::Result<()> {
-        // One write, so that a reader sees whole lines.
-        self.file.write_all(format!("{line}\n").as_bytes())
-    }
-}
-
 /// A record as the store holds it.
 pub(crate) fn stored_line(store: &dyn Store, sequence: u64) -> Result<Option<String>, StoreError> {
     let key = audit_key(sequence);
@@ -276,40 +109,6 @@ pub(crate) fn stored_line(store: &dyn Store, sequence: u64) -> Result<Option<Str
 /// The store's head.
 pub(crate) fn stored_head(store: &dyn Store) -> Result<Option<Head>, StoreError> {
     consequences::read(store, HEAD)
-}
-
-struct Tail {
-    /// How long the file is up to its last line break.
-    complete: u64,
-    /// How much follows it.
-    torn: u64,
-    last_line: Option<String>,
-}
-
-/// Finds the last whole line without reading everything before it.
-fn read_tail(file: &mut File) -> io::Result<Tail> {
-    let length = file.seek(SeekFrom::End(0))?;
-    let mut window = TAIL_LEN;
-    loop {
-        let start = length.saturating_sub(window);
-        file.seek(SeekFrom::Start(start))?;
-        let mut octets = Vec::new();
-        file.take(length - start).read_to_end(&mut octets)?;
-        let is_break = |octet: &u8| *octet == b'\n';
-        let end = octets.iter().rposition(is_break);
-        let line = octets.get(..end.unwrap_or_default()).unwrap_or_default();
-        let begin = line.iter().rposition(is_break).map(|at| at + 1);
-        if start > 0 && (end.is_none() || begin.is_none()) {
-            window = window.saturating_mul(4);
-            continue;
-        }
-        let Some(end) = end else { return Ok(Tail { complete: 0, torn: length, last_line: None }) };
-        let complete = start + u64::try_from(end + 1).unwrap_or(u64::MAX);
-        let line = line.get(begin.unwrap_or_default()..).unwrap_or_default();
-        // Octets that are not UTF-8 are no record; saying so is the reader's part.
-        let last_line = Some(String::from_utf8_lossy(line).into_owned());
-        return Ok(Tail { complete, torn: length - complete, last_line });
-    }
 }
 
 #[cfg(test)]
@@ -356,26 +155,5 @@ mod tests {
         assert_eq!(Record::from_line(""), None);
         assert_eq!(Record::from_line(&line[1..]), None);
         assert_eq!(Record::from_line(&format!("{line} ")), None);
-    }
-
-    #[test]
-    fn the_last_line_is_found_however_long() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        let long = "x".repeat(300_000);
-        for (text, last, torn) in [
-            ("", None, 0),
-            ("torn", None, 4),
-            ("one\n", Some("one"), 0),
-            ("one\ntwo\nto", Some("two"), 2),
-            (&format!("one\n{long}\n"), Some(long.as_str()), 0),
-            (&format!("one\n{long}\n{long}"), Some(long.as_str()), 300_000),
-            (&format!("{long}\none\n{long}"), Some("one"), 300_000),
-        ] {
-            crate::file::replace(&path, text.as_bytes(), crate::file::Access::Private).unwrap();
-            let tail = read_tail(&mut File::open(&path).unwrap()).unwrap();
-            assert_eq!((tail.last_line.as_deref(), tail.torn), (last, torn));
-            assert_eq!(tail.complete + tail.torn, u64::try_from(text.len()).unwrap());
-        }
     }
 }

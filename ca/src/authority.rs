@@ -1,9 +1,11 @@
 //! The CA at work: issue, revoke, publish.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::{CertificateDer, UnixTime};
+use tokio::sync::watch;
 use vouchsafe_certs::{Certificate, Principal, Serial};
 
 use crate::error::Error;
@@ -12,6 +14,7 @@ use crate::issuer::{Issuer, SigningError};
 use crate::ledger::Ledger;
 use crate::lists::Lists;
 use crate::profile::{CertificateProfile, Order};
+use crate::publisher::{Press, Publisher};
 use crate::reason::Reason;
 use crate::record::{Actor, CertificateRecord, Event, ListRecord, Origin, Tier};
 use crate::refusal::Refusal;
@@ -41,18 +44,14 @@ pub struct Outcome {
     pub list: ListRecord,
 }
 
-/// What changes as the CA works, behind one lock.
-#[derive(Debug)]
-struct State {
-    // Before `home`, so that the store is closed while the lock is still held.
-    ledger: Ledger,
-    lists: Lists,
-}
-
 /// A certificate authority: a home, its memory, and the issuing CA's key.
+///
+/// Any number of threads may use it at the same time: they sign on their own, and share the writes.
 #[derive(Debug)]
 pub struct Authority {
-    state: Mutex<State>,
+    // Before `home`, so that the store is closed while the home's lock is still held.
+    ledger: Ledger,
+    publisher: Publisher,
     profile: CertificateProfile,
     issuer: Issuer,
     clock: Arc<dyn TimeProvider>,
@@ -78,24 +77,23 @@ impl Authority {
             home.config().lifetimes,
             issuer.certificate(),
         );
-        let lists = Lists::read(&home, &ledger)?;
-        let state = Mutex::new(State { ledger, lists });
-        let authority = Self { state, profile, issuer, clock, home };
+        let publisher = Publisher::new(Lists::read(&home, &ledger)?);
+        let authority = Self { ledger, publisher, profile, issuer, clock, home };
         authority.keep_lists(passphrase)?;
         Ok(authority)
     }
 
     fn keep_lists(&self, passphrase: Option<&[u8]>) -> Result<(), Error> {
         let now = self.now()?;
-        let State { ledger, lists } = &mut *self.state()?;
-        if lists.is_due(Tier::Root, ledger, now)? && self.home.has_key(Tier::Root) {
+        if self.publisher.is_due(Tier::Root, self.press(now))? && self.home.has_key(Tier::Root) {
             let root = self.home.issuer(Tier::Root, passphrase)?;
-            lists.renew(&Actor::Itself, Tier::Root, &root, &self.home, ledger, now)?;
+            self.publisher.keep(Tier::Root, Press { issuer: &root, ..self.press(now) })?;
         }
-        if lists.is_due(Tier::Issuing, ledger, now)? {
-            lists.renew(&Actor::Itself, Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
-        }
-        Ok(())
+        self.publisher.keep(Tier::Issuing, self.press(now))
+    }
+
+    fn press(&self, now: UnixTime) -> Press<'_> {
+        Press { issuer: &self.issuer, home: &self.home, ledger: &self.ledger, now }
     }
 
     /// Issues a certificate: signed, read again, compared with the plan, recorded, and only then answered.
@@ -120,7 +118,7 @@ impl Authority {
             Ok(signed) => signed,
             Err(error) => {
                 if matches!(error, SigningError::NotAsPlanned | SigningError::Unreadable(_)) {
-                    self.state()?.ledger.stop();
+                    self.ledger.stop();
                 }
                 return Err(error.into());
             }
@@ -150,11 +148,11 @@ impl Authority {
     /// [`Refusal::NoSuchCertificate`], or see [`Error`].
     pub fn revoke(&self, by: &Actor, serial: &Serial, reason: Reason) -> Result<Outcome, Error> {
         let now = self.now()?;
-        let mut state = self.state()?;
-        let record = state.ledger.certificate(serial)?;
-        let record = record.ok_or(Refusal::NoSuchCertificate(*serial))?;
-        let event = record.is_news(reason).then_some(Event::Revoked { serial: *serial, reason });
-        self.conclude(by, &mut state, event, &[*serial], now)
+        let is_news = self.on_record(serial)?.is_news(reason);
+        let event = is_news.then_some(Event::Revoked { serial: *serial, reason });
+        let list = self.conclude(by, event, now)?;
+        let certificates = if is_news { vec![self.on_record(serial)?] } else { vec![] };
+        Ok(Outcome { changed: is_news, certificates, list })
     }
 
     /// Revokes a device: all its certificates, and every further issue to its name. Expired ones
@@ -169,25 +167,24 @@ impl Authority {
         reason: Reason,
     ) -> Result<Outcome, Error> {
         let now = self.now()?;
-        let mut state = self.state()?;
-        let certificates = state.ledger.certificates_of(principal)?;
-        if !state.ledger.knows(principal)? {
+        let certificates = self.ledger.certificates_of(principal)?;
+        if !self.ledger.knows(principal)? {
             return Err(Refusal::NoSuchDevice(principal.clone()).into());
         }
-        let affected = |record: &&CertificateRecord| record.is_news(reason);
-        let serials: Vec<Serial> =
-            certificates.iter().filter(affected).map(|record| record.planned.serial).collect();
-        let revoked = state.ledger.device(principal)?.and_then(|device| device.revoked);
+        let revoked = self.ledger.device(principal)?.and_then(|device| device.revoked);
         let device_is_news = revoked.is_none_or(|earlier| earlier.reason.yields_to(reason));
-        let event = (device_is_news || !serials.is_empty()).then(|| Event::DeviceRevoked {
-            principal: principal.clone(),
-            reason,
-            serials: serials.clone(),
+        let (news, old): (Vec<_>, Vec<_>) =
+            certificates.into_iter().partition(|record| record.is_news(reason));
+        let changed = device_is_news || !news.is_empty();
+        let event = changed.then(|| Event::DeviceRevoked { principal: principal.clone(), reason });
+        let list = self.conclude(by, event, now)?;
+        // Read once more: one may have been issued in the meantime, and then it is revoked as well.
+        let old: HashSet<Serial> = old.iter().map(|record| record.planned.serial).collect();
+        let mut certificates = self.ledger.certificates_of(principal)?;
+        certificates.retain(|CertificateRecord { planned, .. }| {
+            planned.not_after >= now && !old.contains(&planned.serial)
         });
-        let unexpired = |record: &&CertificateRecord| record.planned.not_after >= now;
-        let counting = certificates.iter().filter(affected).filter(unexpired);
-        let counting: Vec<Serial> = counting.map(|record| record.planned.serial).collect();
-        self.conclude(by, &mut state, event, &counting, now)
+        Ok(Outcome { changed, certificates, list })
     }
 
     /// Lets a revoked device have certificates again. What was revoked stays revoked.
@@ -196,60 +193,41 @@ impl Authority {
     /// See [`Error`].
     pub fn reinstate(&self, by: &Actor, principal: &Principal) -> Result<Outcome, Error> {
         let now = self.now()?;
-        let mut state = self.state()?;
-        let device = state.ledger.device(principal)?;
-        if device.is_none() && state.ledger.certificates_of(principal)?.is_empty() {
+        let device = self.ledger.device(principal)?;
+        if device.is_none() && self.ledger.certificates_of(principal)?.is_empty() {
             return Err(Refusal::NoSuchDevice(principal.clone()).into());
         }
         let revoked = device.filter(|device| device.revoked.is_some());
         let event = revoked.map(|device| Event::Reinstated { principal: device.principal });
-        self.conclude(by, &mut state, event, &[], now)
+        let changed = event.is_some();
+        let list = self.conclude(by, event, now)?;
+        Ok(Outcome { changed, certificates: vec![], list })
     }
 
-    /// Records what revokes something, and publishes a list that says so.
-    pub(crate) fn revoke_as(
+    /// Records what is news, and publishes a list that holds everything that was revoked so far.
+    pub(crate) fn conclude(
         &self,
         by: &Actor,
-        event: &Event,
+        event: Option<Event>,
         now: UnixTime,
     ) -> Result<ListRecord, Error> {
-        let mut state = self.state()?;
-        Ok(self.conclude(by, &mut state, Some(event.clone()), &[], now)?.list)
-    }
-
-    /// A list that holds everything that was revoked so far.
-    pub(crate) fn latest_list(&self, now: UnixTime) -> Result<ListRecord, Error> {
-        let mut state = self.state()?;
-        Ok(self.conclude(&Actor::Itself, &mut state, None, &[], now)?.list)
-    }
-
-    /// Records what is news, and publishes a list that says so.
-    fn conclude(
-        &self,
-        by: &Actor,
-        state: &mut State,
-        event: Option<Event>,
-        serials: &[Serial],
-        now: UnixTime,
-    ) -> Result<Outcome, Error> {
-        let State { ledger, lists } = state;
-        let changed = event.is_some();
-        if let Some(event) = event {
-            ledger.record(by, &event, now)?;
+        match event {
+            Some(event) => self.ledger.record(by, &event, now)?,
+            // What makes it no news must be on disk before anybody is told.
+            None => self.ledger.settle()?,
         }
         // Also if nothing is news: an earlier attempt may have been interrupted before it got here.
-        if changed || lists.is_due(Tier::Issuing, ledger, now)? {
-            lists.renew(&Actor::Itself, Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
-        }
-        let serials = if changed { serials } else { &[] };
-        let read = |serial: &Serial| {
-            Ok(ledger.certificate(serial)?.ok_or(Refusal::NoSuchCertificate(*serial))?)
-        };
-        Ok(Outcome {
-            changed,
-            certificates: serials.iter().map(read).collect::<Result<_, Error>>()?,
-            list: latest(ledger)?,
-        })
+        self.publisher.keep(Tier::Issuing, self.press(now))?;
+        self.list_on_record()
+    }
+
+    fn list_on_record(&self) -> Result<ListRecord, Error> {
+        let missing = || StoreError::Damaged { key: "list/issuing".to_owned() };
+        Ok(self.ledger.list(Tier::Issuing)?.ok_or_else(missing)?)
+    }
+
+    fn on_record(&self, serial: &Serial) -> Result<CertificateRecord, Error> {
+        Ok(self.ledger.certificate(serial)?.ok_or(Refusal::NoSuchCertificate(*serial))?)
     }
 
     /// Signs and publishes the issuing CA's list, due or not.
@@ -257,26 +235,28 @@ impl Authority {
     /// # Errors
     /// See [`Error`].
     pub fn publish(&self, by: &Actor) -> Result<ListRecord, Error> {
-        let now = self.now()?;
-        let State { ledger, lists } = &mut *self.state()?;
-        lists.renew(by, Tier::Issuing, &self.issuer, &self.home, ledger, now)?;
-        latest(ledger)
+        self.publisher.publish(by, Tier::Issuing, self.press(self.now()?))?;
+        self.list_on_record()
     }
 
     /// The lists as they are published.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`].
-    pub fn lists(&self) -> Result<Lists, Error> {
-        Ok(self.state()?.lists.clone())
+    #[must_use]
+    pub fn lists(&self) -> Arc<Lists> {
+        self.publisher.lists()
+    }
+
+    /// The lists as they are published, now and from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Lists>> {
+        self.publisher.subscribe()
     }
 
     /// Looks something up in what the CA remembers.
     ///
     /// # Errors
-    /// [`Error::Stopped`], or what `look` says.
+    /// What `look` says.
     pub fn look_up<T>(&self, look: impl FnOnce(&Ledger) -> Result<T, Error>) -> Result<T, Error> {
-        look(&self.state()?.ledger)
+        look(&self.ledger)
     }
 
     /// The home.
@@ -291,7 +271,7 @@ impl Authority {
 
     /// Remembers an event that revokes nothing.
     pub(crate) fn record(&self, by: &Actor, event: &Event, now: UnixTime) -> Result<(), Error> {
-        self.state()?.ledger.record(by, event, now)
+        self.ledger.record(by, event, now)
     }
 
     pub(crate) fn issuer(&self) -> &Issuer {
@@ -301,14 +281,4 @@ impl Authority {
     pub(crate) fn now(&self) -> Result<UnixTime, Error> {
         self.clock.current_time().ok_or(Error::ClockUnavailable)
     }
-
-    /// Poisoned means that a write panicked.
-    fn state(&self) -> Result<MutexGuard<'_, State>, Error> {
-        self.state.lock().map_err(|_| Error::Stopped)
-    }
-}
-
-fn latest(ledger: &Ledger) -> Result<ListRecord, Error> {
-    let missing = || StoreError::Damaged { key: "list/issuing".to_owned() };
-    Ok(ledger.list(Tier::Issuing)?.ok_or_else(missing)?)
 }

@@ -36,6 +36,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use vouchsafe_certs::{Fingerprint, Principal, PublicKey, Serial};
 
+use crate::error::Error;
 use crate::record::{
     AuthorityRecord, CertificateRecord, Event, ListRecord, Revocation, RevokedRecord, Tier,
 };
@@ -55,6 +56,15 @@ pub(crate) enum RecordError {
     /// The store cannot be read.
     #[error("{0}")]
     Store(#[from] StoreError),
+}
+
+impl From<RecordError> for Error {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Refused(refusal) => refusal.into(),
+            RecordError::Store(error) => error.into(),
+        }
+    }
 }
 
 /// An event, and when and at which place it happens.
@@ -212,8 +222,8 @@ impl Draft<'_> {
                 self.revoke(serial, Revocation { at, reason: *reason })?;
                 self.set(REVOCATIONS.to_owned(), &sequence)
             }
-            Event::DeviceRevoked { principal, reason, serials } => {
-                self.device_revoked(principal, serials, Revocation { at, reason: *reason })?;
+            Event::DeviceRevoked { principal, reason } => {
+                self.device_revoked(principal, Revocation { at, reason: *reason })?;
                 self.set(REVOCATIONS.to_owned(), &sequence)
             }
             Event::Reinstated { principal } => self.reinstated(principal),
@@ -226,13 +236,13 @@ impl Draft<'_> {
                 self.revoked_issued_before(principal.as_ref(), *before, revocation)?;
                 self.set(REVOCATIONS.to_owned(), &sequence)
             }
-            Event::ListSigned { issuer, number, this_update, next_update, sha256 } => {
+            Event::ListSigned { issuer, number, this_update, next_update, sha256, covers } => {
                 let list = ListRecord {
                     number: *number,
                     this_update: *this_update,
                     next_update: *next_update,
                     sha256: sha256.clone(),
-                    sequence,
+                    covers: *covers,
                 };
                 self.list_signed(*issuer, &list)
             }

@@ -181,7 +181,7 @@ impl Authority {
             shown: shown.planned.serial,
             key_sha256: text::sha256(&request.public_key.to_der()),
         };
-        self.revoke_as(&Actor::Itself, &event, now)?;
+        self.conclude(&Actor::Itself, Some(event), now)?;
         let principal = shown.planned.principal.clone();
         Err(Refusal::Stolen { principal, shown: shown.planned.serial }.into())
     }
@@ -190,7 +190,7 @@ impl Authority {
     /// can be seen before it is on disk.
     fn hand_out_again(&self, record: &CertificateRecord, now: UnixTime) -> Result<Issued, Error> {
         record.demand_renewable(now)?;
-        self.look_up(Ledger::demand_settled)?;
+        self.look_up(Ledger::settle)?;
         self.hand_out(&record.certificate)
     }
 
@@ -252,7 +252,7 @@ impl Authority {
         let event = Event::RevokedIssuedBefore { principal: scope.cloned(), before, reason };
         let is_news = !targets.is_empty() || invitations > 0 || before > now;
         drop(targets);
-        let list = if is_news { self.revoke_as(by, &event, now)? } else { self.latest_list(now)? };
+        let list = self.conclude(by, is_news.then_some(event), now)?;
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         Ok(Sweep { certificates: count(counting), invitations: count(invitations), list })
     }

@@ -4,12 +4,12 @@
 use thiserror::Error;
 use vouchsafe_certs::{CertificateError, KeyError, RevocationError, SerialError};
 
-use crate::audit::JournalError;
 use crate::config::ConfigError;
 use crate::file::FileError;
 use crate::home::HomeError;
 use crate::invitation::{DrawError, OfferError};
 use crate::issuer::SigningError;
+use crate::journal::JournalError;
 use crate::lock::LockError;
 use crate::profile::ProfileError;
 use crate::refusal::Refusal;

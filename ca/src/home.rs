@@ -143,7 +143,7 @@ impl Home {
         }
         let (root, issuing) = (root.certificate().clone(), issuing.certificate().clone());
         let store = Arc::new(SledStore::create(&path.join(STORE))?);
-        let mut ledger = Ledger::begin(store, &path.join(JOURNAL))?;
+        let ledger = Ledger::begin(store, &path.join(JOURNAL))?;
         let event = Event::Initialized {
             trust_domain: trust_domain.clone(),
             root: root.der.to_vec(),

@@ -7,48 +7,51 @@ use std::sync::Arc;
 use rustls_pki_types::UnixTime;
 use vouchsafe_certs::{Fingerprint, Principal, PublicKey, Serial};
 
-use crate::audit::{HEAD, Head, Journal, Mended, Record, audit_key, stored_head};
+use crate::audit::{HEAD, Head, stored_head};
+use crate::committer::Committer;
 use crate::consequences::{
-    AUTHORITY, CERTIFICATES, INVITATIONS, Occurrence, REVOCATIONS, REVOKED, RecordError,
-    certificate_key, consequences, device_key, fingerprint_key, holder_prefix, invitation_key,
-    invited_prefix, lineage_key, list_key, parse, read, read_certificate, read_newest,
-    read_revocation, redeemed_key, serial_from,
+    AUTHORITY, CERTIFICATES, INVITATIONS, REVOCATIONS, REVOKED, certificate_key, device_key,
+    fingerprint_key, holder_prefix, invitation_key, invited_prefix, lineage_key, list_key, parse,
+    read, read_certificate, read_newest, read_revocation, redeemed_key, serial_from,
 };
 use crate::error::Error;
 use crate::invitation::{InvitationRecord, is_id};
+use crate::journal::{Journal, Mended};
 use crate::record::{
     Actor, AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, RevokedRecord, Tier,
 };
-use crate::store::{Change, Store, StoreError};
+use crate::store::{Store, StoreError};
 
-/// What the CA remembers.
+/// What the CA remembers. Any number of threads may read and record at the same time.
 #[derive(Debug)]
 pub struct Ledger {
+    // Before `store`, which is closed only when its thread has let go of it.
+    committer: Committer,
     store: Arc<dyn Store>,
-    journal: Journal,
-    head: Head,
-    /// Set while a write is under way: it stays set if the write fails.
-    stopped: bool,
     mended: Mended,
 }
 
 impl Ledger {
     /// Begins a ledger in an empty store.
     pub(crate) fn begin(store: Arc<dyn Store>, journal: &Path) -> Result<Self, Error> {
-        let head = Head::beginning();
-        let (journal, mended) = Journal::open(journal, &*store, &head)?;
-        Ok(Self { store, journal, head, stopped: false, mended })
+        Self::start(store, journal, &Head::beginning())
     }
 
-    /// Opens the ledger and brings the journal level with the store.
+    /// Opens the ledger and brings journal and store level.
     ///
     /// # Errors
-    /// [`Error::Store`] if the store is empty or damaged, [`Error::Journal`] if the journal holds
-    /// something else than the store.
+    /// [`Error::Store`] if the store is empty or damaged, [`Error::Journal`] if the journal contradicts
+    /// the store.
     pub fn open(store: Arc<dyn Store>, journal: &Path) -> Result<Self, Error> {
-        let head = stored_head(&*store)?.ok_or_else(|| damaged(HEAD))?;
-        let (journal, mended) = Journal::open(journal, &*store, &head)?;
-        Ok(Self { store, journal, head, stopped: false, mended })
+        let stored = stored_head(&*store)?.ok_or_else(|| damaged(HEAD))?;
+        Self::start(store, journal, &stored)
+    }
+
+    fn start(store: Arc<dyn Store>, journal: &Path, stored: &Head) -> Result<Self, Error> {
+        let mut journal = Journal::open(journal)?;
+        let (head, mended) = journal.draw_level(&*store, stored)?;
+        let committer = Committer::start(Arc::clone(&store), journal, head)?;
+        Ok(Self { committer, store, mended })
     }
 
     /// What had to be mended when the ledger was opened.
@@ -57,75 +60,33 @@ impl Ledger {
         self.mended
     }
 
-    /// The latest record.
-    #[must_use]
-    pub fn head(&self) -> &Head {
-        &self.head
-    }
-
-    /// Remembers an event, with everything that follows from it. Durable when it returns.
+    /// The latest record on disk.
     ///
     /// # Errors
-    /// [`Error::Refused`] changes nothing. After any other error nothing more can be recorded: it is
+    /// [`Error::Store`].
+    pub fn head(&self) -> Result<Head, Error> {
+        Ok(stored_head(&*self.store)?.unwrap_or_else(Head::beginning))
+    }
+
+    /// Remembers an event, with everything that follows from it. Durable when it returns; threads that
+    /// ask at the same time share one write.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] changes nothing. After any other error nothing more may be recorded: it is
     /// unknown whether the event is on disk, and only opening the ledger anew tells.
-    pub(crate) fn record(&mut self, by: &Actor, event: &Event, at: UnixTime) -> Result<(), Error> {
-        if self.stopped {
-            return Err(Error::Stopped);
-        }
-        let sequence = self.head.sequence + 1;
-        let record = Record {
-            sequence,
-            at,
-            previous: self.head.hash.clone(),
-            by: by.clone(),
-            event: event.clone(),
-        };
-        let (line, hash) = record.to_line()?;
-        let occurrence = Occurrence { event, at, sequence };
-        let mut changes = match consequences(occurrence, &*self.store) {
-            Ok(changes) => changes,
-            Err(RecordError::Refused(refusal)) => return Err(refusal.into()),
-            Err(RecordError::Store(error)) => return Err(error.into()),
-        };
-        let head = Head { sequence, hash };
-        changes.push(Change {
-            key: audit_key(sequence),
-            expected: None,
-            new: Some(line.clone().into_bytes()),
-        });
-        changes.push(self.move_head(&head)?);
-        // From here on: done, or stopped.
-        self.stopped = true;
-        if let Err(error) = self.store.replace(&changes) {
-            // These two promise that nothing was written.
-            self.stopped = !matches!(error, StoreError::Conflict { .. } | StoreError::Limit { .. });
-            return Err(error.into());
-        }
-        self.journal.append(&line)?;
-        self.head = head;
-        self.stopped = false;
-        Ok(())
+    pub(crate) fn record(&self, by: &Actor, event: &Event, at: UnixTime) -> Result<(), Error> {
+        self.committer.commit(by, event, at)
     }
 
-    /// Whether everything that can be read is on disk as well.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`] after a write that failed: what it was to write can perhaps be read, and
-    /// perhaps not once the ledger is opened anew.
-    pub(crate) fn demand_settled(&self) -> Result<(), Error> {
-        if self.stopped { Err(Error::Stopped) } else { Ok(()) }
-    }
-
-    fn move_head(&self, to: &Head) -> Result<Change, StoreError> {
-        let encode =
-            |head| serde_json::to_vec(head).map_err(|error| StoreError::Failed(error.into()));
-        let expected = if self.head.sequence == 0 { None } else { Some(encode(&self.head)?) };
-        Ok(Change { key: HEAD.to_owned(), expected, new: Some(encode(to)?) })
+    /// Waits until everything that can be read is on disk: what is told to somebody because it was
+    /// read must be as durable as what is told because it was recorded.
+    pub(crate) fn settle(&self) -> Result<(), Error> {
+        self.committer.settle()
     }
 
     /// Records nothing more until it is opened anew.
-    pub(crate) fn stop(&mut self) {
-        self.stopped = true;
+    pub(crate) fn stop(&self) {
+        self.committer.stop();
     }
 
     /// Which CA this is.
@@ -372,12 +333,12 @@ mod tests {
     #[test]
     fn a_full_disk_under_the_journal_stops_the_ledger_and_loses_nothing() {
         let store: Arc<dyn Store> = Arc::new(SledStore::temporary().unwrap());
-        let mut full = Ledger::begin(Arc::clone(&store), Path::new("/dev/full")).unwrap();
+        let full = Ledger::begin(Arc::clone(&store), Path::new("/dev/full")).unwrap();
         assert!(matches!(full.record(&Actor::Home, &event(), at(1)), Err(Error::Journal(_))));
         assert!(matches!(full.record(&Actor::Home, &event(), at(2)), Err(Error::Stopped)));
         let folder = tempfile::tempdir().unwrap();
-        let mut opened = Ledger::open(store, &folder.path().join("journal.jsonl")).unwrap();
-        assert_eq!((opened.head().sequence, opened.mended().appended), (1, 1));
+        let opened = Ledger::open(store, &folder.path().join("journal.jsonl")).unwrap();
+        assert_eq!((opened.head().unwrap().sequence, opened.mended().appended), (1, 1));
         opened.record(&Actor::Home, &event(), at(3)).unwrap();
     }
 
@@ -386,7 +347,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(SledStore::temporary().unwrap());
         let open = || Ledger::begin(Arc::clone(&store), &folder.path().join("journal.jsonl"));
-        let (mut one, mut other) = (open().unwrap(), open().unwrap());
+        let (one, other) = (open().unwrap(), open().unwrap());
         one.record(&Actor::Home, &event(), at(1)).unwrap();
         // Somebody else was faster: nothing is written, and that is what is said.
         for _ in 0..2 {

@@ -21,6 +21,8 @@
 
 mod audit;
 mod authority;
+mod batch;
+mod committer;
 mod config;
 mod consequences;
 mod enrolment;
@@ -29,12 +31,14 @@ pub mod file;
 mod home;
 mod invitation;
 mod issuer;
+mod journal;
 mod ledger;
 mod lifetime;
 mod lists;
 mod lock;
 pub mod pem;
 mod profile;
+mod publisher;
 mod reason;
 mod record;
 mod refusal;
@@ -43,7 +47,7 @@ mod store;
 mod text;
 mod verify;
 
-pub use audit::{Head, JournalError, Mended, Record};
+pub use audit::{Head, Record};
 pub use authority::{Authority, Issued, Outcome};
 pub use config::{Config, ConfigError, Grant, Lifetimes, Role};
 pub use enrolment::Sweep;
@@ -54,6 +58,7 @@ pub use invitation::{
     InvitationState, Invited, LONGEST_INVITATION, MAX_INVITATION_USES, Offer, OfferError,
 };
 pub use issuer::{Entry, Issuer, SignedCertificate, SigningError};
+pub use journal::{JournalError, Mended};
 pub use ledger::Ledger;
 pub use lifetime::{Lifetime, LifetimeError};
 pub use lists::Lists;

@@ -12,9 +12,10 @@ use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
 use crate::error::Error;
 use crate::file::{self, Access, FileError};
 use crate::home::Home;
-use crate::issuer::{Entry, Issuer, SigningError};
+use crate::issuer::{Entry, SigningError};
 use crate::ledger::Ledger;
 use crate::pem;
+use crate::publisher::Press;
 use crate::record::{Actor, Event, ListRecord, Tier};
 use crate::text;
 
@@ -78,25 +79,26 @@ impl Lists {
         pem::revocation_lists(self.issuing.iter().chain(&self.root))
     }
 
-    /// Whether a CA's list must be signed anew: there is none, it lacks a revocation, what is
-    /// published is something else, or half its life is over.
-    pub(crate) fn is_due(&self, tier: Tier, ledger: &Ledger, now: UnixTime) -> Result<bool, Error> {
+    /// Whether a CA's list must be signed anew: there is none, it lacks the revocation at that place of
+    /// the journal, what is published is something else, or half its life is over.
+    pub(crate) fn is_due(
+        &self,
+        tier: Tier,
+        ledger: &Ledger,
+        needed: u64,
+        now: UnixTime,
+    ) -> Result<bool, Error> {
         let (Some(record), Some(_)) = (ledger.list(tier)?, self.of(tier)) else { return Ok(true) };
         let half = (record.this_update.as_secs() + record.next_update.as_secs()) / 2;
-        let lacks_one = tier == Tier::Issuing && ledger.latest_revocation()? > record.sequence;
+        let lacks_one = tier == Tier::Issuing && needed > record.covers;
         Ok(lacks_one || now.as_secs() >= half)
     }
 
     /// Signs a CA's list, puts it on record, and publishes it.
-    pub(crate) fn renew(
-        &mut self,
-        by: &Actor,
-        tier: Tier,
-        issuer: &Issuer,
-        home: &Home,
-        ledger: &mut Ledger,
-        now: UnixTime,
-    ) -> Result<(), Error> {
+    pub(crate) fn renew(&mut self, by: &Actor, tier: Tier, press: Press<'_>) -> Result<(), Error> {
+        let Press { issuer, home, ledger, now } = press;
+        // Before the entries are read: more may be revoked while they are.
+        let covers = ledger.latest_revocation()?;
         let earlier = ledger.list(tier)?;
         let number = earlier.as_ref().map_or(0, |earlier| earlier.number) + 1;
         let lifetimes = home.config().lifetimes;
@@ -112,8 +114,14 @@ impl Lists {
             }
         })?;
         let sha256 = text::sha256(&der);
-        let event =
-            Event::ListSigned { issuer: tier, number, this_update: now, next_update, sha256 };
+        let event = Event::ListSigned {
+            issuer: tier,
+            number,
+            this_update: now,
+            next_update,
+            sha256,
+            covers,
+        };
         ledger.record(by, &event, now)?;
         *self.of_mut(tier) = Some(der);
         file::replace(&home.lists_path(), self.to_pem().as_bytes(), Access::Public)?;

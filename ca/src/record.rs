@@ -106,7 +106,7 @@ pub enum Event {
         #[serde(with = "text::as_text")]
         reason: Reason,
     },
-    /// A device was revoked, with all its unexpired certificates; it gets no new ones.
+    /// A device was revoked, with all its certificates; it gets no new ones.
     DeviceRevoked {
         /// Which one.
         #[serde(with = "text::as_text")]
@@ -114,9 +114,6 @@ pub enum Event {
         /// Why.
         #[serde(with = "text::as_text")]
         reason: Reason,
-        /// The certificates that this revokes.
-        #[serde(with = "text::as_texts")]
-        serials: Vec<Serial>,
     },
     /// A revoked device may get certificates again. What was revoked stays revoked.
     Reinstated {
@@ -139,6 +136,8 @@ pub enum Event {
         next_update: UnixTime,
         /// SHA-256 of its DER.
         sha256: String,
+        /// Every revocation up to this place of the journal is in it, and perhaps later ones.
+        covers: u64,
     },
 }
 
@@ -283,6 +282,17 @@ pub struct Revocation {
     pub reason: Reason,
 }
 
+impl Revocation {
+    /// Together with an earlier one. The list says since when something is revoked, and a reason learnt
+    /// later does not change that; of two reasons the graver counts.
+    pub(crate) fn after(self, earlier: Option<Self>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        let reason =
+            if earlier.reason.yields_to(self.reason) { self.reason } else { earlier.reason };
+        Self { at: earlier.at, reason }
+    }
+}
+
 /// What is known of a device beyond its certificates. There is none as long as there is nothing to say.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -324,6 +334,6 @@ pub struct ListRecord {
     pub next_update: UnixTime,
     /// SHA-256 of its DER.
     pub sha256: String,
-    /// The sequence number of its record in the journal: later revocations are not in it.
-    pub sequence: u64,
+    /// Every revocation up to this place of the journal is in it, and perhaps later ones.
+    pub covers: u64,
 }

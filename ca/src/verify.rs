@@ -4,16 +4,16 @@
 //! journal with the store's copy of it, and the store's records with what follows from the journal:
 //! they are derived once more, from the first event on, in a store of their own.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use thiserror::Error;
 
-use crate::audit::{AUDIT, HEAD, Head, JournalError, Record, stored_head, stored_line};
-use crate::consequences::{Occurrence, RecordError, consequences};
+use crate::audit::{AUDIT, BATCH, HEAD, Head, Record, audit_key, stored_head, stored_line};
+use crate::batch::MAX_BATCH;
+use crate::consequences::{self, Occurrence, RecordError, consequences};
 use crate::file::FileError;
+use crate::journal::{JournalError, Line, Lines};
 use crate::refusal::Refusal;
 use crate::store::{SledStore, Store, StoreError};
 
@@ -43,8 +43,8 @@ pub enum Finding {
         /// Which line.
         line: u64,
     },
-    /// The file ends within a line that is not the beginning of the store's latest record.
-    #[error("line {line} of the journal has no end, and no interrupted command explains it")]
+    /// The file ends with something that is no record, and that no crash can have left.
+    #[error("line {line} of the journal has no end, and no interruption explains it")]
     Unfinished {
         /// Which line.
         line: u64,
@@ -67,7 +67,7 @@ pub enum Finding {
     },
     /// The store is shorter than the journal.
     #[error(
-        "the store ends at record {store}, the journal goes on to record {journal}: the store has lost acknowledged records"
+        "the store ends at record {store}, the journal goes on to record {journal}: the store has lost acknowledged records, which opening the home puts back"
     )]
     StoreBehind {
         /// The journal's last record.
@@ -103,8 +103,8 @@ pub enum Finding {
 pub struct Whole {
     /// The latest record.
     pub head: Head,
-    /// The latest command was interrupted after the store and before the journal had its record; the
-    /// next command that opens the home completes the journal.
+    /// The latest write was interrupted after one of the two had it; the next command that opens the
+    /// home brings journal and store level.
     pub interrupted: bool,
 }
 
@@ -113,8 +113,10 @@ pub struct Whole {
 /// # Errors
 /// If a file or the store cannot be read. What is found is no error but the inner result.
 pub fn verify(journal: &Path, store: &dyn Store) -> Result<Result<Whole, Finding>, JournalError> {
+    let stored = stored_head(store)?.unwrap_or_else(Head::beginning);
     let replica = SledStore::temporary()?;
-    let mut check = Check { store, replica, head: Head::beginning(), interrupted: false };
+    let head = Head::beginning();
+    let mut check = Check { store, stored, replica, head, interrupted: false };
     match check.run(journal) {
         Ok(()) => Ok(Ok(Whole { head: check.head, interrupted: check.interrupted })),
         Err(Stop::Finding(finding)) => Ok(Err(finding)),
@@ -147,56 +149,72 @@ impl From<FileError> for Stop {
 
 struct Check<'a> {
     store: &'a dyn Store,
+    /// The store's latest record.
+    stored: Head,
     /// What follows from the lines read so far.
     replica: SledStore,
     /// The last line read.
     head: Head,
-    /// Whether the last line came from the store.
+    /// Whether one of the two lacks the latest write.
     interrupted: bool,
 }
 
 impl Check<'_> {
     fn run(&mut self, journal: &Path) -> Result<(), Stop> {
-        let file = File::open(journal).map_err(FileError::reading(journal))?;
-        let mut reader = BufReader::new(file);
-        let mut octets = Vec::new();
-        loop {
-            octets.clear();
-            reader.read_until(b'\n', &mut octets).map_err(FileError::reading(journal))?;
-            match octets.strip_suffix(b"\n") {
-                Some(line) => self.line(line)?,
-                None => break,
-            }
-        }
-        self.finish(&octets)?;
-        self.compare_heads()?;
-        self.compare_records()
-    }
-
-    /// After a crash between the store and the journal, the journal lacks one record, or a part of it.
-    fn finish(&mut self, torn: &[u8]) -> Result<(), Stop> {
-        let line = self.head.sequence + 1;
-        let latest = stored_head(self.store)?.is_some_and(|head| head.sequence == line);
-        let stored = if latest { stored_line(self.store, line)? } else { None };
-        match stored {
-            Some(stored) if stored.as_bytes().starts_with(torn) => {
+        let mut lines = Lines::from(journal, 0)?;
+        while let Some(line) = lines.next()? {
+            if self.is_left_by_a_crash(&line) {
                 self.interrupted = true;
-                self.line(stored.as_bytes())
+                break;
             }
-            _ if torn.is_empty() => Ok(()),
-            _ => Err(Finding::Unfinished { line }.into()),
+            self.line(&line)?;
         }
+        self.complete()?;
+        self.compare_heads()
     }
 
-    fn line(&mut self, octets: &[u8]) -> Result<(), Stop> {
+    /// Whether the journal ends here, in the middle of its latest write.
+    fn is_left_by_a_crash(&self, line: &Line) -> bool {
+        let next = format!("{{\"sequence\":{},\"at\":\"", self.head.sequence + 1);
+        let begins_like_it = || line.text().starts_with(&next) || next.starts_with(&*line.text());
+        line.is_remains() && (line.has_zeros() || begins_like_it())
+    }
+
+    /// Of the latest write, the journal may lack what the store has.
+    fn complete(&mut self) -> Result<(), Stop> {
+        let (journal, store) = (self.head.sequence, self.stored.sequence);
+        if journal >= store {
+            return Ok(());
+        }
+        // Only what was written at the same time as the latest record can be missing.
+        let first: Option<u64> = consequences::read(self.store, BATCH)?;
+        if first.is_none_or(|first| journal + 1 < first) {
+            return Err(Finding::JournalBehind { journal, store }.into());
+        }
+        self.interrupted = true;
+        for sequence in journal + 1..=store {
+            let copy = stored_line(self.store, sequence)?;
+            let copy = copy.ok_or(Finding::StoreDiffers { sequence })?;
+            self.record(&copy)?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &Line) -> Result<(), Stop> {
+        let number = self.head.sequence + 1;
+        if !line.is_finished() {
+            return Err(Finding::Unfinished { line: number }.into());
+        }
+        self.record(&line.text())
+    }
+
+    fn record(&mut self, text: &str) -> Result<(), Stop> {
         let line = self.head.sequence + 1;
-        let text =
-            std::str::from_utf8(octets).map_err(|_| Stop::from(Finding::Altered { line }))?;
         let (record, hash) = Record::from_line(text).ok_or(Finding::Altered { line })?;
         if record.sequence != line {
             return Err(Finding::OutOfOrder { line, found: record.sequence }.into());
         }
-        if record.previous != self.head.hash {
+        if !self.head.is_followed_by(&record) {
             return Err(Finding::Broken { line }.into());
         }
         let stored = stored_line(self.store, line)?;
@@ -210,36 +228,46 @@ impl Check<'_> {
             Err(RecordError::Store(error)) => return Err(error.into()),
         }
         self.head = Head { sequence: line, hash };
+        if self.head.sequence == self.stored.sequence {
+            self.compare_records()?;
+        }
         Ok(())
     }
 
-    fn compare_heads(&self) -> Result<(), Stop> {
-        let stored = stored_head(self.store)?.unwrap_or_else(Head::beginning);
-        let (journal, store) = (self.head.sequence, stored.sequence);
-        if journal < store {
-            return Err(Finding::JournalBehind { journal, store }.into());
-        }
-        if journal > store {
+    fn compare_heads(&mut self) -> Result<(), Stop> {
+        let (journal, store) = (self.head.sequence, self.stored.sequence);
+        // A CA begins with a batch of one, so a store without a head is none that was interrupted.
+        let lost = store == 0 && journal > 0;
+        if lost || journal.saturating_sub(store) > count(MAX_BATCH) {
             return Err(Finding::StoreBehind { journal, store }.into());
         }
-        if stored.hash != self.head.hash {
-            return Err(Finding::HeadDiffers { sequence: store }.into());
+        self.interrupted |= journal > store;
+        Ok(())
+    }
+
+    /// The store's records at its latest event, with those that follow from the journal up to there.
+    fn compare_records(&self) -> Result<(), Stop> {
+        let Head { sequence, hash } = &self.stored;
+        if self.head.hash != *hash {
+            return Err(Finding::HeadDiffers { sequence: *sequence }.into());
         }
         // Those that are there are the journal's; now also: none is missing, none too many.
         let copies = keys(self.store, |key| key.starts_with(AUDIT))?;
-        let expected = (1..=journal).map(crate::audit::audit_key);
-        match copies.iter().cloned().zip(expected).position(|(copy, key)| copy != key) {
-            None if copies.len().try_into().is_ok_and(|count: u64| count == journal) => Ok(()),
-            at => {
-                let at = at.unwrap_or_else(|| copies.len().min(count_from(journal)));
-                let sequence = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(1);
-                Err(Finding::StoreDiffers { sequence }.into())
-            }
+        let expected = (1..=*sequence).map(audit_key);
+        let differs = copies.iter().cloned().zip(expected).position(|(copy, key)| copy != key);
+        if differs.is_some() || count(copies.len()) != *sequence {
+            let at = differs.map_or_else(|| count(copies.len()).min(*sequence), count);
+            return Err(Finding::StoreDiffers { sequence: at.saturating_add(1) }.into());
         }
+        let first: Option<u64> = consequences::read(self.store, BATCH)?;
+        if first.is_none_or(|first| first > *sequence) {
+            return Err(Finding::NotDerived { key: BATCH.to_owned() }.into());
+        }
+        self.compare_derived()
     }
 
-    fn compare_records(&self) -> Result<(), Stop> {
-        let derived = |key: &str| key != HEAD && !key.starts_with(AUDIT);
+    fn compare_derived(&self) -> Result<(), Stop> {
+        let derived = |key: &str| key != HEAD && key != BATCH && !key.starts_with(AUDIT);
         let mut keys_of_both = keys(self.store, derived)?;
         keys_of_both.extend(keys(&self.replica, derived)?);
         for key in keys_of_both {
@@ -251,8 +279,8 @@ impl Check<'_> {
     }
 }
 
-fn count_from(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 fn keys(store: &dyn Store, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, StoreError> {

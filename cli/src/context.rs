@@ -58,8 +58,8 @@ impl Context {
         let mended = ledger.mended();
         if !mended.is_nothing() {
             eprintln!(
-                "note: the last command was interrupted; {} records were added to the journal and {} octets of an unfinished line removed",
-                mended.appended, mended.cut
+                "note: the last command was interrupted; {} records were added to the journal, {} to the store, and {} octets of an unfinished line removed",
+                mended.appended, mended.restored, mended.cut
             );
         }
         Ok((home, ledger))

@@ -214,7 +214,7 @@ Keep this hash elsewhere, and nobody can write the history anew without your not
     assert_eq!(told[1], "home    made the CA of acme.example");
     assert_eq!(
         told[6],
-        "home    revoked device spiffe://acme.example/build-7 (keyCompromise) with 1 certificate"
+        "home    revoked device spiffe://acme.example/build-7 (keyCompromise) with everything it held"
     );
     assert_eq!(told[7], "the CA  signed revocation list 2 of the issuing CA, until DATE");
 }

@@ -24,12 +24,10 @@ impl Draft<'_> {
     }
 
     fn revoke_one(&mut self, target: &Target, revoked: Revocation) -> Result<(), RecordError> {
-        // The list says since when a certificate is revoked; a reason learnt later does not change that.
-        let at = target.revoked.map_or(revoked.at, |earlier| earlier.at);
-        let revocation = Revocation { at, reason: revoked.reason };
+        let revocation = revoked.after(target.revoked);
         let entry = RevokedRecord { revocation, not_after: target.not_after };
         self.set(revoked_key(&target.serial), &entry)?;
-        if revoked.reason == Reason::KeyCompromise {
+        if revocation.reason == Reason::KeyCompromise {
             let key = target.compromised_key.clone();
             if self.store.get(&key)?.is_none() && self.compromised.insert(key.clone()) {
                 self.put(key, None, target.serial.to_string().into_bytes());
@@ -38,17 +36,18 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Everything the device holds: what it was issued while somebody decided to revoke it is among it.
     pub(super) fn device_revoked(
         &mut self,
         principal: &Principal,
-        serials: &[Serial],
         revoked: Revocation,
     ) -> Result<(), RecordError> {
-        for serial in serials {
-            self.revoke(serial, revoked)?;
+        for target in targets(self.store, Some(principal), revoked.reason, |_| true)? {
+            self.revoke_one(&target, revoked)?;
         }
         self.withdraw_all_of(principal, revoked.at)?;
         let device = self.device(principal)?;
+        let revoked = revoked.after(device.revoked);
         self.keep_device(&DeviceRecord { revoked: Some(revoked), ..device })
     }
 
@@ -157,6 +156,16 @@ pub(crate) fn issued_before(
     before: UnixTime,
     reason: Reason,
 ) -> Result<Vec<Target>, StoreError> {
+    targets(store, principal, reason, |record| record.issued_at < before)
+}
+
+/// Certificates whose revocation would be news.
+fn targets(
+    store: &dyn Store,
+    principal: Option<&Principal>,
+    reason: Reason,
+    is_meant: impl Fn(&CertificateRecord) -> bool,
+) -> Result<Vec<Target>, StoreError> {
     let prefix = principal.map_or_else(|| CERTIFICATES.to_owned(), holder_prefix);
     let mut found = Vec::new();
     for serial in suffixes(store, &prefix)? {
@@ -164,7 +173,7 @@ pub(crate) fn issued_before(
         let damaged = || StoreError::Damaged { key: key.clone() };
         let serial: Serial = serial.parse().map_err(|_| damaged())?;
         let record = super::read_certificate(store, &serial)?.ok_or_else(damaged)?;
-        if record.issued_at < before && record.is_news(reason) {
+        if is_meant(&record) && record.is_news(reason) {
             found.push(Target::of(&record));
         }
     }

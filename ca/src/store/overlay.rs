@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::sync::{Mutex, MutexGuard};
 
 use super::{Change, Store, StoreError, refuse_beyond_limits};
@@ -50,21 +50,23 @@ impl Store for Overlay<'_> {
         self.below.get(key)
     }
 
-    fn scan(
+    fn scan_after(
         &self,
         prefix: &str,
+        after: &str,
         visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
+        let start = if after.is_empty() { Bound::Included(prefix) } else { Bound::Excluded(after) };
         // A copy, because `visit` may read as well.
         let touched: Vec<(String, Option<Vec<u8>>)> = self
             .touched()?
-            .range(prefix.to_owned()..)
+            .range::<str, _>((start, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
             .map(|(key, touched)| (key.clone(), touched.above.clone()))
             .collect();
         let mut above = touched.into_iter().peekable();
         let mut flow = ControlFlow::Continue(());
-        self.below.scan(prefix, &mut |key, value| {
+        self.below.scan_after(prefix, after, &mut |key, value| {
             while let Some((earlier, value)) = above.next_if(|(above, _)| above.as_str() < key) {
                 if let Some(value) = value {
                     flow = visit(&earlier, &value);
@@ -139,14 +141,16 @@ mod tests {
         found
     }
 
-    fn first(store: &dyn Store, count: usize) -> usize {
-        let mut seen = 0;
-        let mut visit = |_: &str, _: &[u8]| {
-            seen += 1;
-            if seen < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    /// The three keys that follow.
+    fn page(store: &dyn Store, after: &str) -> Vec<String> {
+        let prefix = after.split_inclusive('/').next().unwrap_or_default();
+        let mut found = Vec::new();
+        let mut visit = |key: &str, _: &[u8]| {
+            found.push(key.to_owned());
+            if found.len() < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        store.scan("", &mut visit).unwrap();
-        seen
+        store.scan_after(prefix, after, &mut visit).unwrap();
+        found
     }
 
     /// One of few keys, and what it shall hold; some expect what is not so.
@@ -190,7 +194,9 @@ mod tests {
                 for prefix in ["", "a/", "b/", "c"] {
                     prop_assert_eq!(everything(&one, prefix), everything(&overlay, prefix));
                 }
-                prop_assert_eq!(first(&one, 3), first(&overlay, 3));
+                for after in ["", "a/3", "a/x", "b/7"] {
+                    prop_assert_eq!(page(&one, after), page(&overlay, after));
+                }
             }
             prop_assert_eq!(everything(&other, ""), untouched);
             other.replace(&overlay.into_changes().unwrap()).unwrap();

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Barrier;
 use std::thread;
 
-use crate::world::{DAY, Fault, World, is_active, principal};
+use crate::world::{DAY, REMAINS, World, is_active, principal};
 use vouchsafe_ca::{
     Actor, Authority, Error, InvitationRecord, InvitationState, Invited, Issued, Kind, Lifetime,
     Offer, OfferError, ProfileError, Reason, Refusal,
@@ -330,24 +330,22 @@ fn of_many_who_redeem_at_once_one_wins_and_the_same_key_always_gets_the_same() {
 
 #[test]
 fn an_enrolment_whose_answer_is_lost_in_a_crash_is_answered_alike_after_it() {
-    for fault in [Fault::Lost, Fault::ReplyLost] {
+    for remains in REMAINS {
         let world = World::new();
         let invited = world.open().invite(&Actor::Home, offer("a")).unwrap();
         let request = request();
-        let faulty = world.open_faulty(0, fault).unwrap();
+        let faulty = world.open_faulty(0, remains.store).unwrap();
         assert!(matches!(redeem(&faulty, &invited, &request), Err(Error::Store(_))));
         assert!(matches!(redeem(&faulty, &invited, &request), Err(Error::Stopped)));
-        drop(faulty);
+        world.crash(faulty, remains);
         world.check();
         let authority = world.open();
         let recorded = authority.look_up(|ledger| ledger.certificates_of(&principal("a"))).unwrap();
         let one = redeem(&authority, &invited, &request).unwrap();
         let two = redeem(&authority, &invited, &request).unwrap();
         assert_eq!(one.chain, two.chain);
-        match fault {
-            Fault::Lost => assert!(recorded.is_empty()),
-            Fault::ReplyLost => assert_eq!(recorded[0].certificate, one.chain[0].as_ref()),
-        }
+        assert_eq!(recorded.is_empty(), !remains.are_enough());
+        assert!(recorded.iter().all(|record| record.certificate == one.chain[0].as_ref()));
         assert!(is_active(&authority, &one.certificate.serial));
         let certificates = authority.look_up(|ledger| ledger.certificates()).unwrap();
         assert_eq!(certificates.len(), 1);

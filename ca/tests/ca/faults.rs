@@ -1,8 +1,6 @@
 //! Nothing acknowledged is lost, whatever fails: each write of each act, in both ways a write can fail.
 
-use std::fs::OpenOptions;
-
-use crate::world::{DAY, Fault, World, is_active, principal, reason};
+use crate::world::{DAY, Fault, REMAINS, Remains, World, is_active, principal, reason};
 use proptest::prelude::*;
 use vouchsafe_ca::{Actor, Authority, Error, Reason};
 use vouchsafe_certs::{Certificate, Serial};
@@ -117,28 +115,24 @@ proptest! {
         after in acts(),
         nth in 0..10_usize,
         lost in any::<bool>(),
-        torn in 0..3_u64,
+        kept in prop::option::of(0..3_usize),
     ) {
         let world = World::new();
         let mut noted = Acknowledged::default();
-        let fault = if lost { Fault::Lost } else { Fault::ReplyLost };
-        if let Ok(authority) = world.open_faulty(nth, fault) {
-            let mut stopped = false;
+        let store = if lost { Fault::Lost } else { Fault::ReplyLost };
+        if let Ok(authority) = world.open_faulty(nth, store) {
+            let mut remains = Remains { store, journal: None };
             for act in before {
                 let done = perform(act, &authority, &world, &mut noted);
                 if done.is_err_and(|error| is_fault(&error)) {
-                    stopped = true;
                     // Fail-stop: nothing more is recorded, whoever asks.
                     let refused = authority.issue(&Actor::Home, world.order("other")).unwrap_err();
                     prop_assert!(matches!(refused, Error::Stopped), "{refused}");
+                    remains.journal = kept;
                     break;
                 }
             }
-            drop(authority);
-            if stopped && !lost {
-                // The crash came between the store and the journal, perhaps within the line.
-                tear(&world, torn);
-            }
+            world.crash(authority, remains);
         }
         noted.check(&world);
         world.check();
@@ -153,24 +147,17 @@ proptest! {
     }
 }
 
-/// Writes the beginning of the line that the journal lacks, as an interrupted write would.
-fn tear(world: &World, length: u64) {
-    use std::io::Write;
-    let mut journal = OpenOptions::new().append(true).open(world.path("journal.jsonl")).unwrap();
-    let beginning = b"{\"".get(..usize::try_from(length).unwrap()).unwrap();
-    journal.write_all(beginning).unwrap();
-}
-
 #[test]
 fn an_issue_without_an_answer_is_on_record_or_was_never_anywhere() {
-    for (fault, known) in [(Fault::Lost, 0), (Fault::ReplyLost, 1)] {
+    for remains in REMAINS {
         let world = World::new();
-        let authority = world.open_faulty(0, fault).unwrap();
+        let authority = world.open_faulty(0, remains.store).unwrap();
         let unanswered = authority.issue(&Actor::Home, world.order("a"));
         assert!(matches!(unanswered, Err(Error::Store(_))));
-        drop(authority);
+        world.crash(authority, remains);
         let authority = world.open();
         let records = authority.look_up(|ledger| ledger.certificates_of(&principal("a"))).unwrap();
+        let known = usize::from(remains.are_enough());
         assert_eq!(records.len(), known);
         for record in records {
             // It can be handed out again, or taken back.
@@ -188,21 +175,24 @@ fn an_issue_without_an_answer_is_on_record_or_was_never_anywhere() {
 /// RFC 5280 §5.2.3: two lists of one number would have to be the same list.
 #[test]
 fn a_number_never_comes_with_two_contents() {
-    for (after, fault) in [(1, Fault::Lost), (1, Fault::ReplyLost), (0, Fault::ReplyLost)] {
-        let world = World::new();
-        let serial = world.issue("a").certificate.serial;
-        // The revocation is recorded, or the list is; the answer never comes.
-        let authority = world.open_faulty(after, fault).unwrap();
-        assert!(authority.revoke(&Actor::Home, &serial, Reason::Unspecified).is_err());
-        drop(authority);
-        assert!(!world.published().revokes(&serial), "nothing was published");
-        world.clock.advance(1);
-        // The next command that writes says what must be said, whatever it was called for.
-        world.issue("b");
-        assert!(world.published().revokes(&serial));
-        let skipped = u64::from((after, fault) == (1, Fault::ReplyLost));
-        assert_eq!(world.published().number, 2 + skipped);
-        world.check();
+    for remains in REMAINS {
+        for writes_before in [0, 1] {
+            let world = World::new();
+            let serial = world.issue("a").certificate.serial;
+            // The revocation's record is interrupted, or the list's; the answer never comes.
+            let authority = world.open_faulty(writes_before, remains.store).unwrap();
+            assert!(authority.revoke(&Actor::Home, &serial, Reason::Unspecified).is_err());
+            world.crash(authority, remains);
+            assert!(!world.published().revokes(&serial), "nothing was published");
+            world.clock.advance(1);
+            // The next command that writes says what must be said, whatever it was called for.
+            world.issue("b");
+            let revoked = writes_before == 1 || remains.are_enough();
+            assert_eq!(world.published().revokes(&serial), revoked);
+            let skipped = u64::from(writes_before == 1 && remains.are_enough());
+            assert_eq!(world.published().number, 1 + u64::from(revoked) + skipped);
+            world.check();
+        }
     }
 }
 

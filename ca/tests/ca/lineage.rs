@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use crate::enrolment::{offer, permissions, redeem, refusal, request};
-use crate::world::{DAY, Fault, World, is_active, principal};
+use crate::world::{DAY, REMAINS, World, is_active, principal};
 use vouchsafe_ca::{
     Actor, Authority, CertificateRecord, Error, Event, Issued, Kind, Offer, Order, Reason, Refusal,
 };
@@ -154,17 +154,17 @@ fn two_renewals_at_once_with_the_same_key_are_one() {
 
 #[test]
 fn a_renewal_whose_answer_is_lost_in_a_crash_is_answered_alike_after_it() {
-    for fault in [Fault::Lost, Fault::ReplyLost] {
+    for remains in REMAINS {
         let world = World::new();
         let first = world.issue("a");
         let fresh = request();
-        let faulty = world.open_faulty(0, fault).unwrap();
+        let faulty = world.open_faulty(0, remains.store).unwrap();
         assert!(matches!(faulty.renew(&first.certificate, &fresh), Err(Error::Store(_))));
-        drop(faulty);
+        world.crash(faulty, remains);
         world.check();
         let authority = world.open();
         let recorded = authority.look_up(|ledger| ledger.certificates_of(&principal("a"))).unwrap();
-        assert_eq!(recorded.len(), if fault == Fault::Lost { 1 } else { 2 });
+        assert_eq!(recorded.len(), if remains.are_enough() { 2 } else { 1 });
         let second = authority.renew(&first.certificate, &fresh).unwrap();
         assert_eq!(authority.renew(&first.certificate, &fresh).unwrap().chain, second.chain);
         assert_eq!(record(&authority, &second.certificate).generation, 1);

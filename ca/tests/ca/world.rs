@@ -13,6 +13,7 @@ use rustls::time_provider::TimeProvider;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
 use tempfile::TempDir;
+use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{
     Actor, Authority, Change, Error, Event, Founding, Home, Issued, Kind, Ledger, Order, Reason,
     Record, SledStore, Store, StoreError, Tier, verify,
@@ -56,6 +57,29 @@ pub(crate) enum Fault {
     Lost,
     /// Everything was written, and only the reply was lost.
     ReplyLost,
+}
+
+/// What a crash leaves of a write of which nobody was told that it is done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remains {
+    pub(crate) store: Fault,
+    /// How many octets of the journal's line; `None`: all of it.
+    pub(crate) journal: Option<usize>,
+}
+
+/// In the journal alone, in both, in the store alone, nowhere.
+pub(crate) const REMAINS: [Remains; 4] = [
+    Remains { store: Fault::Lost, journal: None },
+    Remains { store: Fault::ReplyLost, journal: None },
+    Remains { store: Fault::ReplyLost, journal: Some(7) },
+    Remains { store: Fault::Lost, journal: Some(7) },
+];
+
+impl Remains {
+    /// Whether it is remembered.
+    pub(crate) fn are_enough(self) -> bool {
+        self.store == Fault::ReplyLost || self.journal.is_none()
+    }
 }
 
 /// A store of which one write fails.
@@ -168,6 +192,22 @@ impl World {
         let store = Arc::new(FaultyStore::new(home.open_store()?, after, fault));
         let ledger = Ledger::open(store, &home.journal_path())?;
         Authority::open(home, ledger, None, self.clock())
+    }
+
+    /// The crash after a write that failed.
+    pub(crate) fn crash(&self, authority: Authority, remains: Remains) {
+        drop(authority);
+        if let Some(kept) = remains.journal {
+            self.tear(kept);
+        }
+    }
+
+    /// Leaves so many octets of the journal's last line.
+    fn tear(&self, kept: usize) {
+        let mut text = fs::read_to_string(self.path("journal.jsonl")).unwrap();
+        let last = text.trim_end().rfind('\n').unwrap() + 1;
+        text.truncate(last + kept);
+        file::replace(&self.path("journal.jsonl"), text.as_bytes(), Access::Private).unwrap();
     }
 
     pub(crate) fn public_key(&self) -> PublicKey {

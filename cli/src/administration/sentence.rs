@@ -59,9 +59,8 @@ pub(super) fn sentence(event: &Event) -> String {
             format!("revoked everything issued to {whom} before {} ({reason})", date(*before))
         }
         Event::Revoked { serial, reason } => format!("revoked certificate {serial} ({reason})"),
-        Event::DeviceRevoked { principal, reason, serials } => {
-            let number = u64::try_from(serials.len()).unwrap_or(u64::MAX);
-            format!("revoked device {principal} ({reason}) with {}", count(number, "certificate"))
+        Event::DeviceRevoked { principal, reason } => {
+            format!("revoked device {principal} ({reason}) with everything it held")
         }
         Event::Reinstated { principal } => format!("reinstated device {principal}"),
         Event::ListSigned { issuer, number, next_update, .. } => {

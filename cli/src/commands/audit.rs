@@ -28,8 +28,8 @@ struct Verdict {
     whole: bool,
     /// What is wrong first, in words; null if nothing is.
     finding: Option<String>,
-    /// Whether the journal lacks its latest record because a command was interrupted; the next one
-    /// completes it.
+    /// Whether journal or store lacks the latest write because a command was interrupted; the next one
+    /// brings them level.
     interrupted: bool,
     /// How many records there are; null if the history is not whole.
     records: Option<u64>,
@@ -138,7 +138,7 @@ fn report(found: Result<Checked, String>, context: &Context) -> Result<(), Failu
         Ok(_) if context.json => Ok(()),
         Ok(Checked { head, interrupted, agreement }) => {
             let note = if interrupted {
-                "The latest command was interrupted: its record is in the store and will be added to the journal.\n"
+                "The latest command was interrupted: journal or store lacks the end of it and gets it from the other.\n"
             } else {
                 ""
             };

@@ -1,0 +1,164 @@
+//! One thread writes for all: whatever waits while the disk is busy shares the next write.
+//!
+//! Signing, which costs the most, has been done by then, on the threads of those who ask. An event
+//! that is refused is refused alone. The store and the journal are synced at the same time, and only
+//! after both does anybody get an answer.
+
+use std::io;
+use std::iter;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use rustls_pki_types::UnixTime;
+
+use crate::audit::Head;
+use crate::batch::{Batch, MAX_BATCH, Prepared};
+use crate::consequences::RecordError;
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::record::{Actor, Event};
+use crate::store::{Store, StoreError};
+
+/// How many may wait in line; who comes after them waits to stand in line.
+const MAX_WAITING: usize = 4 * MAX_BATCH;
+
+/// Somebody who waits until the disk has it.
+struct Waiting {
+    /// `None`: whatever can be read by now.
+    act: Option<Act>,
+    answer: SyncSender<Result<(), Error>>,
+}
+
+/// What somebody does.
+struct Act {
+    by: Actor,
+    event: Event,
+    at: UnixTime,
+}
+
+/// The thread that writes, as others see it.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    line: Option<SyncSender<Waiting>>,
+    thread: Option<JoinHandle<()>>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Committer {
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        journal: Journal,
+        head: Head,
+    ) -> Result<Self, StoreError> {
+        let (line, waiting) = sync_channel(MAX_WAITING);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let mut writer = Writer { store, journal, head, stopped: Arc::clone(&stopped) };
+        let thread = thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || writer.serve(&waiting))
+            .map_err(|error| StoreError::Failed(error.into()))?;
+        Ok(Self { line: Some(line), thread: Some(thread), stopped })
+    }
+
+    /// Waits until the event is on disk.
+    pub(crate) fn commit(&self, by: &Actor, event: &Event, at: UnixTime) -> Result<(), Error> {
+        self.wait(Some(Act { by: by.clone(), event: event.clone(), at }))
+    }
+
+    /// Waits until everything is on disk that can be read by now.
+    pub(crate) fn settle(&self) -> Result<(), Error> {
+        self.wait(None)
+    }
+
+    fn wait(&self, act: Option<Act>) -> Result<(), Error> {
+        let (answer, answered) = sync_channel(1);
+        // The other end is gone only if the thread has panicked, perhaps in the middle of a write.
+        let line = self.line.as_ref().ok_or(Error::Stopped)?;
+        line.send(Waiting { act, answer }).map_err(|_| Error::Stopped)?;
+        answered.recv().map_err(|_| Error::Stopped)?
+    }
+
+    /// Nothing more is written.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Committer {
+    /// The thread has let go of the store when this returns.
+    fn drop(&mut self) {
+        self.line = None;
+        if let Some(thread) = self.thread.take() {
+            // That it has panicked was said to whoever waited for it.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread that writes, from within.
+struct Writer {
+    store: Arc<dyn Store>,
+    journal: Journal,
+    /// The latest record on disk.
+    head: Head,
+    /// Set for good when it is unknown what is on disk.
+    stopped: Arc<AtomicBool>,
+}
+
+impl Writer {
+    fn serve(&mut self, waiting: &Receiver<Waiting>) {
+        while let Ok(first) = waiting.recv() {
+            let others = waiting.try_iter().take(MAX_BATCH - 1);
+            self.answer(iter::once(first).chain(others).collect());
+        }
+    }
+
+    /// Judges everybody, writes once, answers everybody.
+    fn answer(&mut self, waiting: Vec<Waiting>) {
+        let mut batch = Batch::new(&*self.store, &self.head);
+        let judge = |one: &Waiting| match &one.act {
+            Some(Act { by, event, at }) => batch.add(by, event, *at),
+            None => Ok(()),
+        };
+        let verdicts: Vec<Result<(), RecordError>> = waiting.iter().map(judge).collect();
+        let prepared = if batch.is_empty() { Ok(None) } else { batch.finish().map(Some) };
+        let mut failure = match prepared {
+            _ if self.stopped.load(Ordering::SeqCst) => Some(Error::Stopped),
+            Ok(None) => None,
+            Ok(Some(prepared)) => {
+                let failure = self.write(&prepared).err();
+                // It is unknown now what is on disk.
+                self.stopped.fetch_or(failure.is_some(), Ordering::SeqCst);
+                failure
+            }
+            // Nothing was written.
+            Err(error) => Some(error.into()),
+        };
+        let failed = failure.is_some();
+        for (one, verdict) in waiting.into_iter().zip(verdicts) {
+            // The first is told the cause, the others that there is one.
+            let cause = failed.then(|| failure.take().unwrap_or(Error::Stopped));
+            let answer = cause.map_or_else(|| verdict.map_err(Error::from), Err);
+            // Whoever does not wait any more does not hear it.
+            let _ = one.answer.send(answer);
+        }
+    }
+
+    /// Both files at the same time; whichever a crash leaves behind is brought level when the home is
+    /// opened.
+    fn write(&mut self, prepared: &Prepared) -> Result<(), Error> {
+        let Prepared { changes, lines, head } = prepared;
+        let (store, journal) = (&self.store, &mut self.journal);
+        let (stored, written) = thread::scope(|scope| {
+            let journal = thread::Builder::new().spawn_scoped(scope, || journal.append(lines))?;
+            Ok::<_, io::Error>((store.replace(changes), journal.join()))
+        })
+        .map_err(|error| StoreError::Failed(error.into()))?;
+        stored?;
+        written.map_err(|_panic| Error::Stopped)??;
+        self.head = head.clone();
+        Ok(())
+    }
+}
