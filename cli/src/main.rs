@@ -17,6 +17,7 @@ mod notice;
 mod output;
 mod passphrase;
 mod runtime;
+mod service;
 mod session;
 
 use std::process::ExitCode;

@@ -99,6 +99,12 @@ impl Peer {
         if is_same { Ok(()) } else { Err(Denial::Path("its root is another".to_owned())) }
     }
 
+    /// The leaf that it showed.
+    #[must_use]
+    pub fn certificate(&self) -> &[u8] {
+        self.chain.first().map_or(&[], AsRef::as_ref)
+    }
+
     fn narrow(&mut self, authority: &CaCertificate) {
         self.permissions = narrowed(&self.permissions, authority);
         self.not_after = self.not_after.min(authority.not_after);

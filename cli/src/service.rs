@@ -1,0 +1,3 @@
+//! The CA as a service.
+
+pub(crate) mod web;

@@ -1,0 +1,113 @@
+//! What the CA serves over HTTP: its certificates and lists to everybody, certificates to those who
+//! have an invitation or one that is to be renewed, and the state of certificates to verifiers.
+//!
+//! | path | what | standard |
+//! |---|---|---|
+//! | `/roots.pem`, `/issuers.pem` | CA certificates | |
+//! | `/crl.pem` | all lists; `If-None-Match`, `Prefer: wait=N` | RFC 9110, RFC 7240 |
+//! | `/crl/SERIAL.crl`, `/crl/SERIAL.pem` | the list of one CA | RFC 5280 |
+//! | `/ocsp` | the state of certificates | RFC 6960, RFC 9654 |
+//! | `/.well-known/est/…` | enrolment and renewal | RFC 7030, RFC 8951 |
+//! | `/healthz` | whether the CA is at work | |
+
+mod answer;
+mod est;
+mod lists;
+mod status;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::{Semaphore, watch};
+use vouchsafe_ca::{Authority, Responder, Tier, pem};
+use vouchsafe_transport::{Caller, Handler};
+
+use answer::{blocking, failed, method_not_allowed, of, refusal};
+
+pub(crate) use lists::Published;
+
+/// Certificates that are being issued at once. One batch of the CA's memory holds as many.
+const ENROLLING: usize = 256;
+
+/// Requests for lists that are held open at once. Beyond that, whoever asks is answered at once.
+const WAITING: usize = 512;
+
+/// Everything that a request may need.
+struct Site {
+    authority: Arc<Authority>,
+    lists: watch::Receiver<Arc<Published>>,
+    responder: Responder,
+    enrolling: Semaphore,
+    waiting: Semaphore,
+}
+
+/// Answers requests, of strangers and of peers alike: what needs a peer asks for one.
+pub(crate) fn handler(
+    authority: Arc<Authority>,
+    lists: watch::Receiver<Arc<Published>>,
+) -> Handler {
+    let site = Arc::new(Site {
+        authority,
+        lists,
+        responder: Responder::default(),
+        enrolling: Semaphore::new(ENROLLING),
+        waiting: Semaphore::new(WAITING),
+    });
+    Arc::new(move |caller, request| {
+        let site = Arc::clone(&site);
+        Box::pin(async move { site.answer(caller, request).await })
+    })
+}
+
+impl Site {
+    async fn answer(self: Arc<Self>, caller: Caller, request: Request<Bytes>) -> Response<Bytes> {
+        let path = request.uri().path().to_owned();
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_post = request.method() == Method::POST;
+        match path.as_str() {
+            "/.well-known/est/simpleenroll" if is_post => est::enroll(self, request).await,
+            "/.well-known/est/simplereenroll" if is_post => {
+                est::reenroll(self, caller, request).await
+            }
+            "/.well-known/est/simpleenroll" | "/.well-known/est/simplereenroll" => {
+                method_not_allowed("POST")
+            }
+            "/ocsp" if is_post => status::posted(self, request).await,
+            _ if !is_read => method_not_allowed("GET, HEAD"),
+            "/.well-known/est/cacerts" => self.on_authority(est::ca_certificates).await,
+            "/.well-known/est/csrattrs" => est::attributes(),
+            "/roots.pem" => self.on_authority(|site| of_tier(site, Tier::Root)).await,
+            "/issuers.pem" => self.on_authority(|site| of_tier(site, Tier::Issuing)).await,
+            "/crl.pem" => lists::bundle(self.lists.clone(), &self.waiting, &request).await,
+            "/healthz" => self.on_authority(health).await,
+            path => match (path.strip_prefix("/crl/"), path.strip_prefix("/ocsp/")) {
+                (Some(name), _) => self.lists.borrow().one(name),
+                (_, Some(question)) => status::got(self, question).await,
+                _ => refusal(StatusCode::NOT_FOUND, "there is nothing here"),
+            },
+        }
+    }
+
+    /// Works with the CA, whose calls block.
+    async fn on_authority(
+        self: Arc<Self>,
+        work: impl FnOnce(&Self) -> Response<Bytes> + Send + 'static,
+    ) -> Response<Bytes> {
+        blocking(move || work(&self)).await
+    }
+}
+
+fn of_tier(site: &Site, tier: Tier) -> Response<Bytes> {
+    let certificate = site.authority.home().certificate(tier);
+    let text = pem::certificates([&certificate.der]);
+    of("application/pem-certificate-chain", text)
+}
+
+/// A CA that cannot say what it remembers is not at work.
+fn health(site: &Site) -> Response<Bytes> {
+    match site.authority.look_up(|ledger| Ok(ledger.authority()?)) {
+        Ok(_) => of("text/plain; charset=utf-8", "at work\n"),
+        Err(error) => failed(&error),
+    }
+}

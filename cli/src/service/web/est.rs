@@ -1,0 +1,198 @@
+//! EST (RFC 7030, with the corrections of RFC 8951): enrolment and renewal as other programs know them.
+//!
+//! An invitation is an HTTP credential: its id is the user, its secret the password. A renewal needs
+//! none: the certificate that is renewed has been shown in the TLS handshake.
+
+use std::sync::Arc;
+
+use base64ct::{Base64, Encoding};
+use bytes::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use rustls_pki_types::CertificateDer;
+use vouchsafe_ca::{Error, Issued, Tier};
+use vouchsafe_certs::{Certificate, CertificateError, CertificateRequest, certs_only};
+use vouchsafe_transport::Caller;
+use zeroize::Zeroizing;
+
+use super::Site;
+use super::answer::{blocking, failed, of, recorded, refusal, unauthorized};
+
+/// RFC 7030 §4.2.3.
+const CERTS_ONLY: &str = "application/pkcs7-mime; smime-type=certs-only";
+
+/// CsrAttrs (RFC 7030 §4.5.2): a key on P-256, and a request that it signs with SHA-256. P-384 and
+/// Ed25519 are taken as well, but there is no way to say "or".
+///
+/// ```text
+/// SEQUENCE { SEQUENCE { id-ecPublicKey, SET { secp256r1 } }, ecdsa-with-SHA256 }
+/// ```
+const ATTRIBUTES: &[u8] = &[
+    0x30, 0x21, 0x30, 0x15, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x31, 0x0a, 0x06,
+    0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
+    0x04, 0x03, 0x02,
+];
+
+/// So long is a line of base64 that every reader can take (RFC 7468 §2).
+const LINE: usize = 64;
+
+/// Base64, as every body is in EST.
+fn encoded(content_type: &'static str, der: &[u8]) -> Response<Bytes> {
+    let mut lines = String::new();
+    for (at, letter) in Base64::encode_string(der).chars().enumerate() {
+        if at > 0 && at % LINE == 0 {
+            lines.push('\n');
+        }
+        lines.push(letter);
+    }
+    lines.push('\n');
+    let mut response = of(content_type, lines);
+    // RFC 8951 §3.1 takes this back, but clients older than it ask for it.
+    let name = HeaderName::from_static("content-transfer-encoding");
+    response.headers_mut().insert(name, HeaderValue::from_static("base64"));
+    response
+}
+
+fn bag<'a>(
+    certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>,
+) -> Result<Response<Bytes>, CertificateError> {
+    Ok(encoded(CERTS_ONLY, &certs_only::pack(certificates)?))
+}
+
+/// `cacerts` (RFC 7030 §4.1): every CA that certificates may lead through, and every root.
+pub(super) fn ca_certificates(site: &Site) -> Response<Bytes> {
+    let home = site.authority.home();
+    let all = [Tier::Issuing, Tier::Root].map(|tier| &home.certificate(tier).der);
+    bag(all).unwrap_or_else(|error| failed(&error.into()))
+}
+
+/// `csrattrs` (RFC 7030 §4.5).
+pub(super) fn attributes() -> Response<Bytes> {
+    encoded("application/csrattrs", ATTRIBUTES)
+}
+
+/// `simpleenroll` (RFC 7030 §4.2).
+pub(super) async fn enroll(site: Arc<Site>, request: Request<Bytes>) -> Response<Bytes> {
+    let Some(credential) = Credential::in_request(&request) else {
+        return unauthorized("show an invitation: its id as the user, its secret as the password");
+    };
+    let work = move |site: &Site, request: &CertificateRequest| {
+        site.authority.enroll(&credential.id, &credential.secret, request)
+    };
+    issue(site, &request, work).await
+}
+
+/// `simplereenroll` (RFC 7030 §4.2.2). Whose certificate is renewed, the TLS handshake has proven.
+pub(super) async fn reenroll(
+    site: Arc<Site>,
+    caller: Caller,
+    request: Request<Bytes>,
+) -> Response<Bytes> {
+    let Some(peer) = caller.peer else {
+        let said = "a renewal needs mutual TLS with the certificate that is to be renewed";
+        return recorded(StatusCode::FORBIDDEN, said);
+    };
+    let work = move |site: &Site, request: &CertificateRequest| {
+        site.authority.renew(&Certificate::from_der(peer.certificate())?, request)
+    };
+    issue(site, &request, work).await
+}
+
+async fn issue(
+    site: Arc<Site>,
+    request: &Request<Bytes>,
+    work: impl FnOnce(&Site, &CertificateRequest) -> Result<Issued, Error> + Send + 'static,
+) -> Response<Bytes> {
+    if !has_content_type(request, "application/pkcs10") {
+        let said = "a certificate request has the content type application/pkcs10";
+        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, said);
+    }
+    let Some(der) = decoded(request.body()) else {
+        return recorded(StatusCode::BAD_REQUEST, "the certificate request is not base64");
+    };
+    blocking(move || {
+        let Ok(_place) = site.enrolling.try_acquire() else {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "the CA is busy; try again");
+        };
+        let request = match CertificateRequest::from_der(&der) {
+            Ok(request) => request,
+            Err(error) => return recorded(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        let issued = work(&site, &request);
+        // RFC 7030 §4.2.3: the certificate that was issued, and no other.
+        let answer = issued.and_then(|issued| Ok(bag(issued.chain.first())?));
+        answer.unwrap_or_else(|error| failed(&error))
+    })
+    .await
+}
+
+/// Whether a request's body is said to be of a type; its parameters do not count.
+pub(super) fn has_content_type(request: &Request<Bytes>, expected: &str) -> bool {
+    let said = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let said = said.and_then(|value| value.split(';').next());
+    said.is_some_and(|said| said.trim().eq_ignore_ascii_case(expected))
+}
+
+/// RFC 8951 §3.1: white space may stand anywhere in it.
+fn decoded(body: &[u8]) -> Option<Vec<u8>> {
+    let is_letter = |byte: &u8| !byte.is_ascii_whitespace();
+    let letters: Vec<u8> = body.iter().copied().filter(is_letter).collect();
+    Base64::decode_vec(std::str::from_utf8(&letters).ok()?).ok()
+}
+
+/// What HTTP Basic authentication shows (RFC 7617 §2).
+struct Credential {
+    id: String,
+    secret: Zeroizing<String>,
+}
+
+impl Credential {
+    fn in_request(request: &Request<Bytes>) -> Option<Self> {
+        let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, encoded) = value.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let octets = Zeroizing::new(Base64::decode_vec(encoded.trim()).ok()?);
+        let (id, secret) = std::str::from_utf8(&octets).ok()?.split_once(':')?;
+        Some(Self { id: id.to_owned(), secret: Zeroizing::new(secret.to_owned()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: HeaderName, value: &str) -> Request<Bytes> {
+        Request::builder().header(name, value).body(Bytes::new()).unwrap()
+    }
+
+    #[test]
+    fn a_credential_is_read_and_nothing_else_taken_for_one() {
+        let read = |value| Credential::in_request(&request(AUTHORIZATION, value));
+        // "id:a:b": a password may hold colons, a user may not.
+        let credential = read("bAsIc aWQ6YTpi").unwrap();
+        assert_eq!((credential.id.as_str(), credential.secret.as_str()), ("id", "a:b"));
+        for wrong in ["", "Basic", "Basic !", "Bearer aWQ6YTpi", "Basic aWQ=", "Basic //8="] {
+            assert!(read(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_content_type_may_have_parameters() {
+        let is = |value| has_content_type(&request(CONTENT_TYPE, value), "application/pkcs10");
+        assert!(is("application/pkcs10") && is("Application/PKCS10 ; charset=x"));
+        assert!(!is("application/pkcs10x") && !is("") && !is("text/plain"));
+    }
+
+    #[test]
+    fn bodies_are_base64_in_any_number_of_lines() {
+        assert_eq!(decoded(b" AQ\r\nID \n").unwrap(), [1, 2, 3]);
+        for wrong in [&b"AQI"[..], b"AQ!D", b"-----BEGIN CERTIFICATE REQUEST-----", b"\xff"] {
+            assert!(decoded(wrong).is_none());
+        }
+        let body = encoded("text/plain", &[7; 100]).into_body();
+        assert!(body.split(|byte| *byte == b'\n').all(|line| line.len() <= LINE));
+        assert_eq!(decoded(&body).unwrap(), [7; 100]);
+    }
+}

@@ -1,0 +1,199 @@
+//! The revocation lists, as verifiers fetch them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
+use hyper::{Request, Response, StatusCode};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use vouchsafe_ca::{Authority, Error, Tier, pem};
+use vouchsafe_certs::Fingerprint;
+
+use super::answer::{of, refusal};
+
+/// RFC 7240 §2.
+const PREFER: &str = "prefer";
+/// RFC 7240 §3.
+const PREFERENCE_APPLIED: &str = "preference-applied";
+
+/// A request for lists is held no longer than this, whatever it prefers.
+const LONGEST_WAIT: u64 = 60;
+
+const PEM: &str = "application/x-pem-file";
+
+/// The lists, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// PEM of all of them.
+    bundle: Bytes,
+    /// RFC 9110 §8.8.3: strong, so a hash of the octets.
+    etag: HeaderValue,
+    /// DER of each, by the serial number of its CA.
+    single: HashMap<String, Bytes>,
+}
+
+impl Published {
+    /// Of an authority, as they are now.
+    pub(crate) fn of(authority: &Authority) -> Result<Self, Error> {
+        let lists = authority.lists()?;
+        let bundle = Bytes::from(lists.to_pem());
+        let single = [Tier::Issuing, Tier::Root].into_iter().filter_map(|tier| {
+            let serial = authority.home().certificate(tier).serial.to_string();
+            Some((serial, Bytes::copy_from_slice(lists.of(tier)?)))
+        });
+        Ok(Self { etag: etag(&bundle), single: single.collect(), bundle })
+    }
+
+    /// The list of one CA, as `SERIAL.crl` (DER) or `SERIAL.pem`.
+    pub(super) fn one(&self, name: &str) -> Response<Bytes> {
+        let (serial, extension) = name.rsplit_once('.').unwrap_or_default();
+        match (self.single.get(serial), extension) {
+            // RFC 5280 §4.2.1.13: where a certificate's distribution point leads to is DER.
+            (Some(der), "crl") => of("application/pkix-crl", der.clone()),
+            (Some(der), "pem") => of(PEM, pem::revocation_lists([&der.to_vec()])),
+            _ => refusal(StatusCode::NOT_FOUND, "there is no such list"),
+        }
+    }
+}
+
+fn etag(bundle: &[u8]) -> HeaderValue {
+    let tag = format!("\"{}\"", Fingerprint::of(bundle));
+    // Hexadecimal digits in quotes can always stand in a header.
+    HeaderValue::try_from(tag).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+}
+
+/// All lists. Whoever has them already, and would rather wait than hear so, is answered when they change.
+pub(super) async fn bundle(
+    mut lists: watch::Receiver<Arc<Published>>,
+    waiting: &Semaphore,
+    request: &Request<Bytes>,
+) -> Response<Bytes> {
+    let headers = request.headers();
+    let mut present = Arc::clone(&lists.borrow_and_update());
+    let wait = preferred_wait(headers).filter(|_| matches(headers, &present.etag));
+    let place = wait.and_then(|_| waiting.try_acquire().ok());
+    if let (Some(wait), Some(_)) = (wait, &place) {
+        let changed = async {
+            if lists.changed().await.is_err() {
+                // There will be no others; the time passes all the same.
+                std::future::pending().await
+            }
+        };
+        drop(timeout(Duration::from_secs(wait), changed).await);
+        present = Arc::clone(&lists.borrow());
+    }
+    let mut response = if matches(headers, &present.etag) {
+        let mut unchanged = Response::new(Bytes::new());
+        *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
+        unchanged
+    } else {
+        of(PEM, present.bundle.clone())
+    };
+    response.headers_mut().insert(ETAG, present.etag.clone());
+    if let (Some(wait), Some(_)) = (wait, place) {
+        // Whoever was not held is not told so, and asks at intervals of their own (RFC 7240 §3).
+        let name = HeaderName::from_static(PREFERENCE_APPLIED);
+        let applied = HeaderValue::try_from(format!("wait={wait}"));
+        response.headers_mut().extend(applied.ok().map(|applied| (name, applied)));
+    }
+    response
+}
+
+/// RFC 9110 §13.1.2: weak comparison, and `*` matches whatever there is.
+fn matches(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let named = headers.get_all(IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
+    let mut tags = named.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|tag| {
+        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes()
+    })
+}
+
+/// RFC 7240 §4.3: in seconds, as many as are granted.
+fn preferred_wait(headers: &HeaderMap) -> Option<u64> {
+    let preferences = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
+    preferences
+        .flat_map(|value| value.split(','))
+        .filter_map(|preference| preference.split(';').next()?.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
+        .and_then(|(_, seconds)| seconds.trim().trim_matches('"').parse().ok())
+        .map(|seconds: u64| seconds.min(LONGEST_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn published(text: &'static str) -> Arc<Published> {
+        let bundle = Bytes::from_static(text.as_bytes());
+        Arc::new(Published { etag: etag(&bundle), bundle, single: HashMap::new() })
+    }
+
+    #[test]
+    fn what_one_has_already_is_recognised() {
+        let etag = HeaderValue::from_static("\"a\"");
+        for values in [&["\"a\""][..], &["\"b\", \"a\""], &["\"b\"", "W/\"a\""], &["*"]] {
+            assert!(matches(&headers("if-none-match", values), &etag), "{values:?}");
+        }
+        for values in [&[][..], &["\"b\""], &["a"], &[""]] {
+            assert!(!matches(&headers("if-none-match", values), &etag), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_asked_for_in_many_ways_and_bounded() {
+        for (values, wait) in [
+            (&["wait=30"][..], Some(30)),
+            (&["respond-async, Wait=\"10\"; x=y"], Some(10)),
+            (&["respond-async", "wait = 5"], Some(5)),
+            (&["wait=100000"], Some(LONGEST_WAIT)),
+            (&["wait=-1"], None),
+            (&["wait"], None),
+            (&[], None),
+        ] {
+            assert_eq!(preferred_wait(&headers(PREFER, values)), wait, "{values:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_is_answered_at_the_change_or_when_the_time_is_over() {
+        let (sender, lists) = watch::channel(published("one"));
+        let places = Semaphore::new(1);
+        let ask = |etag: &HeaderValue| {
+            let request = Request::builder().header(PREFER, "wait=30");
+            request.header(IF_NONE_MATCH, etag).body(Bytes::new()).unwrap()
+        };
+        let request = ask(&etag(b"one"));
+        // In time.
+        let begun = tokio::time::Instant::now();
+        let change = async {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            // There is no second place, so nobody else is held.
+            let other = bundle(lists.clone(), &places, &request).await;
+            assert_eq!(other.status(), StatusCode::NOT_MODIFIED);
+            assert!(!other.headers().contains_key(PREFERENCE_APPLIED));
+            sender.send_replace(published("two"));
+        };
+        let (answer, ()) = tokio::join!(bundle(lists.clone(), &places, &request), change);
+        assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::OK, 7));
+        assert_eq!(answer.headers()[PREFERENCE_APPLIED], "wait=30");
+        assert_eq!(answer.headers()[ETAG], etag(b"two"));
+        assert_eq!(answer.body(), "two");
+        // Late.
+        let answer = bundle(lists.clone(), &places, &ask(&etag(b"two"))).await;
+        assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::NOT_MODIFIED, 37));
+        // With something else in hand there is nothing to wait for.
+        let answer = bundle(lists, &places, &request).await;
+        assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::OK, 37));
+    }
+}
