@@ -7,4 +7,4 @@ mod value;
 pub(crate) use envelope::{Id, Message, Outcome};
 pub use reader::ReadError;
 pub(crate) use reader::read;
-pub(crate) use value::{Object, Value};
+pub(crate) use value::{Known, Object, Value};

@@ -13,6 +13,7 @@
 mod answer;
 mod client;
 mod list;
+mod parameters;
 mod rules;
 mod server;
 mod state;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::{Object, ReadError, Value, read};
+use super::{Known, Object, ReadError, Value, read};
 
 const KEYS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
@@ -74,82 +74,47 @@ pub(crate) enum Outcome<'a> {
 impl<'a> Message<'a> {
     /// Reads one line.
     pub(crate) fn read(line: &'a [u8]) -> Result<Self, ReadError> {
-        let object = read(line)?;
-        object.refuse_variants_of(&KEYS)?;
-        let mut envelope = Envelope::default();
-        for (key, value) in object.members() {
-            envelope.take(&key, value);
-        }
-        envelope.into_message()
+        shape(&read(line)?.known(KEYS)?).ok_or(ReadError::NotJsonRpc)
     }
 
     /// The id of a line that is no message, where it can be told, so that an answer may carry it.
     pub(crate) fn salvage_id(line: &[u8]) -> Option<Id> {
-        read(line).ok()?.get("id").and_then(Id::from_value)
+        read(line).ok()?.known(["id"]).ok()?.get("id").and_then(Id::from_value)
     }
 }
 
-#[derive(Default)]
-struct Envelope<'a> {
-    version: Option<Value<'a>>,
-    id: Option<Value<'a>>,
-    method: Option<Value<'a>>,
-    params: Option<Value<'a>>,
-    result: Option<Value<'a>>,
-    error: Option<Value<'a>>,
-}
-
-impl<'a> Envelope<'a> {
-    fn take(&mut self, key: &str, value: Value<'a>) {
-        let member = match key {
-            "jsonrpc" => &mut self.version,
-            "id" => &mut self.id,
-            "method" => &mut self.method,
-            "params" => &mut self.params,
-            "result" => &mut self.result,
-            "error" => &mut self.error,
-            _ => return,
-        };
-        *member = Some(value);
+fn shape<'a>(envelope: &Known<'a, 6>) -> Option<Message<'a>> {
+    if envelope.get("jsonrpc")?.as_str()? != "2.0" {
+        return None;
     }
-
-    fn into_message(self) -> Result<Message<'a>, ReadError> {
-        self.shape().ok_or(ReadError::NotJsonRpc)
-    }
-
-    fn shape(self) -> Option<Message<'a>> {
-        if self.version?.as_str()? != "2.0" {
-            return None;
+    let id = match envelope.get("id") {
+        Some(value) => Some(Id::from_value(value)?),
+        None => None,
+    };
+    let params = match envelope.get("params") {
+        Some(value) => Some(value.as_object()?),
+        None => None,
+    };
+    match (envelope.get("method"), envelope.get("result"), envelope.get("error")) {
+        (Some(method), None, None) => {
+            let method = method.as_str()?;
+            Some(match id {
+                Some(id) => Message::Request { id, method, params },
+                None => Message::Notification { method, params },
+            })
         }
-        let id = match self.id {
-            Some(value) => Some(Id::from_value(value)?),
-            None => None,
-        };
-        let params = match self.params {
-            Some(value) => Some(value.as_object()?),
-            None => None,
-        };
-        match (self.method, self.result, self.error) {
-            (Some(method), None, None) => {
-                let method = method.as_str()?;
-                Some(match id {
-                    Some(id) => Message::Request { id, method, params },
-                    None => Message::Notification { method, params },
-                })
-            }
-            (None, Some(result), None) => {
-                let outcome = Outcome::Result(result.as_object()?);
-                Some(Message::Response { id: id?, outcome })
-            }
-            (None, None, Some(error)) => {
-                let error = error.as_object()?;
-                Some(match id {
-                    Some(id) => Message::Response { id, outcome: Outcome::Error(error) },
-                    None => Message::Stray(error),
-                })
-            }
-            _ => None,
+        (None, Some(result), None) => {
+            let outcome = Outcome::Result(result.as_object()?);
+            Some(Message::Response { id: id?, outcome })
         }
+        (None, None, Some(error)) => {
+            let error = error.as_object()?;
+            Some(match id {
+                Some(id) => Message::Response { id, outcome: Outcome::Error(error) },
+                None => Message::Stray(error),
+            })
+        }
+        _ => None,
     }
 }
 

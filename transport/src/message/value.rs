@@ -68,27 +68,53 @@ impl<'a> Object<'a> {
         Members(self.0.strip_prefix('{').unwrap_or_default())
     }
 
-    /// The member with this key.
-    pub(crate) fn get(self, key: &str) -> Option<Value<'a>> {
-        self.members().find(|(own, _)| own == key).map(|(_, value)| value)
-    }
-
-    /// Refuses keys that differ from one of `keys` only in case: there are parsers that would take
-    /// them for it (Go's does, and lets the last one win).
-    pub(crate) fn refuse_variants_of(self, keys: &[&str]) -> Result<(), ReadError> {
-        let is_variant = |own: &str| {
-            keys.iter().any(|key| own != *key && own.len() >= key.len() && folds_to(own, key))
-        };
-        match self.members().any(|(own, _)| is_variant(&own)) {
-            true => Err(ReadError::CaseVariant),
-            false => Ok(()),
+    /// The members with these keys, found in one pass. A key that differs from one of them only in
+    /// case is refused: there are parsers that would take it for that key (Go's does, and lets the
+    /// last one win). There is no other way to look a member up, so nothing is read unchecked.
+    pub(crate) fn known<const N: usize>(
+        self,
+        keys: [&'static str; N],
+    ) -> Result<Known<'a, N>, ReadError> {
+        let mut values = [None; N];
+        for (own, value) in self.members() {
+            match keys.iter().zip(&mut values).find(|(key, _)| own == **key) {
+                Some((_, found)) => *found = Some(value),
+                None if keys.iter().any(|key| folds_to(&own, key)) => {
+                    return Err(ReadError::CaseVariant);
+                }
+                None => {}
+            }
         }
+        Ok(Known { keys, values })
+    }
+}
+
+/// Those members of an object that are looked at.
+#[derive(Debug)]
+pub(crate) struct Known<'a, const N: usize> {
+    keys: [&'static str; N],
+    values: [Option<Value<'a>>; N],
+}
+
+impl<'a, const N: usize> Known<'a, N> {
+    /// The member with this key, which is one of the known ones.
+    pub(crate) fn get(&self, key: &str) -> Option<Value<'a>> {
+        debug_assert!(self.keys.contains(&key), "{key} is not among the keys that were looked for");
+        self.keys
+            .iter()
+            .zip(&self.values)
+            .find(|(own, _)| **own == key)
+            .and_then(|(_, value)| *value)
     }
 }
 
 /// Whether `own` is `key` to a parser that ignores case. Simple case folding knows two letters
 /// outside ASCII that fold into it: the long s and the Kelvin sign.
 fn folds_to(own: &str, key: &str) -> bool {
+    // No letter folds into a longer one.
+    if own.len() < key.len() {
+        return false;
+    }
     let fold = |c: char| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
@@ -145,14 +171,16 @@ fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
 fn nested_end(bytes: &[u8]) -> Option<usize> {
     let (mut depth, mut at) = (0_usize, 0);
     loop {
+        // What is neither bracket nor quote is passed over in one go.
+        let is_structure = |byte: &u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']');
+        at += bytes.get(at..)?.iter().position(is_structure)?;
         match bytes.get(at)? {
             b'"' => {
                 at = string_end(bytes, at)?;
                 continue;
             }
             b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth -= 1,
-            _ => {}
+            _ => depth -= 1,
         }
         at += 1;
         if depth == 0 {
@@ -233,18 +261,25 @@ mod tests {
                 ("d".to_owned(), "null"),
             ]
         );
-        let elements: Vec<_> =
-            object.get("a").unwrap().as_array().unwrap().map(Value::text).collect();
+        let elements: Vec<_> = object
+            .known(["a"])
+            .unwrap()
+            .get("a")
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .map(Value::text)
+            .collect();
         assert_eq!(elements, ["1", "\"x,]\"", "{\"b\":[]}"]);
-        assert_eq!(object.get("c\n").unwrap().as_str().unwrap(), "é");
-        assert_eq!(object.get("e"), None);
+        assert_eq!(object.known(["c\n"]).unwrap().get("c\n").unwrap().as_str().unwrap(), "é");
+        assert_eq!(object.known(["e"]).unwrap().get("e"), None);
         assert_eq!(read(b"{}").unwrap().members().count(), 0);
     }
 
     #[test]
     fn case_variants_of_protocol_keys() {
         let variants =
-            |text: &str| read(text.as_bytes()).unwrap().refuse_variants_of(&["task", "name"]);
+            |text: &str| read(text.as_bytes()).unwrap().known(["task", "name"]).map(drop);
         assert_eq!(variants(r#"{"name":1,"other":2,"tasks":3}"#), Ok(()));
         for text in [
             r#"{"Name":1}"#,
@@ -260,7 +295,8 @@ mod tests {
     #[test]
     fn spans_point_into_the_text() {
         let object = read(br#"{"a":{"b":"c"}}"#).unwrap();
-        let inner = object.get("a").unwrap().as_object().unwrap().get("b").unwrap();
+        let a = object.known(["a"]).unwrap().get("a").unwrap().as_object().unwrap();
+        let inner = a.known(["b"]).unwrap().get("b").unwrap();
         assert_eq!(&object.text()[inner.span_in(object.text())], "\"c\"");
     }
 }

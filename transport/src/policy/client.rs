@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use super::rules::{
-    Ask, META_KEYS, PARAMETER_KEYS, PROMPTS, RESOURCES, ask, method_permission, recorded,
-};
+use super::parameters::Parameters;
+use super::rules::{Ask, PROMPTS, RESOURCES, ask, method_permission, recorded};
 use super::state::Pending;
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
 use crate::message::{Id, Message, Object, ReadError, Value};
@@ -15,7 +14,7 @@ struct Request<'a> {
     line: &'a [u8],
     id: Id,
     method: Cow<'a, str>,
-    params: Option<Object<'a>>,
+    params: Parameters<'a>,
 }
 
 /// Why a request is not forwarded, and what it named.
@@ -50,7 +49,11 @@ impl ClientPolicy {
     pub fn judge_client<'a>(&mut self, line: &'a [u8]) -> Judgement<'a> {
         match Message::read(line) {
             Ok(Message::Request { id, method, params }) => {
-                self.judge_request(Request { line, id, method, params })
+                match Parameters::read(params) {
+                    Ok(params) => self.judge_request(Request { line, id, method, params }),
+                    Err(refusal) => Judgement::answer(answer::refusal(Some(&id), &refusal))
+                        .recorded(&method, None, Decision::Denied(refusal)),
+                }
             }
             Ok(Message::Notification { method, params }) => {
                 self.judge_client_notification(line, &method, params)
@@ -80,8 +83,7 @@ impl ClientPolicy {
                         method: recorded(&request.method),
                         name: name.clone(),
                         ask,
-                        progress_token: meta(request.params, "progressToken")
-                            .and_then(Id::from_value),
+                        progress_token: request.params.progress_token(),
                         since: Instant::now(),
                         is_cancelled: false,
                     },
@@ -108,13 +110,6 @@ impl ClientPolicy {
     }
 
     fn authorize(&mut self, request: &Request<'_>) -> Result<Allowed, Denied> {
-        if let Some(params) = request.params {
-            params.refuse_variants_of(&PARAMETER_KEYS)?;
-            if let Some(meta) = params.get("_meta") {
-                let meta = meta.as_object().ok_or(Refusal::Parameters)?;
-                meta.refuse_variants_of(&META_KEYS)?;
-            }
-        }
         if self.pending.contains_key(&request.id) {
             return Err(Refusal::DuplicateId.into());
         }
@@ -125,12 +120,12 @@ impl ClientPolicy {
         let name = match ask {
             Ask::Lifecycle | Ask::List(_) => None,
             Ask::Item { kind, parameter } => {
-                let name = text(request.params, parameter)?;
+                let name = request.params.text(parameter)?;
                 self.must_allow(kind, &name)?;
                 Some(recorded(&name))
             }
-            Ask::Completion => Some(self.authorize_completion(request.params)?),
-            Ask::OwnTask => Some(self.authorize_task(request.params)?),
+            Ask::Completion => Some(self.authorize_completion(&request.params)?),
+            Ask::OwnTask => Some(self.authorize_task(&request.params)?),
             Ask::Listen => {
                 let rewritten = Some(self.narrow_listen(request)?);
                 return Ok(Allowed { ask, name: None, rewritten });
@@ -158,22 +153,21 @@ impl ClientPolicy {
     }
 
     /// `ref` names a prompt, a resource, or a resource template by its text.
-    fn authorize_completion(&self, params: Option<Object<'_>>) -> Result<String, Denied> {
-        let reference = params.and_then(|params| params.get("ref")?.as_object());
-        let reference = reference.ok_or(Refusal::Parameters)?;
-        reference.refuse_variants_of(&["type", "name", "uri"])?;
-        let kind = text(Some(reference), "type")?;
-        let (kind, name) = match &*kind {
-            "ref/prompt" => (PROMPTS, text(Some(reference), "name")?),
-            "ref/resource" => (RESOURCES, text(Some(reference), "uri")?),
+    fn authorize_completion(&self, params: &Parameters<'_>) -> Result<String, Denied> {
+        let reference = params.get("ref").and_then(Value::as_object);
+        let reference = reference.ok_or(Refusal::Parameters)?.known(["type", "name", "uri"])?;
+        let text = |key| reference.get(key).and_then(Value::as_str).ok_or(Refusal::Parameters);
+        let (kind, name) = match &*text("type")? {
+            "ref/prompt" => (PROMPTS, text("name")?),
+            "ref/resource" => (RESOURCES, text("uri")?),
             _ => return Err(Refusal::Parameters.into()),
         };
         self.must_allow(kind, &name)?;
         Ok(recorded(&name))
     }
 
-    fn authorize_task(&self, params: Option<Object<'_>>) -> Result<String, Denied> {
-        let task = text(params, "taskId")?;
+    fn authorize_task(&self, params: &Parameters<'_>) -> Result<String, Denied> {
+        let task = params.text("taskId")?;
         if !self.owns_task(&task) {
             let hidden = Some(("tasks", task.into_owned()));
             return Err(Denied { refusal: Refusal::NotOwn, hidden });
@@ -183,10 +177,9 @@ impl ClientPolicy {
 
     /// The request with its filter narrowed to what is permitted: the server never hears of the rest.
     fn narrow_listen(&self, request: &Request<'_>) -> Result<String, Denied> {
-        let params = request.params.ok_or(Refusal::Parameters)?;
-        let filter = params.get("notifications").ok_or(Refusal::Parameters)?;
+        let filter = request.params.get("notifications").ok_or(Refusal::Parameters)?;
         let filter_object = filter.as_object().ok_or(Refusal::Parameters)?;
-        filter_object.refuse_variants_of(&["resourceSubscriptions", "taskIds"])?;
+        filter_object.known(["resourceSubscriptions", "taskIds"])?;
         let mut narrowed = Vec::new();
         for (key, value) in filter_object.members() {
             let kept = match &*key {
@@ -212,16 +205,16 @@ impl ClientPolicy {
         method: &str,
         params: Option<Object<'a>>,
     ) -> Judgement<'a> {
-        let refused = params.and_then(|params| params.refuse_variants_of(&PARAMETER_KEYS).err());
-        if let Some(error) = refused {
-            return Judgement::denied(method, None, error.into());
-        }
+        let params = match Parameters::read(params) {
+            Ok(params) => params,
+            Err(refusal) => return Judgement::denied(method, None, refusal),
+        };
         match method {
             "notifications/initialized" | "notifications/roots/list_changed" => {
                 Judgement::forward(line)
             }
             "notifications/cancelled" => {
-                let id = params.and_then(|params| params.get("requestId"));
+                let id = params.get("requestId");
                 match id.and_then(Id::from_value).and_then(|id| self.cancel(&id)) {
                     Some(name) => {
                         Judgement::forward(line).recorded(method, name, Decision::Allowed)
@@ -248,15 +241,6 @@ impl ClientPolicy {
             }
         }
     }
-}
-
-/// The text of a parameter that must be there.
-fn text<'a>(params: Option<Object<'a>>, key: &str) -> Result<Cow<'a, str>, Refusal> {
-    params.and_then(|params| params.get(key)?.as_str()).ok_or(Refusal::Parameters)
-}
-
-fn meta<'a>(params: Option<Object<'a>>, key: &str) -> Option<Value<'a>> {
-    params?.get("_meta")?.as_object()?.get(key)
 }
 
 /// An array of texts, reduced to those that pass.

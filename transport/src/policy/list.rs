@@ -1,5 +1,6 @@
 //! Lists, reduced to what their reader may use.
 
+use super::parameters::Results;
 use super::rules::{List, Shows, literal_prefix};
 use super::{ClientPolicy, Refusal};
 use crate::message::{Object, Value};
@@ -13,21 +14,22 @@ impl ClientPolicy {
         &self,
         line: &str,
         result: Object<'_>,
+        members: &Results<'_>,
         list: List,
     ) -> Result<String, Refusal> {
-        let items = result.get(list.member).ok_or(Refusal::ResultShape)?;
+        let items = members.get(list.member).ok_or(Refusal::ResultShape)?;
         let mut shown = Vec::new();
         for item in items.as_array().ok_or(Refusal::ResultShape)? {
             let object = item.as_object().ok_or(Refusal::ResultShape)?;
-            object.refuse_variants_of(&[list.identity])?;
-            let identity = object.get(list.identity).and_then(Value::as_str);
+            let identity =
+                object.known([list.identity])?.get(list.identity).and_then(Value::as_str);
             if self.shows(list.shows, &identity.ok_or(Refusal::ResultShape)?) {
                 shown.push(item.text());
             }
         }
         let shown = format!("[{}]", shown.join(","));
         let mut edits = vec![(items.span_in(line), shown)];
-        edits.push(make_private(line, result));
+        edits.push(make_private(line, result, members));
         Ok(edit(line, edits))
     }
 
@@ -41,15 +43,15 @@ impl ClientPolicy {
 }
 
 /// The line with a public result marked private; `None` if nothing needs to be changed.
-pub(super) fn privately(line: &str, result: Object<'_>) -> Option<String> {
-    let scope = result.get("cacheScope")?;
-    (scope.text() != PRIVATE).then(|| edit(line, vec![make_private(line, result)]))
+pub(super) fn privately(line: &str, result: Object<'_>, members: &Results<'_>) -> Option<String> {
+    let scope = members.get("cacheScope")?;
+    (scope.text() != PRIVATE).then(|| edit(line, vec![make_private(line, result, members)]))
 }
 
 type Edit = (std::ops::Range<usize>, String);
 
-fn make_private(line: &str, result: Object<'_>) -> Edit {
-    match result.get("cacheScope") {
+fn make_private(line: &str, result: Object<'_>, members: &Results<'_>) -> Edit {
+    match members.get("cacheScope") {
         Some(scope) => (scope.span_in(line), PRIVATE.to_owned()),
         None => {
             let start = result.text().as_ptr().addr() - line.as_ptr().addr() + 1;

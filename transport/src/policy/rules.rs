@@ -170,39 +170,6 @@ pub(crate) fn literal_prefix(template: &str) -> &str {
     template.split_once('{').map_or(template, |(prefix, _)| prefix)
 }
 
-/// The keys that a policy looks at inside `params`.
-pub(crate) const PARAMETER_KEYS: [&str; 11] = [
-    "name",
-    "uri",
-    "ref",
-    "taskId",
-    "task",
-    "notifications",
-    "requestId",
-    "progressToken",
-    "_meta",
-    "inputResponses",
-    "requestState",
-];
-
-/// The keys that a policy looks at inside a `result`.
-pub(crate) const RESULT_KEYS: [&str; 11] = [
-    "tools",
-    "prompts",
-    "resources",
-    "resourceTemplates",
-    "tasks",
-    "task",
-    "taskId",
-    "resultType",
-    "cacheScope",
-    "inputRequests",
-    "_meta",
-];
-
-/// The keys that a policy looks at inside `_meta`.
-pub(crate) const META_KEYS: [&str; 3] = ["progressToken", SUBSCRIPTION_ID, RELATED_TASK];
-
 /// MCP 2026-07-28: the id of the listen request that a notification belongs to.
 pub(crate) const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 /// MCP 2025-11-25: the task that a message belongs to.

@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 
 use super::list::privately;
-use super::rules::{Ask, CLIENT, META_KEYS, RESOURCES, RESULT_KEYS, SUBSCRIPTION_ID, recorded};
+use super::parameters::{Parameters, RESULT_KEYS, Results};
+use super::rules::{Ask, CLIENT, RESOURCES, recorded};
 use super::state::Pending;
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
 use crate::message::{Id, Message, Object, Outcome, Value};
@@ -71,22 +72,23 @@ impl ClientPolicy {
         result: Object<'_>,
         pending: &Pending,
     ) -> Result<Option<String>, Refusal> {
-        result.refuse_variants_of(&RESULT_KEYS)?;
+        let members = result.known(RESULT_KEYS)?;
         let line = std::str::from_utf8(line).map_err(|_| Refusal::ResultShape)?;
         match pending.ask {
-            Ask::List(list) => self.filter(line, result, list).map(Some),
+            Ask::List(list) => self.filter(line, result, &members, list).map(Some),
             Ask::Item { kind: super::rules::TOOLS, .. } => {
-                self.note_task(result, pending.progress_token.clone());
+                self.note_task(&members, pending.progress_token.clone());
                 Ok(None)
             }
-            Ask::Item { kind: RESOURCES, .. } => Ok(privately(line, result)),
+            Ask::Item { kind: RESOURCES, .. } => Ok(privately(line, result, &members)),
             _ => Ok(None),
         }
     }
 
     /// A call that became a task belongs to this session: nested in 2025-11-25, flat in the extension of 2026-07-28.
-    fn note_task(&mut self, result: Object<'_>, progress_token: Option<Id>) {
-        let nested = || result.get("task")?.as_object()?.get("taskId")?.as_str();
+    fn note_task(&mut self, result: &Results<'_>, progress_token: Option<Id>) {
+        let nested =
+            || result.get("task")?.as_object()?.known(["taskId"]).ok()?.get("taskId")?.as_str();
         let flat = || {
             let kind = result.get("resultType")?.as_str()?;
             if kind == "task" { result.get("taskId")?.as_str() } else { None }
@@ -115,11 +117,8 @@ impl ClientPolicy {
     }
 
     fn client_may_see(&mut self, method: &str, params: Option<Object<'_>>) -> Result<(), Refusal> {
-        if let Some(params) = params {
-            params.refuse_variants_of(&["requestId", "progressToken", "uri", "taskId", "_meta"])?;
-        }
-        self.must_own_subscription(params)?;
-        let get = |key: &str| params.and_then(|params| params.get(key));
+        let params = Parameters::read(params)?;
+        self.must_own_subscription(&params)?;
         match method {
             "notifications/message"
             | "notifications/tools/list_changed"
@@ -127,12 +126,13 @@ impl ClientPolicy {
             | "notifications/resources/list_changed"
             | "notifications/elicitation/complete" => Ok(()),
             "notifications/progress" => {
-                let token = get("progressToken").and_then(Id::from_value);
+                let token = params.get("progressToken").and_then(Id::from_value);
                 own(token.is_some_and(|token| self.knows_token(&token)))
             }
             // Of its own request, or (2026-07-28) of a subscription that ends.
             "notifications/cancelled" => {
-                let id = get("requestId").and_then(Id::from_value).ok_or(Refusal::Parameters)?;
+                let id =
+                    params.get("requestId").and_then(Id::from_value).ok_or(Refusal::Parameters)?;
                 let is_listen =
                     |pending: &Pending| pending.ask == Ask::Listen && !pending.is_cancelled;
                 let listens = self.pending.get(&id).is_some_and(is_listen);
@@ -141,14 +141,10 @@ impl ClientPolicy {
                 }
                 own(self.asked.remove(&id) || listens)
             }
-            "notifications/resources/updated" => {
-                let uri = get("uri").and_then(Value::as_str).ok_or(Refusal::Parameters)?;
-                self.must_know_resource(&uri)
-            }
-            "notifications/subscriptions/acknowledged" => self.judge_acknowledgement(params),
+            "notifications/resources/updated" => self.must_know_resource(&params.text("uri")?),
+            "notifications/subscriptions/acknowledged" => self.judge_acknowledgement(&params),
             "notifications/tasks/status" | "notifications/tasks" => {
-                let task = get("taskId").and_then(Value::as_str).ok_or(Refusal::Parameters)?;
-                own(self.owns_task(&task))
+                own(self.owns_task(&params.text("taskId")?))
             }
             _ if self.held.allows(super::rules::METHODS, method) => Ok(()),
             _ => Err(Refusal::UnknownMethod(recorded(method))),
@@ -163,19 +159,18 @@ impl ClientPolicy {
     }
 
     /// A notification that names a subscription must name a listen request of this session.
-    fn must_own_subscription(&self, params: Option<Object<'_>>) -> Result<(), Refusal> {
-        let Some(meta) = params.and_then(|params| params.get("_meta")) else { return Ok(()) };
-        let meta = meta.as_object().ok_or(Refusal::Parameters)?;
-        meta.refuse_variants_of(&META_KEYS)?;
-        let Some(id) = meta.get(SUBSCRIPTION_ID) else { return Ok(()) };
+    fn must_own_subscription(&self, params: &Parameters<'_>) -> Result<(), Refusal> {
+        let Some(id) = params.subscription() else { return Ok(()) };
         let pending = Id::from_value(id).and_then(|id| self.pending.get(&id));
         own(pending.is_some_and(|pending| pending.ask == Ask::Listen && !pending.is_cancelled))
     }
 
     /// The server must not have agreed to more than it was asked for.
-    fn judge_acknowledgement(&self, params: Option<Object<'_>>) -> Result<(), Refusal> {
-        let agreed = params.and_then(|params| params.get("notifications")?.as_object());
-        let Some(uris) = agreed.and_then(|agreed| agreed.get("resourceSubscriptions")) else {
+    fn judge_acknowledgement(&self, params: &Parameters<'_>) -> Result<(), Refusal> {
+        let agreed = params.get("notifications").and_then(Value::as_object);
+        let Some(agreed) = agreed else { return Ok(()) };
+        let Some(uris) = agreed.known(["resourceSubscriptions"])?.get("resourceSubscriptions")
+        else {
             return Ok(());
         };
         for uri in uris.as_array().ok_or(Refusal::Parameters)? {
@@ -242,7 +237,8 @@ impl ServerPolicy {
                 (None, self.judge_input_requests(params))
             }
             Ok(Message::Stray(error)) => {
-                self.farewell = error.get("message").and_then(Value::as_str).map(Cow::into_owned);
+                let message = error.known(["message"]).ok().and_then(|error| error.get("message"));
+                self.farewell = message.and_then(Value::as_str).map(Cow::into_owned);
                 return Judgement::forward(line);
             }
             Ok(_) => return Judgement::forward(line),
@@ -278,22 +274,21 @@ impl ServerPolicy {
 
     /// MCP 2025-11-25: an error may ask the client to open a URL.
     fn judge_error(&self, error: Object<'_>) -> Result<(), Refusal> {
-        error.refuse_variants_of(&["data"])?;
-        let Some(data) = error.get("data").and_then(Value::as_object) else { return Ok(()) };
-        data.refuse_variants_of(&["elicitations"])?;
-        match data.get("elicitations") {
+        let data = error.known(["data"])?.get("data").and_then(Value::as_object);
+        let Some(data) = data else { return Ok(()) };
+        match data.known(["elicitations"])?.get("elicitations") {
             Some(_) => self.must_hold("elicitation/create"),
             None => Ok(()),
         }
     }
 
     fn judge_input_requests(&self, holder: Object<'_>) -> Result<(), Refusal> {
-        holder.refuse_variants_of(&["inputRequests"])?;
-        let Some(requests) = holder.get("inputRequests") else { return Ok(()) };
+        let Some(requests) = holder.known(["inputRequests"])?.get("inputRequests") else {
+            return Ok(());
+        };
         for (_, request) in requests.as_object().ok_or(Refusal::ResultShape)?.members() {
             let request = request.as_object().ok_or(Refusal::ResultShape)?;
-            request.refuse_variants_of(&["method"])?;
-            let method = request.get("method").and_then(Value::as_str);
+            let method = request.known(["method"])?.get("method").and_then(Value::as_str);
             self.must_hold(&method.ok_or(Refusal::ResultShape)?)?;
         }
         Ok(())
