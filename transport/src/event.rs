@@ -17,6 +17,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::time_provider::TimeProvider;
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -32,7 +33,7 @@ const RETRY: Duration = Duration::from_millis(5);
 #[non_exhaustive]
 pub struct Event<'a> {
     /// When, RFC 3339 in UTC; set by the log.
-    pub at: &'a str,
+    pub at: Option<&'a RawValue>,
     /// `opened`, `refused`, `allowed`, `denied`, `answered`, `cut`, `closed`.
     pub event: &'static str,
     /// Which session, counted from the start of the process.
@@ -40,10 +41,10 @@ pub struct Event<'a> {
     pub session: Option<u64>,
     /// Who, from the verified certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub principal: Option<&'a str>,
+    pub principal: Option<&'a RawValue>,
     /// The certificate's serial number, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub serial: Option<&'a str>,
+    pub serial: Option<&'a RawValue>,
     /// Where from. Never what an authorization rests on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
@@ -131,9 +132,9 @@ pub struct EventLog {
 struct Pages {
     /// What goes along with the next line.
     noted: Vec<u8>,
-    /// The present second and its text, which many events share.
+    /// The present second and its JSON text, which many events share.
     second: u64,
-    at: String,
+    at: Option<Box<RawValue>>,
 }
 
 impl fmt::Debug for EventLog {
@@ -233,7 +234,7 @@ impl Pages {
 
     fn add_line(&mut self, event: &Event<'_>) -> io::Result<()> {
         let start = self.noted.len();
-        let event = Event { at: &self.at, ..event.clone() };
+        let event = Event { at: self.at.as_deref(), ..event.clone() };
         serde_json::to_writer(&mut self.noted, &event)?;
         if self.noted.len() - start >= MAX_LINE {
             // What the peer chose gives way; who, when and what was decided does not.
@@ -257,10 +258,16 @@ impl Pages {
     /// Takes the time of the clock, RFC 3339 in UTC.
     fn look_at(&mut self, clock: &dyn TimeProvider) {
         let second = clock.current_time().map_or(0, |now| now.as_secs());
-        if self.second != second || self.at.is_empty() {
-            *self = Self { second, at: in_words(second), noted: std::mem::take(&mut self.noted) };
+        if self.second != second || self.at.is_none() {
+            self.second = second;
+            self.at = Some(as_json(&in_words(second)));
         }
     }
+}
+
+/// A text as JSON, written once for the many events that name it.
+pub(crate) fn as_json(text: &str) -> Box<RawValue> {
+    to_raw_value(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 fn in_words(seconds: u64) -> String {

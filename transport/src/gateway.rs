@@ -136,11 +136,7 @@ impl Gateway {
         match self.acceptor.accept(tcp).await {
             Ok(session) => {
                 let peer = Arc::clone(session.peer());
-                let subject = Subject {
-                    session: self.counter.fetch_add(1, Ordering::Relaxed),
-                    principal: peer.principal.to_string(),
-                    serial: peer.serial.to_string(),
-                };
+                let subject = Subject::new(self.counter.fetch_add(1, Ordering::Relaxed), &peer);
                 let opened = Event { address, ..subject.event("opened") };
                 // No record, no call.
                 if self.log.record(opened).await.is_ok() {

@@ -3,14 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{sleep, timeout};
 
-use crate::event::{Event, EventLog, NoRecord};
+use crate::event::{Event, EventLog, NoRecord, as_json};
 use crate::frame::{FrameError, LineReader, LineWriter};
 use crate::policy::{ClientPolicy, Decision, Judgement, Record, Verdict};
-use crate::{ChildError, Denial, Limits};
+use crate::{ChildError, Denial, Limits, Peer};
 
 /// How a session ended, other than by losing trust.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +55,16 @@ impl From<NoRecord> for RelayEnd {
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
     pub(crate) session: u64,
-    pub(crate) principal: String,
-    pub(crate) serial: String,
+    principal: Box<RawValue>,
+    serial: Box<RawValue>,
 }
 
 impl Subject {
+    pub(crate) fn new(session: u64, peer: &Peer) -> Self {
+        let (principal, serial) = (peer.principal.as_str(), peer.serial.to_string());
+        Self { session, principal: as_json(principal), serial: as_json(&serial) }
+    }
+
     pub(crate) fn event(&self, event: &'static str) -> Event<'_> {
         Event {
             event,

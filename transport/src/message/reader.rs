@@ -75,6 +75,11 @@ pub(super) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t')
 }
 
+/// Looks at all of them, many at a time, rather than stop at the first.
+fn has_control(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20))
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -184,7 +189,7 @@ impl<'a> Reader<'a> {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
             let plain = memchr2(b'"', b'\\', rest).ok_or(ReadError::NotJson)?;
             // Control characters MUST be escaped.
-            if rest.get(..plain).unwrap_or_default().iter().any(|byte| *byte < 0x20) {
+            if has_control(rest.get(..plain).unwrap_or_default()) {
                 return Err(ReadError::NotJson);
             }
             self.at += plain + 1;
