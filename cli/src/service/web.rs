@@ -24,8 +24,7 @@ use vouchsafe_ca::{Authority, Responder, Tier, pem};
 use vouchsafe_transport::{Caller, Handler};
 
 use answer::{blocking, failed, method_not_allowed, of, refusal};
-
-pub(crate) use lists::Published;
+use lists::Published;
 
 /// Certificates that are being issued at once. One batch of the CA's memory holds as many.
 const ENROLLING: usize = 256;
@@ -43,13 +42,12 @@ struct Site {
 }
 
 /// Answers requests, of strangers and of peers alike: what needs a peer asks for one.
-pub(crate) fn handler(
-    authority: Arc<Authority>,
-    lists: watch::Receiver<Arc<Published>>,
-) -> Handler {
+///
+/// Must be called within a runtime: the lists are made ready by a task of their own.
+pub(crate) fn handler(authority: Arc<Authority>) -> Handler {
     let site = Arc::new(Site {
+        lists: lists::publish(Arc::clone(&authority)),
         authority,
-        lists,
         responder: Responder::default(),
         enrolling: Semaphore::new(ENROLLING),
         waiting: Semaphore::new(WAITING),

@@ -9,7 +9,7 @@ use hyper::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
-use vouchsafe_ca::{Authority, Error, Tier, pem};
+use vouchsafe_ca::{Authority, Lists, Tier, pem};
 use vouchsafe_certs::Fingerprint;
 
 use super::answer::{of, refusal};
@@ -26,7 +26,7 @@ const PEM: &str = "application/x-pem-file";
 
 /// The lists, ready to be sent.
 #[derive(Debug)]
-pub(crate) struct Published {
+pub(super) struct Published {
     /// PEM of all of them.
     bundle: Bytes,
     /// RFC 9110 §8.8.3: strong, so a hash of the octets.
@@ -36,15 +36,13 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// Of an authority, as they are now.
-    pub(crate) fn of(authority: &Authority) -> Result<Self, Error> {
-        let lists = authority.lists()?;
+    fn of(authority: &Authority, lists: &Lists) -> Self {
         let bundle = Bytes::from(lists.to_pem());
         let single = [Tier::Issuing, Tier::Root].into_iter().filter_map(|tier| {
             let serial = authority.home().certificate(tier).serial.to_string();
             Some((serial, Bytes::copy_from_slice(lists.of(tier)?)))
         });
-        Ok(Self { etag: etag(&bundle), single: single.collect(), bundle })
+        Self { etag: etag(&bundle), single: single.collect(), bundle }
     }
 
     /// The list of one CA, as `SERIAL.crl` (DER) or `SERIAL.pem`.
@@ -57,6 +55,27 @@ impl Published {
             _ => refusal(StatusCode::NOT_FOUND, "there is no such list"),
         }
     }
+}
+
+/// Makes what an authority publishes ready to be sent, now and after every change.
+pub(super) fn publish(authority: Arc<Authority>) -> watch::Receiver<Arc<Published>> {
+    let mut lists = authority.subscribe();
+    let present = Arc::clone(&lists.borrow_and_update());
+    let first = Published::of(&authority, &present);
+    let (sender, receiver) = watch::channel(Arc::new(first));
+    tokio::spawn(async move {
+        while lists.changed().await.is_ok() && !sender.is_closed() {
+            let (authority, latest) =
+                (Arc::clone(&authority), Arc::clone(&lists.borrow_and_update()));
+            // A long list takes a while to be written as PEM.
+            let made =
+                tokio::task::spawn_blocking(move || Published::of(&authority, &latest)).await;
+            if let Ok(made) = made {
+                sender.send_replace(Arc::new(made));
+            }
+        }
+    });
+    receiver
 }
 
 fn etag(bundle: &[u8]) -> HeaderValue {
