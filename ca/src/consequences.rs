@@ -26,6 +26,8 @@
 mod invitations;
 mod issuing;
 mod revoking;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;

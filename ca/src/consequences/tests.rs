@@ -1,0 +1,165 @@
+//! What the record itself refuses, whoever was let through to it: two requests may have been judged
+//! before either was recorded.
+
+use std::time::Duration;
+
+use rustls_pki_types::UnixTime;
+use vouchsafe_certs::{
+    KeyType, Permission, PermissionSet, Principal, PrivateKey, PublicKey, Serial, Usage,
+};
+
+use super::{Occurrence, RecordError, consequences};
+use crate::invitation::Offer;
+use crate::profile::{Kind, Planned};
+use crate::reason::Reason;
+use crate::record::{Event, Origin};
+use crate::refusal::Refusal;
+use crate::store::{SledStore, Store};
+
+const NOW: u64 = 1_800_000_000;
+const ID: &str = "00112233445566ff";
+
+/// A store, and how many events it has seen.
+struct Memory(SledStore, u64);
+
+impl Memory {
+    fn new() -> Self {
+        Self(SledStore::temporary().unwrap(), 0)
+    }
+
+    fn take(&mut self, event: &Event) -> Result<(), Refusal> {
+        self.1 += 1;
+        let occurrence = Occurrence { event, at: at(NOW), sequence: self.1 };
+        match consequences(occurrence, &self.0) {
+            Ok(changes) => {
+                self.0.replace(&changes).unwrap();
+                Ok(())
+            }
+            Err(RecordError::Refused(refusal)) => Err(refusal),
+            Err(RecordError::Store(error)) => panic!("{error}"),
+        }
+    }
+
+    fn issue(&mut self, planned: &Planned, origin: Origin) -> Result<(), Refusal> {
+        let certificate = planned.serial.as_bytes().to_vec();
+        self.take(&Event::Issued { planned: planned.clone(), certificate, origin })
+    }
+
+    fn invite(&mut self, uses: u32) {
+        let offer = Offer {
+            principal: principal("a"),
+            kind: Kind::Agent,
+            permissions: set(&["tools:search"]),
+            lifetime: None,
+            uses,
+            expires_in: "10m".parse().unwrap(),
+        };
+        let secret_sha256 = String::new();
+        self.take(&Event::Invited { id: ID.into(), secret_sha256, offer }).unwrap();
+    }
+}
+
+fn at(seconds: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+}
+
+fn principal(name: &str) -> Principal {
+    Principal::parse(&format!("spiffe://acme.example/{name}")).unwrap()
+}
+
+fn set(texts: &[&str]) -> PermissionSet {
+    texts.iter().map(|text| Permission::parse(text).unwrap()).collect()
+}
+
+fn key() -> PublicKey {
+    PrivateKey::generate(KeyType::P256).unwrap().public_key().unwrap()
+}
+
+fn planned(name: &str, public_key: PublicKey) -> Planned {
+    Planned {
+        serial: Serial::random().unwrap(),
+        principal: principal(name),
+        usage: Usage::Agent,
+        permissions: set(&["tools:search"]),
+        dns_names: Vec::new(),
+        ip_addresses: Vec::new(),
+        not_before: at(NOW - 60),
+        not_after: at(NOW + 3_600),
+        public_key,
+    }
+}
+
+fn invitation() -> Origin {
+    Origin::Invitation(ID.into())
+}
+
+#[test]
+fn a_use_is_spent_once_however_many_were_let_through() {
+    let mut memory = Memory::new();
+    memory.invite(2);
+    let one = key();
+    memory.issue(&planned("a", one.clone()), invitation()).unwrap();
+    let again = memory.issue(&planned("a", one), invitation());
+    assert_eq!(again, Err(Refusal::AlreadyEnrolled));
+    memory.issue(&planned("a", key()), invitation()).unwrap();
+    let third = memory.issue(&planned("a", key()), invitation());
+    assert_eq!(third, Err(Refusal::InvitationUsed { uses: 2 }));
+}
+
+#[test]
+fn an_invitation_is_redeemed_for_nothing_but_what_it_promises() {
+    let mut memory = Memory::new();
+    memory.invite(1);
+    let somebody = memory.issue(&planned("b", key()), invitation());
+    assert_eq!(somebody, Err(Refusal::OutOfOrder));
+    let more = Planned { permissions: set(&["tools:*"]), ..planned("a", key()) };
+    assert_eq!(memory.issue(&more, invitation()), Err(Refusal::OutOfOrder));
+    let unknown = memory.issue(&planned("a", key()), Origin::Invitation("0".repeat(16)));
+    assert_eq!(unknown, Err(Refusal::UnknownInvitation));
+    memory.issue(&planned("a", key()), invitation()).unwrap();
+}
+
+#[test]
+fn a_generation_has_one_successor_however_many_were_let_through() {
+    let mut memory = Memory::new();
+    let first = planned("a", key());
+    memory.issue(&first, Origin::Order).unwrap();
+    let renewal = || Origin::Renewal(first.serial);
+    let foreign = memory.issue(&planned("b", key()), renewal());
+    assert_eq!(foreign, Err(Refusal::OutOfOrder));
+    let second = planned("a", key());
+    memory.issue(&second, renewal()).unwrap();
+    let rival = memory.issue(&planned("a", key()), renewal());
+    assert_eq!(rival, Err(Refusal::NotNewest(first.serial)));
+    memory.issue(&planned("a", key()), Origin::Renewal(second.serial)).unwrap();
+}
+
+#[test]
+fn a_renewal_that_was_let_through_does_not_outrun_a_revocation() {
+    let mut memory = Memory::new();
+    let first = planned("a", key());
+    memory.issue(&first, Origin::Order).unwrap();
+    let reason = Reason::Superseded;
+    memory.take(&Event::Revoked { serial: first.serial, reason }).unwrap();
+    let late = memory.issue(&planned("a", key()), Origin::Renewal(first.serial));
+    assert_eq!(late, Err(Refusal::CertificateRevoked { serial: first.serial, reason }));
+}
+
+#[test]
+fn theft_is_judged_by_the_newest_generation_or_not_at_all() {
+    let mut memory = Memory::new();
+    let first = planned("a", key());
+    memory.issue(&first, Origin::Order).unwrap();
+    let second = planned("a", key());
+    memory.issue(&second, Origin::Renewal(first.serial)).unwrap();
+    // Whoever saw the first as the newest has judged by what is no longer so.
+    let theft = |newest| Event::LineageRevoked {
+        lineage: first.serial,
+        newest,
+        shown: first.serial,
+        key_sha256: String::new(),
+    };
+    let outdated = memory.take(&theft(first.serial));
+    assert_eq!(outdated, Err(Refusal::NotNewest(first.serial)));
+    memory.take(&theft(second.serial)).unwrap();
+}
