@@ -29,12 +29,16 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(options: &[&str]) -> Self {
         let home = Home::new();
         home.run(&["issue", "gw", "--server", "--ip", "127.0.0.1"]);
         home.run(&["issue", "a", "--allow", "tools:*"]);
         home.run(&["issue", "stolen", "--allow", "tools:*"]);
         fs::copy(home.path("home/crl.pem"), home.path("list.pem")).unwrap();
-        let serving = Serving::notes(&home, &["--crl", "list.pem"]);
+        let serving = Serving::notes(&home, &[&["--crl", "list.pem"], options].concat());
         let talk = Talk::with(&home, &serving.address, "a");
         Self { home, serving, talk, read: 0 }
     }
@@ -110,11 +114,8 @@ fn older_and_foreign_lists_are_ignored_and_said() {
         assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
     }
     // A list of a CA that is not trusted says nothing of anybody who could be let in.
-    scene.offers(&[&current[..], &foreign].concat());
-    assert_eq!(scene.hears("in force, "), "revocation list number 2 in force, 1 revoked");
-    // The next good one is taken as ever.
     scene.home.run(&["revoke", "a"]);
-    scene.offers(&scene.current());
+    scene.offers(&[&scene.current()[..], &foreign].concat());
     assert_eq!(scene.hears("in force, "), "revocation list number 3 in force, 2 revoked");
     let revoked = (Some(1), REVOKED.trim_end().to_owned());
     assert_eq!(scene.talk.ended(), revoked);
@@ -163,15 +164,50 @@ fn a_list_that_cannot_be_read_shuts_the_door_until_it_can() {
 #[test]
 fn a_list_that_is_missing_for_a_moment_disturbs_nobody() {
     let mut scene = Scene::new();
-    let good = scene.current();
+    scene.home.run(&["revoke", "stolen"]);
     fs::remove_file(scene.home.path("list.pem")).unwrap();
     scene.is_served();
-    scene.offers(&good);
-    scene.hears(" in force, ");
+    scene.offers(&scene.current());
+    scene.hears("number 2 in force, ");
     scene.is_served();
     assert!(scene.asks_as("a").0);
     scene.talk.leaves();
     let (status, lines) = scene.serving.stops(Signal::TERM);
     assert!(status.success());
     assert!(!lines.iter().any(|line| line.contains("WARNING")), "{lines:#?}");
+}
+
+#[test]
+fn a_gateway_told_to_goes_on_reading_while_its_list_is_stale() {
+    let mut scene = Scene::with(&["--on-stale", "read-only", "--stale-allow", "tools:read_*"]);
+    scene.is_served();
+    let searching = json!({"text": "May"});
+    let config = scene.home.path("home/ca.toml");
+    let settled = fs::read_to_string(&config).unwrap();
+    let list = settled.lines().find(|line| line.starts_with("list = ")).unwrap();
+    replace(&config, settled.replace(list, "list = \"3s\"").as_bytes());
+    scene.home.run(&["revoke", "stolen"]);
+    scene.offers(&scene.current());
+    scene.hears("number 2 in force");
+    let begun = Instant::now();
+    let mut answer = scene.talk.calls("search_notes", &searching);
+    while answer == "launch plan" {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the list does not go stale");
+        answer = scene.talk.calls("search_notes", &searching);
+    }
+    let suspended = "Refused: tools:search_notes is suspended while the revocation list is stale";
+    assert_eq!(answer, suspended);
+    let reading = json!({"title": "launch plan"});
+    assert!(!scene.talk.calls("read_note", &reading).contains("suspended"));
+    // Whoever comes now gets no more, and whoever the list names nothing.
+    let mut late = Talk::with(&scene.home, &scene.serving.address, "a");
+    assert_eq!(late.calls("search_notes", &searching), suspended);
+    assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
+
+    replace(&config, settled.as_bytes());
+    scene.home.run(&["crl"]);
+    scene.offers(&scene.current());
+    scene.hears("in force");
+    scene.is_served();
+    assert_eq!(late.calls("search_notes", &searching), "launch plan");
 }

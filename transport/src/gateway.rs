@@ -18,7 +18,7 @@ use crate::acceptor::{AcceptError, Acceptor, address_of};
 use crate::child::{Keeper, Pipes};
 use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
-use crate::policy::{ClientPolicy, Rules, protocol_error};
+use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
 use crate::relay::{Relay, RelayEnd, Subject, Tally};
 use crate::{Denial, Identity, Limits, Peer, Session, TlsError, Trust, Upstream};
 
@@ -188,7 +188,9 @@ impl Gateway {
         let ended = match self.sessions.enter(&peer.principal, &self.limits) {
             Ok(place) => {
                 let keeper = Box::new((alive, place));
-                let work = session.run(|stream| self.work(stream, peer, subject, &tally, keeper));
+                let held = session.held();
+                let work =
+                    session.run(|stream| self.work(stream, peer, held, subject, &tally, keeper));
                 tokio::select! {
                     biased;
                     () = self.stopped() => Ok(RelayEnd::Stopped),
@@ -224,11 +226,12 @@ impl Gateway {
         &self,
         stream: S,
         peer: &Arc<Peer>,
+        held: Held,
         subject: &Subject,
         tally: &Mutex<Tally>,
         keeper: Keeper,
     ) -> RelayEnd {
-        let policy = ClientPolicy::new(peer.permissions.clone(), Arc::clone(&self.rules));
+        let policy = ClientPolicy::of(held, Arc::clone(&self.rules));
         let relay = |stream| Relay::new(subject, policy, tally, &self.log, &self.limits, stream);
         match &self.upstream {
             Upstream::Command(command) => {

@@ -12,6 +12,7 @@
 
 mod answer;
 mod client;
+mod held;
 mod list;
 mod parameters;
 mod rules;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub(crate) use answer::protocol_error;
+pub(crate) use held::Held;
 pub use rules::Rules;
 pub use server::ServerPolicy;
 pub use state::ClientPolicy;
@@ -108,6 +110,9 @@ pub enum Refusal {
     /// No permission covers it.
     #[error("needs the permission {0}")]
     NotPermitted(String),
+    /// A permission covers it, but not one of those that go on while the revocation list is stale.
+    #[error("{0} is suspended while the revocation list is stale")]
+    Suspended(String),
     /// The method is unknown and no `methods:` permission covers it.
     #[error("needs the permission methods:{0}")]
     UnknownMethod(String),

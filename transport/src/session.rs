@@ -1,7 +1,9 @@
 //! A session: a stream to a verified peer that ends when trust does.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use crate::policy::Held;
 use crate::{Denial, Peer, Trust};
 
 /// A stream to a verified peer. The stream is reachable only inside [`Session::run`].
@@ -10,11 +12,12 @@ pub struct Session<S> {
     stream: S,
     peer: Arc<Peer>,
     trust: Trust,
+    is_stale: Arc<AtomicBool>,
 }
 
 impl<S> Session<S> {
     pub(crate) fn new(stream: S, peer: Peer, trust: Trust) -> Self {
-        Self { stream, peer: Arc::new(peer), trust }
+        Self { stream, peer: Arc::new(peer), trust, is_stale: Arc::default() }
     }
 
     /// Who is at the other end.
@@ -23,18 +26,24 @@ impl<S> Session<S> {
         &self.peer
     }
 
+    /// What the peer may do, now and while a list is stale.
+    pub(crate) fn held(&self) -> Held {
+        let rest = self.trust.when_stale(&self.peer);
+        Held::new(self.peer.permissions.clone(), rest, Arc::clone(&self.is_stale))
+    }
+
     /// Works on the stream for as long as the peer may stay. The peer is judged before the first
     /// octet of work; when the verdict changes, the work and the stream are dropped where they are.
     ///
     /// # Errors
     /// The [`Denial`] that ended it.
     pub async fn run<W: Future>(mut self, work: impl FnOnce(S) -> W) -> Result<W::Output, Denial> {
-        self.trust.judge(&self.peer)?;
+        self.trust.admit(&self.peer, &self.is_stale)?;
         let work = work(self.stream);
         tokio::select! {
             // Polled first, so that a cause is never lost to work that happens to be done.
             biased;
-            denial = self.trust.lost(&self.peer) => Err(denial),
+            denial = self.trust.lost(&self.peer, &self.is_stale) => Err(denial),
             done = work => Ok(done),
         }
     }

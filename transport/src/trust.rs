@@ -10,13 +10,16 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
 use thiserror::Error;
 use tokio::sync::watch;
-use vouchsafe_certs::{CaCertificate, CertificateError, IssuerId, RevocationError, RevocationList};
+use vouchsafe_certs::{
+    CaCertificate, CertificateError, IssuerId, PermissionSet, RevocationError, RevocationList,
+};
 
 use crate::{Denial, Peer};
 
@@ -107,13 +110,14 @@ impl Revocations {
         lists.into_iter().flatten()
     }
 
-    /// Until when every certificate of the peer is known not to be revoked.
-    fn clear(&self, peer: &Peer, now: UnixTime) -> Result<Option<UnixTime>, Denial> {
+    /// What is known of the peer's certificates.
+    fn clear(&self, peer: &Peer, now: UnixTime) -> Result<Cleared, Denial> {
         let lists = match self {
             Self::Lists(lists) => lists,
             Self::Unreadable => return Err(Denial::RevocationListUnreadable),
-            Self::Unchecked => return Ok(None),
+            Self::Unchecked => return Ok(Cleared::UntilExpiry),
         };
+        let mut is_stale = false;
         let mut until = None;
         for (issuer, serial) in &peer.links {
             let list = lists.get(issuer).ok_or(Denial::NoRevocationList)?;
@@ -121,13 +125,31 @@ impl Revocations {
             if list.revokes(serial) {
                 return Err(Denial::Revoked);
             }
-            if list.is_stale(now) {
-                return Err(Denial::RevocationListStale);
-            }
+            is_stale |= list.is_stale(now);
             until = Some(until.unwrap_or(list.next_update).min(list.next_update));
         }
-        Ok(until)
+        Ok(match until {
+            _ if is_stale => Cleared::Stale,
+            Some(next_update) => Cleared::Until(next_update),
+            None => Cleared::UntilExpiry,
+        })
     }
+}
+
+/// How long a peer is known not to be revoked.
+enum Cleared {
+    UntilExpiry,
+    Until(UnixTime),
+    /// No longer: a list of an issuer on its chain is past its nextUpdate.
+    Stale,
+}
+
+/// A verdict in a peer's favour.
+struct Standing {
+    /// How long until the question must be asked again.
+    again: Duration,
+    /// Whether it rests on a list that is stale.
+    is_stale: bool,
 }
 
 /// What one side demands of the other: a chain to a root, and a place on no revocation list.
@@ -138,6 +160,8 @@ pub struct Trust {
     /// Those that the peer's chain was verified against last.
     roots: Arc<[CaCertificate]>,
     revocations: watch::Receiver<Arc<Revocations>>,
+    /// What goes on while a list is stale; `None` for nothing.
+    when_stale: Option<Arc<PermissionSet>>,
     clock: Arc<dyn TimeProvider>,
 }
 
@@ -150,12 +174,26 @@ impl Trust {
         clock: Arc<dyn TimeProvider>,
     ) -> Self {
         let present = Arc::clone(&roots.borrow());
-        Self { published: roots, roots: present, revocations, clock }
+        Self { published: roots, roots: present, revocations, when_stale: None, clock }
+    }
+
+    /// Lets peers in while a list is stale, for these permissions and no others. A peer that the stale
+    /// list names is turned away as ever; one revoked since is not known.
+    #[must_use]
+    pub fn with_stale_lists_for(self, permissions: PermissionSet) -> Self {
+        Self { when_stale: Some(Arc::new(permissions)), ..self }
+    }
+
+    /// What goes on for such a peer while a list is stale.
+    pub(crate) fn when_stale(&self, peer: &Peer) -> PermissionSet {
+        let allowed = self.when_stale.as_ref();
+        allowed.map(|allowed| peer.permissions.intersection(allowed)).unwrap_or_default()
     }
 
     /// For peers that are verified against the roots now in force.
     pub(crate) fn present(&self) -> Self {
-        Self::new(self.published.clone(), self.revocations.clone(), self.clock())
+        let roots = Arc::clone(&self.published.borrow());
+        Self { roots, ..self.clone() }
     }
 
     /// Whether other roots are in force by now.
@@ -186,6 +224,10 @@ impl Trust {
     /// # Errors
     /// The [`Denial`].
     pub fn judge(&mut self, peer: &Peer) -> Result<Duration, Denial> {
+        self.standing(peer).map(|standing| standing.again)
+    }
+
+    fn standing(&mut self, peer: &Peer) -> Result<Standing, Denial> {
         let now = self.clock.current_time().ok_or(Denial::ClockUnavailable)?;
         // RFC 5280 §4.1.2.5: notAfter is the last second of validity, inclusive.
         if now > peer.not_after {
@@ -193,14 +235,17 @@ impl Trust {
         }
         self.must_be_rooted(peer, now)?;
         let revocations = self.revocations.borrow_and_update();
-        let until = match revocations.clear(peer, now)? {
-            Some(next_update) => next_update.min(peer.not_after),
-            None => peer.not_after,
+        let (until, is_stale) = match revocations.clear(peer, now)? {
+            Cleared::Until(next_update) => (next_update.min(peer.not_after), false),
+            Cleared::UntilExpiry => (peer.not_after, false),
+            Cleared::Stale if self.when_stale.is_some() => (peer.not_after, true),
+            Cleared::Stale => return Err(Denial::RevocationListStale),
         };
-        Ok(match until.as_secs().saturating_sub(now.as_secs()) {
+        let again = match until.as_secs().saturating_sub(now.as_secs()) {
             0 => LAST_SECOND,
             seconds => Duration::from_secs(seconds).min(RECHECK),
-        })
+        };
+        Ok(Standing { again, is_stale })
     }
 
     /// Where other roots are in force than those that the peer was verified against, it is verified
@@ -214,11 +259,18 @@ impl Trust {
         Ok(())
     }
 
-    /// Waits until this peer may no longer stay.
-    pub(crate) async fn lost(&mut self, peer: &Peer) -> Denial {
+    /// As [`judge`](Self::judge), noting whether a list that the peer stays by is stale.
+    pub(crate) fn admit(&mut self, peer: &Peer, is_stale: &AtomicBool) -> Result<Duration, Denial> {
+        let standing = self.standing(peer)?;
+        is_stale.store(standing.is_stale, Ordering::Relaxed);
+        Ok(standing.again)
+    }
+
+    /// Waits until this peer may no longer stay, and says meanwhile whether a list is stale.
+    pub(crate) async fn lost(&mut self, peer: &Peer, is_stale: &AtomicBool) -> Denial {
         loop {
-            let again = match self.judge(peer) {
-                Ok(pause) => pause,
+            let again = match self.admit(peer, is_stale) {
+                Ok(again) => again,
                 Err(denial) => return denial,
             };
             tokio::select! {
@@ -239,7 +291,7 @@ async fn changed<T>(watched: &mut watch::Receiver<T>) {
 
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { published: _, roots, revocations, clock: _ } = self;
+        let Self { published: _, roots, revocations, when_stale: _, clock: _ } = self;
         let revocations = revocations.borrow();
         f.debug_struct("Trust")
             .field("roots", &roots.len())

@@ -11,7 +11,7 @@ use rustls_pki_types::UnixTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use vouchsafe_certs::Usage;
+use vouchsafe_certs::{Permission, PermissionSet, Usage};
 use vouchsafe_transport::{
     ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
     Upstream,
@@ -46,6 +46,12 @@ pub(crate) struct Args {
     crl: Option<PathBuf>,
     #[command(flatten)]
     ca: CaArgs,
+    /// What becomes of sessions while the revocation list is stale
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnStale::Close)]
+    on_stale: OnStale,
+    /// A permission that goes on while the list is stale, for those who hold it; may be repeated
+    #[arg(long, value_name = "PERMISSION", value_parser = Permission::parse)]
+    stale_allow: Vec<Permission>,
     /// Append audit events to a file [default: standard error]
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
@@ -63,6 +69,15 @@ pub(crate) struct Args {
     /// The MCP server and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// What becomes of sessions while the revocation list is past its next update.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum OnStale {
+    /// All are closed, and nobody gets in: a device revoked meanwhile may be among them
+    Close,
+    /// They go on for the permissions named with --stale-allow
+    ReadOnly,
 }
 
 /// Everything that an outsider could use up has a limit.
@@ -137,6 +152,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let source_name = source.to_string();
     let lists = source.follow(&present, say)?;
     let trust = assemble::trust_with_lists(&present, &lists);
+    let trust = match when_stale(args)? {
+        Some(permissions) => trust.with_stale_lists_for(permissions),
+        None => trust,
+    };
     let announcement = announcement(&identity, &lists.borrow(), &source_name, context.now()?);
     let command = ChildCommand::new(args.command.clone(), environment(&args.env)?);
     let command = command.map_err(Failure::new)?;
@@ -211,6 +230,21 @@ fn source(args: &Args, home: &Path) -> Result<Source, Failure> {
         (None, None) => Err(Failure::usage("there is no revocation list to follow").hint(
             "follow the CA with --ca ADDR, or a file with --crl FILE; on the CA's machine `vouchsafe crl --out FILE` writes it",
         )),
+    }
+}
+
+/// What goes on while the list is stale; `None` for nothing at all.
+fn when_stale(args: &Args) -> Result<Option<PermissionSet>, Failure> {
+    match (args.on_stale, args.stale_allow.is_empty()) {
+        (OnStale::Close, true) => Ok(None),
+        (OnStale::ReadOnly, false) => Ok(Some(args.stale_allow.iter().cloned().collect())),
+        (OnStale::Close, false) => {
+            Err(Failure::usage("--stale-allow says nothing without --on-stale read-only"))
+        }
+        (OnStale::ReadOnly, true) => {
+            Err(Failure::usage("nothing would go on while the list is stale")
+                .hint("name what does: --on-stale read-only --stale-allow tools:search"))
+        }
     }
 }
 

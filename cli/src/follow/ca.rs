@@ -5,6 +5,7 @@
 //! harm until they go stale. The last ones are kept in a file, so that a gateway can be started
 //! while the CA is away, and never falls behind what it knew.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,16 +88,15 @@ pub(crate) fn follow(
 ) -> Result<watch::Receiver<Arc<Revocations>>, Failure> {
     let runtime = runtime::small()?;
     let mut source = Source { followed, present, connection: None, tag: None };
-    let kept = source.kept(&notice);
+    let kept = source.kept();
     let (asked, answer) = (Instant::now(), runtime.block_on(source.ask()));
     let (first, begun) = match (kept, answer) {
-        (Some(kept), answer) => (kept, Some(answer)),
-        (None, Ok(Some((lists, pem)))) => {
+        (Ok(Some(kept)), answer) => (kept, Some(answer)),
+        (_, Ok(Some((lists, pem)))) => {
             source.keep(&pem, &notice);
             (lists, None)
         }
-        (None, Ok(None)) => return Err(source.nothing_to_begin_with(&"it says nothing")),
-        (None, Err(error)) => return Err(source.nothing_to_begin_with(&error)),
+        (kept, answer) => return Err(source.nothing_to_begin_with(answer.err(), kept.err())),
     };
     let (in_force, receiver) = InForce::new(first, notice);
     let backoff = Backoff::new(RETRY.0, RETRY.1);
@@ -131,7 +131,7 @@ impl Source {
         self.connection = Some(connection);
         let address = &self.followed.address;
         match answer.status() {
-            StatusCode::NOT_MODIFIED => return Ok(None),
+            StatusCode::NOT_MODIFIED if self.tag.is_some() => return Ok(None),
             StatusCode::OK => self.tag = answer.headers().get(ETAG).cloned(),
             other => return Err(AskError::Status(address.clone(), other)),
         }
@@ -172,23 +172,17 @@ impl Source {
     }
 
     /// The lists that an earlier process kept.
-    fn kept(&self, notice: &impl Fn(&str)) -> Option<Revocations> {
+    fn kept(&self) -> Result<Option<Revocations>, FollowError> {
         let cache = &self.followed.cache;
-        let issuers = self.present.now().list_issuers();
-        let read = read_regular(cache).and_then(|pem| {
-            Revocations::from_pem(&pem, &issuers)
-                .map_err(|error| FollowError::List(cache.clone(), error))
-        });
-        match read {
-            Ok(lists) => Some(lists),
-            Err(FollowError::Read(_, error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                None
+        let pem = match read_regular(cache) {
+            Err(FollowError::Read(_, error)) if error.kind() == ErrorKind::NotFound => {
+                return Ok(None);
             }
-            Err(error) => {
-                notice(&format!("WARNING: {error}; only the CA can say who is revoked"));
-                None
-            }
-        }
+            read => read?,
+        };
+        Revocations::from_pem(&pem, &self.present.now().list_issuers())
+            .map(Some)
+            .map_err(|error| FollowError::List(cache.clone(), error))
     }
 
     fn keep(&self, pem: &[u8], notice: &impl Fn(&str)) {
@@ -197,13 +191,14 @@ impl Source {
         }
     }
 
-    fn nothing_to_begin_with(&self, error: &dyn std::fmt::Display) -> Failure {
+    fn nothing_to_begin_with(&self, ca: Option<AskError>, file: Option<FollowError>) -> Failure {
+        let reasons = [ca.map(|error| error.to_string()), file.map(|error| error.to_string())];
+        let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+        let message = format!("there is no revocation list to begin with: {}", reasons.join("; "));
         let cache = self.followed.cache.display();
-        Failure::unreachable(format!("there is no revocation list to begin with: {error}")).hint(
-            format!(
-                "start the CA (vouchsafe ca), or put a list into {cache} (vouchsafe crl --out FILE)"
-            ),
-        )
+        Failure::unreachable(message).hint(format!(
+            "start the CA (vouchsafe ca), or put a list into {cache} (vouchsafe crl --out FILE)"
+        ))
     }
 }
 
@@ -252,27 +247,24 @@ impl<N: Fn(&str)> Follower<N> {
             self.in_force.say(&format!("following {} again", self.source.followed.address));
         }
         let has_news = match answer {
-            Some((lists, pem)) if self.is_news(&lists) => match self.in_force.offer(lists) {
-                Ok(()) => {
-                    self.source.keep(&pem, &|text: &str| self.in_force.say(text));
+            Some((lists, pem)) => match self.in_force.offer(lists) {
+                Ok(is_news) => {
                     self.trouble = None;
-                    true
+                    if is_news {
+                        self.source.keep(&pem, &|text: &str| self.in_force.say(text));
+                    }
+                    is_news
                 }
                 Err(error) => {
                     let address = self.source.followed.address.clone();
                     return self.complain(&AskError::Lists(address, error));
                 }
             },
-            _ => false,
+            None => false,
         };
         // Whoever says at once that nothing is new does not wait for news, and is not pressed.
         let waits = has_news && self.source.tag.is_some() || waited >= WAIT / 2;
         if waits { Duration::ZERO } else { jittered(POLL) }
-    }
-
-    fn is_news(&self, lists: &Revocations) -> bool {
-        let taken = self.in_force.taken();
-        lists.lists().any(|list| taken.lists().all(|known| known != list))
     }
 
     fn complain(&mut self, error: &AskError) -> Duration {

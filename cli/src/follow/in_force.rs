@@ -26,18 +26,18 @@ impl<N: Fn(&str)> InForce<N> {
         (Self { sender, taken, notice }, receiver)
     }
 
-    /// The last lists that were taken.
-    pub(super) fn taken(&self) -> &Revocations {
-        &self.taken
-    }
-
     /// Whether anybody still wants to know.
     pub(super) fn is_wanted(&self) -> bool {
         !self.sender.is_closed()
     }
 
-    /// Brings lists into force, if they may follow those that are.
-    pub(super) fn offer(&mut self, offered: Revocations) -> Result<(), RevocationsError> {
+    /// Brings lists into force, if they may follow those that are; says whether that is news.
+    pub(super) fn offer(&mut self, offered: Revocations) -> Result<bool, RevocationsError> {
+        let is_known = |list| self.taken.lists().any(|known| known == list);
+        let is_whole = offered.lists().count() == self.taken.lists().count();
+        if is_whole && offered.lists().all(is_known) && !self.is_shut() {
+            return Ok(false);
+        }
         // Without a clock no list is known to be stale, and none may go.
         let now = DefaultTimeProvider.current_time();
         let now = now.unwrap_or(UnixTime::since_unix_epoch(Duration::ZERO));
@@ -47,7 +47,7 @@ impl<N: Fn(&str)> InForce<N> {
         let number = offered.lists().map(|list| list.number).max().unwrap_or_default();
         self.sender.send_replace(offered);
         self.say(&format!("revocation list number {number} in force, {revoked} revoked"));
-        Ok(())
+        Ok(true)
     }
 
     /// Turns everybody away until lists are offered again.

@@ -37,7 +37,8 @@ pub(crate) fn refusal(id: Option<&Id>, refusal: &Refusal) -> Vec<u8> {
         Refusal::Unreadable(_)
         | Refusal::DuplicateId
         | Refusal::TooManyInFlight
-        | Refusal::NotPermitted(_) => INVALID_REQUEST,
+        | Refusal::NotPermitted(_)
+        | Refusal::Suspended(_) => INVALID_REQUEST,
     };
     let message = match refusal {
         Refusal::UnknownMethod(_) => "Method not found".to_owned(),

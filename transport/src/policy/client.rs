@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use super::parameters::Parameters;
-use super::rules::{Ask, PROMPTS, RESOURCES, ask, method_permission, recorded};
+use super::rules::{Ask, METHODS, PROMPTS, RESOURCES, ask, method_permission, recorded};
 use super::state::Pending;
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
 use crate::message::{Id, Message, Object, ReadError, Value};
@@ -125,15 +125,20 @@ impl ClientPolicy {
                 Some(recorded(&name))
             }
             Ask::Completion => Some(self.authorize_completion(&request.params)?),
-            Ask::OwnTask => Some(self.authorize_task(&request.params)?),
+            Ask::OwnTask => {
+                // A task goes on with what was permitted when it began, which may be suspended now.
+                if self.held.suspended().is_some() && !self.allows(METHODS, &request.method) {
+                    let needed = method_permission(&recorded(&request.method));
+                    return Err(Refusal::Suspended(needed).into());
+                }
+                Some(self.authorize_task(&request.params)?)
+            }
             Ask::Listen => {
                 let rewritten = Some(self.narrow_listen(request)?);
                 return Ok(Allowed { ask, name: None, rewritten });
             }
             Ask::Unknown => {
-                if !self.held.allows(super::rules::METHODS, &request.method) {
-                    return Err(Refusal::UnknownMethod(recorded(&request.method)).into());
-                }
+                self.must_allow_method(&request.method)?;
                 None
             }
         };
@@ -144,11 +149,21 @@ impl ClientPolicy {
         if self.allows(kind, name) {
             return Ok(());
         }
-        let (kind_needed, name_needed) = self.rules.needed(kind, name);
-        let needed = format!("{kind_needed}:{}", recorded(name_needed));
-        Err(Denied {
-            refusal: Refusal::NotPermitted(needed),
-            hidden: Some((kind, name.to_owned())),
+        Err(match self.refusal(kind, name) {
+            // It is known to whoever holds the permission, so there is nothing to hide.
+            suspended @ Refusal::Suspended(_) => suspended.into(),
+            refusal => Denied { refusal, hidden: Some((kind, name.to_owned())) },
+        })
+    }
+
+    /// A method without a rule of its own goes by its name.
+    fn must_allow_method(&self, method: &str) -> Result<(), Refusal> {
+        if self.allows(METHODS, method) {
+            return Ok(());
+        }
+        Err(match self.refusal(METHODS, method) {
+            Refusal::NotPermitted(_) => Refusal::UnknownMethod(recorded(method)),
+            suspended => suspended,
         })
     }
 
@@ -230,9 +245,7 @@ impl ClientPolicy {
             "notifications/progress" | "notifications/tasks/status" => Judgement::drop(),
             // A request's method without an id is no notification, and there are servers that do not
             // look for one.
-            _ if ask(method) == Ok(Ask::Unknown)
-                && self.held.allows(super::rules::METHODS, method) =>
-            {
+            _ if ask(method) == Ok(Ask::Unknown) && self.allows(METHODS, method) => {
                 Judgement::forward(line).recorded(method, None, Decision::Allowed)
             }
             _ => {

@@ -36,7 +36,9 @@ impl ClientPolicy {
     fn shows(&self, shows: Shows, identity: &str) -> bool {
         match shows {
             Shows::Permitted(kind) => self.allows(kind, identity),
-            Shows::SomePermitted(kind) => self.held.allows_some(kind, literal_prefix(identity)),
+            Shows::SomePermitted(kind) => {
+                self.held.now().allows_some(kind, literal_prefix(identity))
+            }
             Shows::OwnTasks => self.owns_task(identity),
         }
     }

@@ -146,7 +146,7 @@ impl ClientPolicy {
             "notifications/tasks/status" | "notifications/tasks" => {
                 own(self.owns_task(&params.text("taskId")?))
             }
-            _ if self.held.allows(super::rules::METHODS, method) => Ok(()),
+            _ if self.allows(super::rules::METHODS, method) => Ok(()),
             _ => Err(Refusal::UnknownMethod(recorded(method))),
         }
     }
@@ -154,7 +154,7 @@ impl ClientPolicy {
     fn must_know_resource(&self, uri: &str) -> Result<(), Refusal> {
         match self.allows(RESOURCES, uri) {
             true => Ok(()),
-            false => Err(Refusal::NotPermitted(format!("{RESOURCES}:{}", recorded(uri)))),
+            false => Err(self.refusal(RESOURCES, uri)),
         }
     }
 

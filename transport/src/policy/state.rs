@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use vouchsafe_certs::PermissionSet;
 
-use super::rules::Ask;
-use super::{Decision, Judgement, Permit, Record, Refusal, Rules, Verdict};
+use super::rules::{Ask, recorded};
+use super::{Decision, Held, Judgement, Permit, Record, Refusal, Rules, Verdict};
 use crate::message::Id;
 
 /// Tasks that one session may own at once.
@@ -22,7 +22,7 @@ const LATE: Duration = Duration::from_secs(600);
 /// Holds the client of one session to its permissions, and what the server sends it as well.
 #[derive(Debug)]
 pub struct ClientPolicy {
-    pub(super) held: PermissionSet,
+    pub(super) held: Held,
     pub(super) rules: Arc<Rules>,
     /// The client's requests that the server has not answered.
     pub(super) pending: HashMap<Id, Pending>,
@@ -50,6 +50,10 @@ impl ClientPolicy {
     /// Of a session whose client holds these permissions.
     #[must_use]
     pub fn new(held: PermissionSet, rules: Arc<Rules>) -> Self {
+        Self::of(held.into(), rules)
+    }
+
+    pub(crate) fn of(held: Held, rules: Arc<Rules>) -> Self {
         Self {
             held,
             rules,
@@ -61,7 +65,18 @@ impl ClientPolicy {
     }
 
     pub(super) fn allows(&self, kind: &str, name: &str) -> bool {
-        self.rules.allows(&self.held, kind, name)
+        self.rules.allows(self.held.now(), kind, name)
+    }
+
+    /// The refusal of something that needs this permission, and that the client may not do now.
+    pub(super) fn refusal(&self, kind: &str, name: &str) -> Refusal {
+        let (kind_needed, name_needed) = self.rules.needed(kind, name);
+        let needed = format!("{kind_needed}:{}", recorded(name_needed));
+        let suspended = self.held.suspended();
+        match suspended.is_some_and(|whole| self.rules.allows(whole, kind, name)) {
+            true => Refusal::Suspended(needed),
+            false => Refusal::NotPermitted(needed),
+        }
     }
 
     /// Takes a request out of flight, because its answer is here.
@@ -136,7 +151,7 @@ impl<'a> Judgement<'a> {
     }
 
     pub(super) fn recorded(self, method: &str, name: Option<String>, decision: Decision) -> Self {
-        let record = Record { method: super::rules::recorded(method), name, decision };
+        let record = Record { method: recorded(method), name, decision };
         Self { record: Some(record), ..self }
     }
 

@@ -1,6 +1,7 @@
 //! The policy as stories: a client says, a server answers, and what comes through is checked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -629,4 +630,43 @@ proptest! {
             policy.judge_server(line);
         }
     }
+}
+
+#[test]
+fn while_the_lists_are_stale_only_what_the_operator_named_goes_on() {
+    let is_stale = Arc::new(AtomicBool::new(false));
+    let whole = held(&["tools:read_*", "tools:write", "methods:custom/*", "resources:*"]);
+    let rest = whole.intersection(&held(&["tools:read_*", "tools:erase"]));
+    let mut policy =
+        ClientPolicy::of(Held::new(whole, rest, Arc::clone(&is_stale)), Arc::new(Rules::default()));
+    let call = |id, tool| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool}});
+    policy.passes_from_client(call(1, "write"));
+
+    is_stale.store(true, Ordering::Relaxed);
+    policy.passes_from_client(call(2, "read_notes"));
+    assert_eq!(
+        policy.refuses(call(3, "write"), -32600),
+        "Refused: tools:write is suspended while the revocation list is stale"
+    );
+    // What was never permitted is as absent as ever, also where the operator named it.
+    assert_eq!(policy.refuses(call(4, "erase"), -32602), "Unknown tool: erase");
+    let ask = |id, method| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": {"taskId": "t"}});
+    for (id, method) in [(5, "custom/x"), (6, "tasks/get")] {
+        assert_eq!(
+            policy.refuses(ask(id, method), -32600),
+            format!("Refused: methods:{method} is suspended while the revocation list is stale")
+        );
+    }
+    let updated = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "file:///a"}});
+    assert_eq!(policy.server_says(&updated), Fate::Dropped);
+    // Listed if and only if callable.
+    policy.passes_from_client(json!({"jsonrpc": "2.0", "id": 7, "method": "tools/list"}));
+    let tools = json!([{"name": "read_notes"}, {"name": "write"}]);
+    let listed = json!({"jsonrpc": "2.0", "id": 7, "result": {"tools": tools}});
+    let Fate::Forwarded(listed) = policy.server_says(&listed) else { panic!("no list") };
+    assert_eq!(listed["result"]["tools"], json!([{"name": "read_notes"}]));
+
+    is_stale.store(false, Ordering::Relaxed);
+    policy.passes_from_client(call(8, "write"));
+    policy.passes_from_server(updated);
 }

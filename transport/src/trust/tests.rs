@@ -155,6 +155,33 @@ async fn a_session_ends_when_the_list_goes_stale_unless_a_new_one_comes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_operator_says_so_sessions_outlive_a_list_and_know_it() {
+    let ca = Ca::new();
+    let (trust, sender) = ca.trust(ca.list(1, &[3], 300));
+    let trust = trust.with_stale_lists_for(PermissionSet::default());
+    let is_stale = Arc::new(AtomicBool::new(false));
+    let (peer, noted) = (ca.agent(1, 90_000), Arc::clone(&is_stale));
+    let mut judge = trust.clone();
+    let ended = tokio::spawn(async move { judge.lost(&peer, &noted).await });
+    for (at, expected) in [(299, false), (302, true), (20_000, true)] {
+        sleep(Duration::from_secs(at) - judge_time(&trust)).await;
+        assert_eq!(is_stale.load(Ordering::Relaxed), expected, "{at}");
+    }
+    // Whoever the stale list names stays out, and a new one makes everything as it was.
+    assert_eq!(cut(ca.agent(3, 90_000), trust.clone()).await.0, Denial::Revoked);
+    sender.send_replace(ca.list(2, &[], 30_000));
+    sleep(Duration::from_secs(1)).await;
+    assert!(!is_stale.load(Ordering::Relaxed));
+    sender.send_replace(ca.list(3, &[1], 30_000));
+    assert_eq!(ended.await.unwrap(), Denial::Revoked);
+}
+
+/// Since the beginning.
+fn judge_time(trust: &Trust) -> Duration {
+    Duration::from_secs(trust.clock.current_time().unwrap().as_secs() - BASE)
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_publisher_that_dies_leaves_a_list_that_goes_stale() {
     let ca = Ca::new();
     let (trust, sender) = ca.trust(ca.list(1, &[], 300));
