@@ -150,6 +150,7 @@ impl World {
             trust: self.trust(&identity),
             identity: fixed(Arc::new(identity)),
             upstream: echo_server(),
+            http: None,
             rules: Rules::default(),
             limits: Limits::default(),
             log: EventLog::new(

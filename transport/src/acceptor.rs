@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 use crate::denial::why_it_failed;
 use crate::source::Source;
 use crate::tls::{self, Present};
-use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust};
+use crate::{Denial, HTTP, Identity, Limits, Peer, Role, Session, TlsError, Trust};
 
 /// How long, and how much, is read from a refused peer so that it gets to see the alert.
 const LINGER: Duration = Duration::from_millis(500);
@@ -51,6 +51,15 @@ pub(crate) enum AcceptError {
     GaveWay,
 }
 
+/// What is spoken in a session, as the handshake has settled it (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// MCP in lines.
+    Mcp,
+    /// HTTP/1.1.
+    Http,
+}
+
 /// Turns connections into sessions.
 pub(crate) struct Acceptor {
     tls: Present<ServerConfig>,
@@ -63,9 +72,11 @@ impl Acceptor {
         identity: watch::Receiver<Arc<Identity>>,
         trust: Trust,
         limits: &Limits,
+        with_http: bool,
     ) -> Result<Self, TlsError> {
+        let config = if with_http { tls::server_config_with_http } else { tls::server_config };
         Ok(Self {
-            tls: Present::new(tls::server_config, identity, trust)?,
+            tls: Present::new(config, identity, trust)?,
             deadline: limits.handshake,
             handshakes: Handshakes::new(limits.handshakes),
         })
@@ -75,7 +86,7 @@ impl Acceptor {
     pub(crate) async fn accept(
         &self,
         tcp: TcpStream,
-    ) -> Result<Session<TlsStream<TcpStream>>, AcceptError> {
+    ) -> Result<(Session<TlsStream<TcpStream>>, Protocol), AcceptError> {
         configure(&tcp)?;
         let address = tcp.peer_addr()?;
         let (config, trust) = self.tls.get()?;
@@ -108,12 +119,17 @@ async fn handshake(
 fn session(
     stream: TlsStream<TcpStream>,
     trust: Trust,
-) -> Result<Session<TlsStream<TcpStream>>, AcceptError> {
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+) -> Result<(Session<TlsStream<TcpStream>>, Protocol), AcceptError> {
+    let (_, tls) = stream.get_ref();
+    let (role, protocol) = match tls.alpn_protocol() {
+        Some(HTTP) => (Role::Holder, Protocol::Http),
+        _ => (Role::Client, Protocol::Mcp),
+    };
+    let chain = tls.peer_certificates().unwrap_or_default();
     let (leaf, intermediates) =
         chain.split_first().ok_or(AcceptError::Tls(rustls::Error::NoCertificatesPresented))?;
-    let peer = Peer::from_chain(leaf, intermediates, trust.roots(), Role::Client)?;
-    Ok(Session::new(stream, peer, trust))
+    let peer = Peer::from_chain(leaf, intermediates, trust.roots(), role)?;
+    Ok((Session::new(stream, peer, trust), protocol))
 }
 
 pub(crate) fn configure(tcp: &TcpStream) -> io::Result<()> {

@@ -120,7 +120,7 @@ impl Denial {
 
 fn wrong_usage(shown_by: Role) -> &'static str {
     match shown_by {
-        Role::Client => {
+        Role::Client | Role::Holder => {
             "the certificate is not an agent's: its extended key usage must be clientAuth alone"
         }
         Role::Server => {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,10 +15,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use vouchsafe_certs::Principal;
 
-use crate::acceptor::{AcceptError, Acceptor, address_of};
+use crate::acceptor::{AcceptError, Acceptor, Protocol, address_of};
 use crate::child::{Keeper, Pipes};
 use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
+use crate::http::{Caller, HttpService, Server};
 use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
 use crate::relay::{Relay, RelayEnd, Subject, Tally};
 use crate::{Denial, Identity, Limits, Peer, Session, TlsError, Trust, Upstream};
@@ -41,6 +43,8 @@ pub struct GatewayConfig {
     pub trust: Trust,
     /// The MCP server behind each session.
     pub upstream: Upstream,
+    /// HTTP on the same port, for peers that choose it in the handshake (ALPN `http/1.1`).
+    pub http: Option<HttpService>,
     /// The operator's adjustments of the policy.
     pub rules: Rules,
     /// What it bears.
@@ -53,9 +57,10 @@ pub struct GatewayConfig {
 pub struct Gateway {
     acceptor: Acceptor,
     upstream: Upstream,
+    http: Option<Server>,
     rules: Arc<Rules>,
     limits: Limits,
-    log: EventLog,
+    log: Arc<EventLog>,
     sessions: Arc<Sessions>,
     refused: Mutex<Refused>,
     counter: AtomicU64,
@@ -74,10 +79,13 @@ impl Gateway {
     /// # Errors
     /// [`TlsError`] if the identity cannot be used.
     pub fn new(config: GatewayConfig) -> Result<Self, TlsError> {
-        let GatewayConfig { identity, trust, upstream, rules, limits, log } = config;
+        let GatewayConfig { identity, trust, upstream, http, rules, limits, log } = config;
+        let log = Arc::new(log);
+        let serve = |http: HttpService| Server::new(http.handler, http.limits, Arc::clone(&log));
         Ok(Self {
-            acceptor: Acceptor::new(identity, trust, &limits)?,
+            acceptor: Acceptor::new(identity, trust, &limits, http.is_some())?,
             upstream,
+            http: http.map(serve),
             rules: Arc::new(rules),
             limits,
             log,
@@ -106,7 +114,7 @@ impl Gateway {
                 },
                 Some(_) = connections.join_next() => {}
                 _ = flush.tick() => drop(self.log.flush().await),
-                _ = second.tick() => self.sum_up_refused().await,
+                _ = second.tick() => self.sum_up().await,
             }
         }
         self.stopping.send_replace(true);
@@ -134,20 +142,22 @@ impl Gateway {
     async fn connection(self: Arc<Self>, tcp: TcpStream, alive: mpsc::Sender<()>) {
         let address = address_of(&tcp);
         match self.acceptor.accept(tcp).await {
-            Ok(session) => {
+            Ok((session, protocol)) => {
                 let peer = Arc::clone(session.peer());
                 let subject = Subject::new(self.counter.fetch_add(1, Ordering::Relaxed), &peer);
                 let opened = Event { address, ..subject.event("opened") };
                 // No record, no call.
                 if self.log.record(opened).await.is_ok() {
-                    self.session(session, &peer, &subject, alive).await;
+                    let http = self.http.as_ref().filter(|_| protocol == Protocol::Http);
+                    let http = http.zip(address);
+                    self.session(session, &peer, &subject, http, alive).await;
                 }
             }
             Err(error) => self.refused(address, &error).await,
         }
     }
 
-    async fn refused(&self, address: Option<std::net::SocketAddr>, error: &AcceptError) {
+    async fn refused(&self, address: Option<SocketAddr>, error: &AcceptError) {
         {
             let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             if refused.told >= TOLD_PER_SECOND {
@@ -160,6 +170,14 @@ impl Gateway {
         let event = Event { event: "refused", address, reason: Some(&reason), ..Event::default() };
         // The connection is gone already; there is nothing more to refuse.
         drop(self.log.record(event).await);
+    }
+
+    /// What has happened too often within a second to be told one by one.
+    async fn sum_up(&self) {
+        self.sum_up_refused().await;
+        if let Some(http) = &self.http {
+            http.refusals.sum_up().await;
+        }
     }
 
     /// Says how many refused connections were not told one by one.
@@ -180,6 +198,7 @@ impl Gateway {
         session: Session<S>,
         peer: &Arc<Peer>,
         subject: &Subject,
+        http: Option<(&Server, SocketAddr)>,
         alive: mpsc::Sender<()>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -189,14 +208,22 @@ impl Gateway {
             Ok(place) => {
                 let keeper = Box::new((alive, place));
                 let held = session.held();
-                let work =
-                    session.run(|stream| self.work(stream, peer, held, subject, &tally, keeper));
+                let work = session.run(async |stream| match http {
+                    Some((http, address)) => {
+                        let caller = Caller { address, peer: Some(Arc::clone(peer)) };
+                        http.serve(stream, &caller, self.stopping.subscribe()).await;
+                        drop(keeper);
+                        RelayEnd::ClientClosed
+                    }
+                    None => self.work(stream, peer, held, subject, &tally, keeper).await,
+                });
                 tokio::select! {
                     biased;
-                    () = self.stopped() => Ok(RelayEnd::Stopped),
+                    () = self.stopped(), if http.is_none() => Ok(RelayEnd::Stopped),
                     ended = work => ended,
                 }
             }
+            Err(denial) if http.is_some() => Err(denial),
             Err(denial) => {
                 let told = |stream| tell(stream, denial.to_string(), self.limits.drain);
                 session.run(told).await.and(Err(denial))

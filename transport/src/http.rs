@@ -12,6 +12,7 @@ mod rates;
 mod refusals;
 mod server;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use hyper::{Request, Response};
 pub use limits::HttpLimits;
 pub use listener::{PublicListener, PublicListenerConfig};
 pub use refusals::Refused;
+pub(crate) use server::Server;
 
 use crate::Peer;
 
@@ -33,6 +35,22 @@ pub struct Caller {
     pub address: SocketAddr,
     /// Who it is, where that was verified; `None` on the public listener.
     pub peer: Option<Arc<Peer>>,
+}
+
+/// HTTP beside something else.
+#[derive(Clone)]
+#[expect(clippy::exhaustive_structs, reason = "built by its user, field by field")]
+pub struct HttpService {
+    /// Answers requests.
+    pub handler: Handler,
+    /// What it bears; connections and handshakes are counted by whatever it is beside.
+    pub limits: HttpLimits,
+}
+
+impl fmt::Debug for HttpService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpService").field("limits", &self.limits).finish_non_exhaustive()
+    }
 }
 
 /// An answer in the making. It is dropped if the caller goes away.

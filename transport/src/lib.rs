@@ -52,7 +52,8 @@ pub use fetch::{Anchor, Exchange, FetchError, FetchLimits, Fetcher};
 pub use frame::{FrameError, LineReader, LineWriter};
 pub use gateway::{Gateway, GatewayConfig};
 pub use http::{
-    Answering, Caller, Handler, HttpLimits, PublicListener, PublicListenerConfig, Refused,
+    Answering, Caller, Handler, HttpLimits, HttpService, PublicListener, PublicListenerConfig,
+    Refused,
 };
 pub use identity::{Identity, IdentityError};
 pub use limits::Limits;

@@ -14,6 +14,8 @@ use crate::{Denial, tls};
 pub enum Role {
     /// It connects: an agent. A server's certificate is not enough.
     Client,
+    /// It connects to be served over HTTP, for which it need not be an agent: whoever has a certificate may renew it.
+    Holder,
     /// It accepts: a gateway. An agent's certificate is not enough.
     Server,
 }
@@ -55,7 +57,7 @@ impl Peer {
         let chain = shown.map(|der| der.clone().into_owned()).collect();
         let leaf = Certificate::from_der(leaf)?;
         match (role, leaf.usage) {
-            (Role::Client, Usage::Agent) | (Role::Server, Usage::Server) => {}
+            (Role::Client, Usage::Agent) | (Role::Server, Usage::Server) | (Role::Holder, _) => {}
             _ => return Err(Denial::Usage(role)),
         }
         let authorities = intermediates

@@ -96,7 +96,7 @@ pub(crate) fn verify_again(
 ) -> Result<(), TlsError> {
     let (leaf, intermediates) = peer.chain.split_first().ok_or(Error::NoCertificatesPresented)?;
     match peer.role {
-        Role::Client => {
+        Role::Client | Role::Holder => {
             client_verifier(roots)?.verify_client_cert(leaf, intermediates, now)?;
         }
         Role::Server => verify_server_cert_signed_by_trust_anchor(
@@ -129,14 +129,33 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// The accepting side: a client certificate is required, and judged.
+/// The accepting side of MCP: a client certificate is required, and judged.
 pub(crate) fn server_config(identity: &Identity, trust: &Trust) -> Result<ServerConfig, TlsError> {
-    let verifier = ClientVerifier { stock: client_verifier(trust.roots())?, trust: trust.clone() };
+    accepting(identity, trust, Role::Client, &[ALPN])
+}
+
+/// The accepting side of MCP and HTTP. Which of the two it will be is not known yet when the client's
+/// certificate is judged, so what MCP alone asks is asked after the handshake.
+pub(crate) fn server_config_with_http(
+    identity: &Identity,
+    trust: &Trust,
+) -> Result<ServerConfig, TlsError> {
+    accepting(identity, trust, Role::Holder, &[ALPN, HTTP])
+}
+
+fn accepting(
+    identity: &Identity,
+    trust: &Trust,
+    role: Role,
+    protocols: &[&[u8]],
+) -> Result<ServerConfig, TlsError> {
+    let stock = client_verifier(trust.roots())?;
+    let verifier = ClientVerifier { stock, trust: trust.clone(), role };
     let mut config = ServerConfig::builder_with_details(provider(), trust.clock())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_single_cert(identity.chain.clone(), identity.key.to_tls())?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     // A resumed session would never be judged: the library skips the client verifier (RFC 8446 §4.6.1).
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -231,6 +250,7 @@ fn judge(
 struct ClientVerifier {
     stock: Arc<dyn ClientCertVerifier>,
     trust: Trust,
+    role: Role,
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -245,7 +265,7 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.stock.verify_client_cert(leaf, intermediates, now)?;
-        judge(&self.trust, leaf, intermediates, Role::Client)?;
+        judge(&self.trust, leaf, intermediates, self.role)?;
         Ok(verified)
     }
 

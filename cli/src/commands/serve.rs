@@ -164,6 +164,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         identity: present.identity,
         trust,
         upstream: Upstream::Command(command.with_stderr(stderr)),
+        http: None,
         rules: rules(args)?,
         limits: args.limits.limits(),
         log: EventLog::new(audit(args.audit.as_deref())?, Arc::new(DefaultTimeProvider)),

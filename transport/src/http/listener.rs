@@ -86,7 +86,7 @@ impl PublicListener {
             clock,
             places: Places::new(&limits),
             handshake: limits.handshake,
-            server: Server::new(handler, limits, log),
+            server: Server::new(handler, limits, Arc::new(log)),
             stopping: watch::Sender::new(false),
         })
     }

@@ -2,7 +2,7 @@
 //! second, refusals are counted.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::{Event, EventLog};
 
@@ -16,7 +16,7 @@ pub struct Refused(pub String);
 
 /// The refusals of one listener.
 pub(crate) struct Refusals {
-    log: EventLog,
+    log: Arc<EventLog>,
     within: Mutex<Within>,
 }
 
@@ -28,7 +28,7 @@ struct Within {
 }
 
 impl Refusals {
-    pub(crate) fn new(log: EventLog) -> Self {
+    pub(crate) fn new(log: Arc<EventLog>) -> Self {
         Self { log, within: Mutex::default() }
     }
 

@@ -5,6 +5,7 @@ mod tests;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
@@ -32,11 +33,11 @@ pub(crate) struct Server {
     handler: Handler,
     limits: HttpLimits,
     pub(super) rates: Rates,
-    pub(super) refusals: Refusals,
+    pub(crate) refusals: Refusals,
 }
 
 impl Server {
-    pub(crate) fn new(handler: Handler, limits: HttpLimits, log: EventLog) -> Self {
+    pub(crate) fn new(handler: Handler, limits: HttpLimits, log: Arc<EventLog>) -> Self {
         let rates = Rates::new(&limits);
         Self { handler, limits, rates, refusals: Refusals::new(log) }
     }

@@ -182,6 +182,7 @@ impl<'a> Stage<'a> {
             identity: present.identity,
             trust,
             upstream: Upstream::Command(notes_server()?),
+            http: None,
             rules: Rules::default(),
             limits: Limits::default(),
             log: EventLog::new(Arc::new(Output::new(file)), clock),

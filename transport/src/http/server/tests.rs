@@ -41,7 +41,7 @@ impl Served {
         });
         let (stream, theirs) = duplex(64 * 1024);
         let (stop, stopping) = watch::channel(false);
-        let server = Server::new(handler, limits, log);
+        let server = Server::new(handler, limits, Arc::new(log));
         let caller = Caller { address: "192.0.2.1:1".parse().unwrap(), peer: None };
         let serving = tokio::spawn(async move { server.serve(theirs, &caller, stopping).await });
         Self { stream, serving, stop, record }
