@@ -144,6 +144,15 @@ impl World {
 
     /// A gateway on a free port, with the echo server behind it.
     pub async fn gateway(&self, adjust: impl FnOnce(&mut GatewayConfig)) -> RunningGateway {
+        self.gateway_at("127.0.0.1:0".parse().unwrap(), adjust).await
+    }
+
+    /// A gateway at an address of which nobody else makes use.
+    pub async fn gateway_at(
+        &self,
+        address: SocketAddr,
+        adjust: impl FnOnce(&mut GatewayConfig),
+    ) -> RunningGateway {
         let identity = self.server("gateway", &["client:*"]);
         let audit = self.folder.path().join(format!("audit-{}.jsonl", identity.certificate.serial));
         let mut config = GatewayConfig {
@@ -159,7 +168,7 @@ impl World {
             ),
         };
         adjust(&mut config);
-        RunningGateway::start(Gateway::new(config).unwrap(), audit).await
+        RunningGateway::start(Gateway::new(config).unwrap(), listener(address), audit)
     }
 }
 
@@ -199,9 +208,11 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// With room for a crowd before the door: the library's own choice is 128, and whoever finds no
 /// room tries again only after a second.
-fn listener() -> TcpListener {
+fn listener(address: SocketAddr) -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // The connections of a gateway that is gone keep nobody from its place.
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
     socket.listen(4096).unwrap()
 }
 
@@ -216,8 +227,7 @@ pub struct RunningGateway {
 }
 
 impl RunningGateway {
-    async fn start(gateway: Gateway, audit: PathBuf) -> Self {
-        let listener = listener();
+    fn start(gateway: Gateway, listener: TcpListener, audit: PathBuf) -> Self {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { drop(stopped.await) };

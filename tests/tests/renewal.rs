@@ -1,9 +1,5 @@
 //! A gateway whose certificate is renewed and whose roots change while sessions are open.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should say so"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
 
 use std::sync::Arc;
 

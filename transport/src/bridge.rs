@@ -1,51 +1,62 @@
-//! The bridge: stdio on one side, a session to a gateway on the other.
+//! The bridge: stdio on one side, sessions to a gateway on the other, one after the other as far as
+//! it takes. A client does not notice that a connection was lost or a certificate renewed, save that
+//! what was in flight must be asked again.
 
-use std::io;
+mod carry;
+mod conversation;
+mod news;
+mod reopen;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::connector::{ConnectError, refusal_in};
-use crate::frame::{FrameError, LineReader, LineWriter};
-use crate::policy::{Decision, Judgement, Record, Refusal, ServerPolicy, Verdict};
-use crate::{Denial, Limits, Session};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
 
-/// How a bridged session ended.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum BridgeEnd {
-    /// Our client closed its stdin, and everything was answered or given up.
-    Done,
-    /// The gateway closed the session in good order, perhaps with a word about why.
-    Closed(Option<String>),
-    /// The gateway refused us.
-    Refused(ConnectError),
-    /// The gateway's certificate may no longer be trusted.
-    Denied(Denial),
-    /// The session broke off.
-    Broken(io::Error),
-    /// A limit was exceeded.
-    Frame(FrameError),
+use crate::frame::{LineReader, LineWriter};
+use crate::{Backoff, ConnectError, Connector, Identity, Limits, Session};
+use conversation::Conversation;
+pub use news::{BridgeEnd, BridgeNews};
+
+/// A session that lasted for so long does not count as one more failure.
+const STEADY: Duration = Duration::from_secs(30);
+
+/// From one attempt to the next.
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A session, and what was shown to open it.
+struct Opened {
+    session: Session<TlsStream<TcpStream>>,
+    shown: Arc<Identity>,
+    /// What is said once the server speaks: only then it is certain that the gateway lets us in.
+    news: Option<BridgeNews<'static>>,
 }
 
-impl BridgeEnd {
-    fn of(error: FrameError) -> Self {
-        match error {
-            FrameError::Io(error) => match refusal_in(&error) {
-                Some(refused) => Self::Refused(refused),
-                None => Self::Broken(error),
-            },
-            other => Self::Frame(other),
-        }
-    }
+/// How one session of several ended.
+enum SessionEnd {
+    /// There is nothing left to do.
+    Over(BridgeEnd),
+    /// Another session may go on where this one ended.
+    Lost(BridgeEnd),
+    /// Another session is open already, under a renewed certificate.
+    Renewed(Box<Opened>),
+}
+
+/// Our client's stdio.
+struct Client<I, O> {
+    input: LineReader<I>,
+    output: LineWriter<O>,
 }
 
 /// Carries messages between a client's stdio and a gateway, and holds the server to its certificate.
 pub struct Bridge<'a> {
+    connector: &'a Connector,
     limits: &'a Limits,
-    /// Hears of what the server asked for and did not get.
-    notice: &'a (dyn Fn(&str, &Refusal) + Sync),
+    news: &'a (dyn Fn(&BridgeNews<'_>) + Sync),
+    conversation: Mutex<Conversation>,
 }
 
 impl std::fmt::Debug for Bridge<'_> {
@@ -55,102 +66,92 @@ impl std::fmt::Debug for Bridge<'_> {
 }
 
 impl<'a> Bridge<'a> {
-    /// Runs one session until either side ends. `notice` hears of every message of the server that is denied.
-    pub async fn run<S, I, O>(
-        session: Session<S>,
+    /// Opens a session and runs until our client ends, or until the gateway refuses us. Once the
+    /// server has answered anything, a session that is lost is followed by another one. `news` hears
+    /// what a person may want to know.
+    pub async fn run<I, O>(
+        connector: &'a Connector,
         input: I,
         output: O,
         limits: &'a Limits,
-        notice: &'a (dyn Fn(&str, &Refusal) + Sync),
+        news: &'a (dyn Fn(&BridgeNews<'_>) + Sync),
     ) -> BridgeEnd
     where
-        S: AsyncRead + AsyncWrite + Unpin,
         I: AsyncRead + Unpin,
         O: AsyncWrite + Unpin,
     {
-        let policy = ServerPolicy::new(session.peer().permissions.clone());
-        let bridge = Self { limits, notice };
-        let worked = session.run(|stream| bridge.carry(policy, stream, input, output)).await;
-        worked.unwrap_or_else(BridgeEnd::Denied)
+        let bridge = Self { connector, limits, news, conversation: Mutex::default() };
+        let client = Client {
+            input: LineReader::new(input, limits.line, limits.message),
+            output: LineWriter::new(output, limits.write),
+        };
+        bridge.sessions(client).await
     }
 
-    async fn carry<S, I, O>(
-        &self,
-        policy: ServerPolicy,
-        stream: S,
-        input: I,
-        output: O,
-    ) -> BridgeEnd
+    /// One session after the other.
+    async fn sessions<I, O>(&self, mut client: Client<I, O>) -> BridgeEnd
     where
-        S: AsyncRead + AsyncWrite + Unpin,
         I: AsyncRead + Unpin,
         O: AsyncWrite + Unpin,
     {
-        let (from_server, to_server) = tokio::io::split(stream);
-        let to_server = Mutex::new(LineWriter::new(to_server, self.limits.write));
-        let upward = self.upward(input, &to_server);
-        let mut downward = std::pin::pin!(self.downward(policy, from_server, output, &to_server));
-        let said_everything = tokio::select! {
-            // The server's word first: a refusal explains why writing fails.
-            biased;
-            end = &mut downward => return end,
-            sent = upward => sent,
+        let mut backoff = Backoff::new(SHORTEST, LONGEST);
+        let mut opened = match self.open(None).await {
+            Ok(opened) => opened,
+            Err(refused) => return BridgeEnd::Refused(refused),
         };
-        let closing = async {
-            if said_everything.is_ok() {
-                // TLS close_notify; the gateway answers what is in flight and closes in turn.
-                drop(to_server.lock().await.close().await);
-            }
-        };
-        let rest = timeout(self.limits.drain, async { tokio::join!(closing, downward).1 }).await;
-        match (rest, said_everything) {
-            (Ok(BridgeEnd::Closed(_)) | Err(_), Ok(())) => BridgeEnd::Done,
-            (Ok(end), _) => end,
-            (Err(_), Err(error)) => BridgeEnd::of(error),
-        }
-    }
-
-    /// From our client to the gateway, which judges it.
-    async fn upward<S: AsyncRead + AsyncWrite>(
-        &self,
-        input: impl AsyncRead + Unpin,
-        to_server: &Mutex<LineWriter<WriteHalf<S>>>,
-    ) -> Result<(), FrameError> {
-        let mut input = LineReader::new(input, self.limits.line, self.limits.message);
-        while let Some(line) = input.next().await? {
-            to_server.lock().await.send(line).await?;
-        }
-        Ok(())
-    }
-
-    /// From the gateway to our client.
-    async fn downward<S: AsyncRead + AsyncWrite>(
-        &self,
-        mut policy: ServerPolicy,
-        from_server: ReadHalf<S>,
-        output: impl AsyncWrite + Unpin,
-        to_server: &Mutex<LineWriter<WriteHalf<S>>>,
-    ) -> BridgeEnd {
-        let mut from_server = LineReader::new(from_server, self.limits.line, self.limits.message);
-        let mut output = LineWriter::new(output, self.limits.write);
         loop {
-            let line = match from_server.next().await {
-                Ok(Some(line)) => line,
-                Ok(None) => return BridgeEnd::Closed(policy.farewell().map(str::to_owned)),
-                Err(error) => return BridgeEnd::of(error),
-            };
-            let Judgement { verdict, record } = policy.judge_server(line);
-            if let Some(Record { method, decision: Decision::Denied(refusal), .. }) = &record {
-                (self.notice)(method, refusal);
+            let (begun, shown) = (Instant::now(), Arc::clone(&opened.shown));
+            let end = self.session(opened, &mut client).await;
+            if let SessionEnd::Over(end) = end {
+                return end;
             }
-            let sent = match verdict {
-                Verdict::Forward(permit) => output.forward(permit).await,
-                Verdict::Answer(line) => to_server.lock().await.send(&line).await,
-                Verdict::Drop => Ok(()),
-            };
-            if let Err(error) = sent {
-                return BridgeEnd::of(error);
+            let lost = self.conversation().lose();
+            for line in lost {
+                if let Err(error) = client.output.send(&line).await {
+                    return BridgeEnd::Client(error);
+                }
             }
+            opened = match end {
+                SessionEnd::Over(end) => return end,
+                SessionEnd::Renewed(opened) => *opened,
+                SessionEnd::Lost(end) => {
+                    if self.is_final(&end, &shown) {
+                        return end;
+                    }
+                    if begun.elapsed() >= STEADY {
+                        backoff.reset();
+                    }
+                    (self.news)(&BridgeNews::Lost(&end));
+                    match self.open_again(&mut client, &mut backoff).await {
+                        Ok(opened) => opened,
+                        Err(end) => return end,
+                    }
+                }
+            };
         }
+    }
+
+    async fn open(&self, news: Option<BridgeNews<'static>>) -> Result<Opened, ConnectError> {
+        let shown = Arc::clone(&self.connector.identity().borrow());
+        Ok(Opened { session: self.connector.connect().await?, shown, news })
+    }
+
+    /// Whether another session would end as this one did.
+    fn is_final(&self, end: &BridgeEnd, shown: &Identity) -> bool {
+        // A client that was never served learns at once that it is not.
+        !self.conversation().is_under_way()
+            || match end {
+                BridgeEnd::Refused(error) => error.is_final() && !self.is_renewed(shown),
+                _ => false,
+            }
+    }
+
+    /// Whether another certificate is in force than the one that was shown.
+    fn is_renewed(&self, shown: &Identity) -> bool {
+        self.connector.identity().borrow().certificate.serial != shown.certificate.serial
+    }
+
+    fn conversation(&self) -> MutexGuard<'_, Conversation> {
+        self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,8 +38,8 @@ pub enum ConnectError {
     #[error("{0} did not finish the TLS handshake in time")]
     TooSlow(String),
     /// The gateway refuses us.
-    #[error("the gateway refused this identity: {0}")]
-    Refused(&'static str),
+    #[error("the gateway refused this identity: {}", in_words(*.0))]
+    Refused(AlertDescription),
     /// We refuse the gateway.
     #[error("the gateway is not trusted: {0}")]
     Denied(Denial),
@@ -52,6 +52,19 @@ pub enum ConnectError {
     /// The two sides do not speak the same protocol.
     #[error("the TLS handshake failed: {0}")]
     Tls(rustls::Error),
+}
+
+impl ConnectError {
+    /// Whether trying again later, with the same identity, would be in vain.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TooSlow(_) => false,
+            // The gateway does not tell its own troubles, a list that has gone stale for instance.
+            Self::Refused(alert) => *alert != AlertDescription::CertificateUnknown,
+            Self::Denied(denial) => !denial.may_pass(),
+            Self::Name(_) | Self::Identity(_) | Self::Tls(_) => true,
+        }
+    }
 }
 
 /// Opens sessions to one gateway.
@@ -113,6 +126,18 @@ impl Connector {
         Ok(Session::new(stream, peer, trust))
     }
 
+    /// What is shown to the gateway, now and later.
+    pub(crate) fn identity(&self) -> watch::Receiver<Arc<Identity>> {
+        self.tls.identity()
+    }
+
+    /// How long this identity's certificate is still valid.
+    pub(crate) fn remaining(&self, identity: &Identity) -> Duration {
+        let end = identity.certificate.not_after.as_secs();
+        let now = self.tls.clock().current_time();
+        Duration::from_secs(now.map_or(0, |now| end.saturating_sub(now.as_secs())))
+    }
+
     fn handshake_error(&self, error: io::Error) -> ConnectError {
         match refusal_in(&error) {
             Some(refused) => refused,
@@ -145,13 +170,13 @@ pub(crate) fn refusal_in(error: &io::Error) -> Option<ConnectError> {
         return Some(ConnectError::Denied(denial));
     }
     Some(match tls {
-        rustls::Error::AlertReceived(alert) => ConnectError::Refused(in_words(*alert)),
+        rustls::Error::AlertReceived(alert) => ConnectError::Refused(*alert),
         other => ConnectError::Tls(other.clone()),
     })
 }
 
 /// RFC 8446 §6.2.
-fn in_words(alert: AlertDescription) -> &'static str {
+pub(crate) fn in_words(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::CertificateRevoked => "its certificate is revoked",
         AlertDescription::CertificateExpired => "its certificate has expired or is not yet valid",

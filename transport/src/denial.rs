@@ -73,6 +73,19 @@ pub enum Denial {
 }
 
 impl Denial {
+    /// Whether it may pass without another identity of the peer's being needed, or with its renewal.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Expired
+                | Self::NotYetValid
+                | Self::RevocationListStale
+                | Self::NoRevocationList
+                | Self::RevocationListUnreadable
+                | Self::ClockUnavailable
+        )
+    }
+
     /// The alert that the peer sees (RFC 8446 §6.2): what it can act on, and nothing of our insides.
     pub(crate) fn to_tls(&self) -> rustls::Error {
         rustls::Error::InvalidCertificate(match self {

@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 use vouchsafe_certs::Fingerprint;
 
 use crate::acceptor::configure;
-use crate::connector::refusal_in;
+use crate::connector::{in_words, refusal_in};
 use crate::{ConnectError, Denial, Identity, TlsError, Trust, tls};
 
 /// Octets that are read at once, and of an answer's whole head.
@@ -217,7 +217,7 @@ impl Fetcher {
 
 fn refused(address: String, refusal: ConnectError) -> FetchError {
     match refusal {
-        ConnectError::Refused(reason) => FetchError::Refused { address, reason },
+        ConnectError::Refused(alert) => FetchError::Refused { address, reason: in_words(alert) },
         ConnectError::Denied(denial) => FetchError::Denied { address, denial },
         other => FetchError::Broken { address, reason: other.to_string() },
     }

@@ -43,7 +43,7 @@ mod trust;
 mod upstream;
 
 pub use backoff::{Backoff, jittered};
-pub use bridge::{Bridge, BridgeEnd};
+pub use bridge::{Bridge, BridgeEnd, BridgeNews};
 pub use child::{ChildCommand, ChildError};
 pub use connector::{ConnectError, Connector};
 pub use denial::Denial;

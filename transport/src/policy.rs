@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use answer::protocol_error;
+pub(crate) use answer::{error, protocol_error, refusal};
 pub(crate) use held::Held;
 pub use rules::Rules;
 pub use server::ServerPolicy;

@@ -70,6 +70,15 @@ impl<C> Present<C> {
         Ok((Arc::clone(&made.config), made.trust.clone()))
     }
 
+    /// For whoever wants to know of another identity.
+    pub(crate) fn identity(&self) -> watch::Receiver<Arc<Identity>> {
+        self.identity.clone()
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn TimeProvider> {
+        self.trust.clock()
+    }
+
     fn make(
         make: fn(&Identity, &Trust) -> Result<C, TlsError>,
         identity: &watch::Receiver<Arc<Identity>>,

@@ -1,6 +1,6 @@
 //! `vouchsafe connect`: a stdio MCP server for any client, with a gateway behind it.
 
-use vouchsafe_transport::{Bridge, BridgeEnd, Connector, Limits};
+use vouchsafe_transport::{Bridge, BridgeEnd, BridgeNews, Connector, Limits};
 
 use crate::client::broken;
 use crate::exit::Failure;
@@ -9,6 +9,9 @@ use crate::runtime;
 use crate::session::{Failed, SessionArgs};
 
 /// Bridge stdio to a gateway: what any MCP client starts as its server
+///
+/// A session that is lost is followed by another one, and a renewed certificate is used as soon as
+/// it is there. What was in flight is answered with an error that says to try again.
 ///
 /// Exit code: 0 after a session that ended well, 1 if it was refused or broke off, 2 for wrong usage,
 /// 3 if the gateway cannot be reached.
@@ -30,22 +33,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 async fn bridge(connector: &Connector, limits: &Limits) -> Result<(), Failed> {
-    let session = connector.connect().await?;
-    let notice = |method: &str, refusal: &vouchsafe_transport::Refusal| {
-        let text = format!("the server's {method} was refused: {refusal}");
-        say(&format!("vouchsafe: {}", harmless(&text)));
-    };
+    let news = |news: &BridgeNews<'_>| say(&format!("vouchsafe: {}", harmless(&news.to_string())));
     let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
-    match Bridge::run(session, input, output, limits, &notice).await {
+    match Bridge::run(connector, input, output, limits, &news).await {
         BridgeEnd::Done => Ok(()),
         BridgeEnd::Refused(refused) => Err(refused.into()),
         BridgeEnd::Denied(denial) => Err(vouchsafe_transport::ConnectError::Denied(denial).into()),
-        BridgeEnd::Frame(error) => Err(Failed::Broken(error.to_string())),
         BridgeEnd::Closed(Some(reason)) => Err(Failed::Broken(reason)),
         BridgeEnd::Closed(None) => Err(broken(connector, "the gateway closed the session").await),
-        BridgeEnd::Broken(error) => {
-            Err(broken(connector, &format!("the session broke off: {error}")).await)
-        }
-        _ => Err(Failed::Broken("the session ended".into())),
+        end @ BridgeEnd::Broken(_) => Err(broken(connector, &end.to_string()).await),
+        end => Err(Failed::Broken(end.to_string())),
     }
 }

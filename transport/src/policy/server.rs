@@ -8,7 +8,7 @@ use super::parameters::{Parameters, RESULT_KEYS, Results};
 use super::rules::{Ask, CLIENT, RESOURCES, recorded};
 use super::state::Pending;
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
-use crate::message::{Id, Message, Object, Outcome, Value};
+use crate::message::{Id, Message, Object, Outcome, ReadError, Value};
 use vouchsafe_certs::PermissionSet;
 
 /// Task ids are remembered, so they have a limit; a task with a longer one belongs to nobody.
@@ -218,8 +218,17 @@ impl ServerPolicy {
 
     /// Judges one line from the server.
     pub fn judge_server<'a>(&mut self, line: &'a [u8]) -> Judgement<'a> {
+        self.judge_read(line, Message::read(line))
+    }
+
+    /// Judges one line from the server that has been read.
+    pub(crate) fn judge_read<'a>(
+        &mut self,
+        line: &'a [u8],
+        message: Result<Message<'a>, ReadError>,
+    ) -> Judgement<'a> {
         self.farewell = None;
-        let (id, judged) = match Message::read(line) {
+        let (id, judged) = match message {
             Ok(Message::Request { id, method, .. }) => {
                 return match self.must_hold(&method) {
                     Ok(()) => Judgement::forward(line),

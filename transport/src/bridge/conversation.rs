@@ -1,0 +1,266 @@
+//! What a client and its server have agreed on and are in the middle of: enough to go on in another
+//! session as if nothing had happened, and to say what did not survive.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::message::{Id, Message, Object, Outcome, Value};
+use crate::policy::error;
+
+/// Resources that are subscribed to again in a new session; further ones are forgotten.
+const MAX_SUBSCRIPTIONS: usize = 4096;
+
+/// Requests of a server that wait for the client.
+const MAX_ASKED: usize = 4096;
+
+/// A request that the session did not survive may be made again.
+const LOST: i32 = -32603;
+
+/// The state of a client's talk with its server, over one session after the other.
+#[derive(Default)]
+pub(super) struct Conversation {
+    /// The client's `initialize` (up to 2025-11-25), once it has been answered.
+    handshake: Option<Handshake>,
+    /// The client's `notifications/initialized`.
+    initialized: Option<Vec<u8>>,
+    /// The parameters of the last `logging/setLevel`.
+    level: Option<String>,
+    /// The parameters of each `resources/subscribe` that is in force, by URI.
+    subscriptions: BTreeMap<String, String>,
+    /// The client's requests that are not answered.
+    in_flight: HashMap<Id, Request>,
+    /// The server's requests that are not answered.
+    asked: HashSet<Id>,
+    /// Those among them whose session is gone. Their answers must not reach another's request.
+    orphans: HashSet<Id>,
+    /// Requests of our own, whose answers concern nobody.
+    replayed: HashSet<Id>,
+    /// The `initialize` that is being repeated.
+    repeating: Option<Id>,
+    /// Whether the server has ever answered.
+    is_under_way: bool,
+    /// Messages so far, in both directions.
+    heard: u64,
+}
+
+struct Handshake {
+    line: Vec<u8>,
+    id: Id,
+    /// The version that was agreed on.
+    version: Option<String>,
+}
+
+/// What a client's request changes once it is answered.
+enum Request {
+    Initialize(Vec<u8>),
+    SetLevel(String),
+    Subscribe {
+        uri: String,
+        params: String,
+    },
+    Unsubscribe(String),
+    /// It stays in flight for as long as it is wanted (2026-07-28), so it is made again.
+    Listen(Vec<u8>),
+    Other,
+}
+
+impl Request {
+    fn of(line: &[u8], method: &str, params: Option<Object<'_>>) -> Self {
+        let text = || params.map(|params| params.text().to_owned());
+        let uri = || Some(member(params?, "uri")?.as_str()?.into_owned());
+        let request = match method {
+            "initialize" => Some(Self::Initialize(line.to_owned())),
+            "subscriptions/listen" => Some(Self::Listen(line.to_owned())),
+            "logging/setLevel" => text().map(Self::SetLevel),
+            "resources/subscribe" => {
+                uri().zip(text()).map(|(uri, params)| Self::Subscribe { uri, params })
+            }
+            "resources/unsubscribe" => uri().map(Self::Unsubscribe),
+            _ => None,
+        };
+        request.unwrap_or(Self::Other)
+    }
+}
+
+/// What becomes of a message of the server before it is judged.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It is for the client.
+    ForClient,
+    /// It answers a request of our own.
+    ForNobody,
+    /// The repeated `initialize` is answered as before: the client may go on.
+    Repeated,
+    /// The server does not begin again, for this reason.
+    Failed(String),
+    /// The repeated `initialize` is answered otherwise, so that the client cannot go on.
+    Otherwise,
+    /// Its id is that of an earlier session's request, which the client may yet answer.
+    Ambiguous(Id),
+}
+
+impl Conversation {
+    /// Whether a line of the client may go to the server.
+    pub(super) fn hear_client(&mut self, line: &[u8]) -> bool {
+        self.heard += 1;
+        match Message::read(line) {
+            Ok(Message::Request { id, method, params }) => {
+                let request = Request::of(line, &method, params);
+                self.in_flight.insert(id, request);
+            }
+            Ok(Message::Notification { method, params }) => match &*method {
+                "notifications/initialized" => self.initialized = Some(line.to_owned()),
+                "notifications/cancelled" => {
+                    let id = params.and_then(|params| member(params, "requestId"));
+                    id.and_then(Id::from_value).map(|id| self.in_flight.remove(&id));
+                }
+                _ => {}
+            },
+            Ok(Message::Response { id, .. }) => {
+                self.asked.remove(&id);
+                return !self.orphans.remove(&id);
+            }
+            // The gateway says what is wrong with it.
+            Ok(Message::Stray(_)) | Err(_) => {}
+        }
+        true
+    }
+
+    /// Takes note of a message of the server.
+    pub(super) fn hear_server(&mut self, message: &Message<'_>) -> Heard {
+        self.heard += 1;
+        match message {
+            Message::Response { id, outcome } => self.answered(id, *outcome),
+            Message::Request { id, .. } => match self.orphans.contains(id) {
+                true => Heard::Ambiguous(id.clone()),
+                false => Heard::ForClient,
+            },
+            Message::Notification { method, params } if method == "notifications/cancelled" => {
+                let id = params.and_then(|params| member(params, "requestId"));
+                id.and_then(Id::from_value).map(|id| self.asked.remove(&id));
+                Heard::ForClient
+            }
+            Message::Notification { .. } | Message::Stray(_) => Heard::ForClient,
+        }
+    }
+
+    /// Takes note of a request of the server that the client gets to see.
+    pub(super) fn asked(&mut self, id: Id) {
+        if self.asked.len() < MAX_ASKED {
+            self.asked.insert(id);
+        }
+    }
+
+    fn answered(&mut self, id: &Id, outcome: Outcome<'_>) -> Heard {
+        if self.repeating.as_ref() == Some(id) {
+            self.repeating = None;
+            return self.compare(outcome);
+        }
+        if self.replayed.remove(id) {
+            return Heard::ForNobody;
+        }
+        let Some(request) = self.in_flight.remove(id) else { return Heard::ForClient };
+        self.is_under_way = true;
+        let Outcome::Result(result) = outcome else { return Heard::ForClient };
+        match request {
+            Request::Initialize(line) => {
+                let version = version(result);
+                self.handshake = Some(Handshake { line, id: id.clone(), version });
+            }
+            Request::SetLevel(params) => self.level = Some(params),
+            Request::Subscribe { uri, params } if self.subscriptions.len() < MAX_SUBSCRIPTIONS => {
+                self.subscriptions.insert(uri, params);
+            }
+            Request::Unsubscribe(uri) => drop(self.subscriptions.remove(&uri)),
+            Request::Subscribe { .. } | Request::Listen(_) | Request::Other => {}
+        }
+        Heard::ForClient
+    }
+
+    /// Whether the server agrees to what it agreed to before.
+    fn compare(&self, outcome: Outcome<'_>) -> Heard {
+        let before = self.handshake.as_ref().and_then(|handshake| handshake.version.as_deref());
+        match outcome {
+            Outcome::Result(result) if version(result).as_deref() == before => Heard::Repeated,
+            Outcome::Result(_) => Heard::Otherwise,
+            Outcome::Error(error) => {
+                let message = member(error, "message").and_then(Value::as_str).unwrap_or_default();
+                Heard::Failed(message.into_owned())
+            }
+        }
+    }
+
+    /// The end of a session: what is to be told the client of everything that did not survive it.
+    pub(super) fn lose(&mut self) -> Vec<Vec<u8>> {
+        let reason = "The connection to the server was lost before the answer came; try again";
+        let lost = self.in_flight.extract_if(|_, request| !matches!(request, Request::Listen(_)));
+        let mut lines: Vec<Vec<u8>> =
+            lost.map(|(id, _)| error(Some(&id), LOST, reason, None)).collect();
+        for id in self.asked.drain() {
+            let reason = "The connection was lost";
+            let cancelled = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{reason}"}}}}"#
+            );
+            lines.push(cancelled.into_bytes());
+            if self.orphans.len() < MAX_ASKED {
+                self.orphans.insert(id);
+            }
+        }
+        self.replayed.clear();
+        self.repeating = None;
+        lines
+    }
+
+    /// The `initialize` that begins another session, if the client began with one. Everything else
+    /// waits for [`Heard::Repeated`].
+    pub(super) fn begin_again(&mut self) -> Option<Vec<u8>> {
+        let handshake = self.handshake.as_ref()?;
+        self.repeating = Some(handshake.id.clone());
+        Some(handshake.line.clone())
+    }
+
+    /// What restores the rest.
+    pub(super) fn restore(&mut self) -> Vec<Vec<u8>> {
+        let mut lines: Vec<Vec<u8>> = self.initialized.iter().cloned().collect();
+        let level = self.level.iter().map(|params| ("logging/setLevel", params));
+        let subscribe = self.subscriptions.values().map(|params| ("resources/subscribe", params));
+        for (nth, (method, params)) in level.chain(subscribe).enumerate() {
+            let id = Id::Text(format!("vouchsafe-{nth}").into());
+            let line =
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
+            lines.push(line.into_bytes());
+            self.replayed.insert(id);
+        }
+        lines.extend(self.in_flight.values().filter_map(|request| match request {
+            Request::Listen(line) => Some(line.clone()),
+            _ => None,
+        }));
+        lines
+    }
+
+    /// Whether the server has ever answered, so that there is something to go on with.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.is_under_way
+    }
+
+    /// Whether nobody waits for an answer, so that another session would not be noticed.
+    pub(super) fn is_quiet(&self) -> bool {
+        let is_listen = |request: &Request| matches!(request, Request::Listen(_));
+        self.in_flight.values().all(is_listen) && self.asked.is_empty() && self.repeating.is_none()
+    }
+
+    /// Messages so far, in both directions.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard
+    }
+}
+
+fn version(result: Object<'_>) -> Option<String> {
+    member(result, "protocolVersion")?.as_str().map(|version| version.into_owned())
+}
+
+fn member<'a>(object: Object<'a>, key: &'static str) -> Option<Value<'a>> {
+    object.known([key]).ok()?.get(key)
+}
