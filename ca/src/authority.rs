@@ -1,19 +1,20 @@
 //! The CA at work: issue, revoke, publish.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, RwLock};
 
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::watch;
-use vouchsafe_certs::{Certificate, Principal, Serial};
+use vouchsafe_certs::{CaCertificate, Certificate, Principal, Serial};
 
 use crate::error::Error;
 use crate::home::Home;
 use crate::issuer::{Issuer, SigningError};
+use crate::issuers::{Issuers, Signer};
 use crate::ledger::Ledger;
 use crate::lists::Lists;
-use crate::profile::{CertificateProfile, Order};
+use crate::profile::{Order, ProfileError};
 use crate::publisher::{Press, Publisher};
 use crate::reason::Reason;
 use crate::record::{Actor, CertificateRecord, Event, ListRecord, Origin, Tier};
@@ -28,8 +29,8 @@ pub struct Issued {
     pub certificate: Certificate,
     /// The certificate and the issuing CA's, in the order of TLS.
     pub chain: Vec<CertificateDer<'static>>,
-    /// What its holder trusts.
-    pub root: CertificateDer<'static>,
+    /// What its holder trusts: every root whose time is not over, the newest first.
+    pub roots: Vec<CertificateDer<'static>>,
 }
 
 /// What a revocation came to.
@@ -40,28 +41,29 @@ pub struct Outcome {
     pub changed: bool,
     /// The certificates that this revoked and that would still count.
     pub certificates: Vec<CertificateRecord>,
-    /// The list that says so.
+    /// The list that says so; of several, that of the issuing CA at work.
     pub list: ListRecord,
 }
 
-/// A certificate authority: a home, its memory, and the issuing CA's key.
+/// A certificate authority: a home, its memory, and the issuing CAs' keys.
 ///
 /// Any number of threads may use it at the same time: they sign on their own, and share the writes.
 #[derive(Debug)]
 pub struct Authority {
     // Before `home`, so that the store is closed while the home's lock is still held.
-    ledger: Ledger,
-    publisher: Publisher,
-    profile: CertificateProfile,
-    issuer: Issuer,
+    pub(crate) ledger: Ledger,
+    pub(crate) publisher: Publisher,
+    issuers: RwLock<Arc<Issuers>>,
+    /// Held by whoever lets a CA come or go.
+    pub(crate) rotating: Mutex<()>,
     clock: Arc<dyn TimeProvider>,
     home: Home,
 }
 
 impl Authority {
-    /// Opens the issuing CA's key, and signs the lists that are due.
+    /// Opens the issuing CAs' keys, and signs the lists that are due.
     ///
-    /// The root's key is opened only if the root's list is due and the key is there, and is not kept.
+    /// A root's key is opened only if the root's list is due and the key is there, and is not kept.
     ///
     /// # Errors
     /// See [`Error`].
@@ -71,29 +73,39 @@ impl Authority {
         passphrase: Option<&[u8]>,
         clock: Arc<dyn TimeProvider>,
     ) -> Result<Self, Error> {
-        let issuer = home.issuer(Tier::Issuing, passphrase)?;
-        let profile = CertificateProfile::new(
-            home.config().trust_domain.clone(),
-            home.config().lifetimes,
-            issuer.certificate(),
-        );
-        let publisher = Publisher::new(Lists::read(&home, &ledger)?);
-        let authority = Self { ledger, publisher, profile, issuer, clock, home };
+        let now = clock.current_time().ok_or(Error::ClockUnavailable)?;
+        let issuers = RwLock::new(Arc::new(Issuers::open(&home, &ledger, passphrase, now)?));
+        let publisher = Publisher::new(Lists::read(&home, &ledger, now)?);
+        let rotating = Mutex::default();
+        let authority = Self { ledger, publisher, issuers, rotating, clock, home };
+        authority.publish_roots()?;
         authority.keep_lists(passphrase)?;
         Ok(authority)
     }
 
     fn keep_lists(&self, passphrase: Option<&[u8]>) -> Result<(), Error> {
         let now = self.now()?;
-        if self.publisher.is_due(Tier::Root, self.press(now))? && self.home.has_key(Tier::Root) {
-            let root = self.home.issuer(Tier::Root, passphrase)?;
-            self.publisher.keep(Tier::Root, Press { issuer: &root, ..self.press(now) })?;
+        for (serial, record) in self.ledger.cas()? {
+            if record.tier == Tier::Root
+                && self.publisher.is_due(&serial, &self.ledger, now)?
+                && let Some(root) = self.home.issuer(&serial, &record, passphrase)?
+            {
+                self.publisher.keep(self.press(&root, now))?;
+            }
         }
-        self.publisher.keep(Tier::Issuing, self.press(now))
+        self.keep_issuing_lists(now)
     }
 
-    fn press(&self, now: UnixTime) -> Press<'_> {
-        Press { issuer: &self.issuer, home: &self.home, ledger: &self.ledger, now }
+    /// Sees to it that no issuing CA's list is due.
+    fn keep_issuing_lists(&self, now: UnixTime) -> Result<(), Error> {
+        for signer in self.issuers()?.iter() {
+            self.publisher.keep(self.press(&signer.issuer, now))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn press<'a>(&'a self, issuer: &'a Issuer, now: UnixTime) -> Press<'a> {
+        Press { issuer, home: &self.home, ledger: &self.ledger, now }
     }
 
     /// Issues a certificate: signed, read again, compared with the plan, recorded, and only then answered.
@@ -112,9 +124,10 @@ impl Authority {
         origin: Origin,
         now: UnixTime,
     ) -> Result<Issued, Error> {
-        let plan = self.profile.plan(order, Serial::random()?, now)?;
+        let signer = self.signing(now)?;
+        let plan = signer.profile.plan(order, Serial::random()?, now)?;
         let planned = plan.planned().clone();
-        let signed = match self.issuer.sign(plan) {
+        let signed = match signer.issuer.sign(plan) {
             Ok(signed) => signed,
             Err(error) => {
                 if matches!(error, SigningError::NotAsPlanned | SigningError::Unreadable(_)) {
@@ -125,21 +138,30 @@ impl Authority {
         };
         let certificate = signed.der.to_vec();
         self.record(by, &Event::Issued { planned, certificate, origin }, now)?;
-        Ok(self.with_chain(signed.certificate, signed.der))
+        self.with_chain(signed.certificate, signed.der, signer.issuer.certificate())
     }
 
     /// What was issued before, once more.
     pub(crate) fn hand_out(&self, der: &[u8]) -> Result<Issued, Error> {
         let certificate = Certificate::from_der(der)?;
-        Ok(self.with_chain(certificate, CertificateDer::from(der.to_vec())))
+        for (_, record) in self.look_up(Ledger::cas)? {
+            let issuer = CaCertificate::from_der(&record.certificate)?;
+            if issuer.id == certificate.issuer {
+                let der = CertificateDer::from(der.to_vec());
+                return self.with_chain(certificate, der, &issuer);
+            }
+        }
+        Err(Refusal::NoSuchCertificate(certificate.serial).into())
     }
 
-    fn with_chain(&self, certificate: Certificate, der: CertificateDer<'static>) -> Issued {
-        Issued {
-            certificate,
-            chain: vec![der, self.issuer.certificate().der.clone()],
-            root: self.home.certificate(Tier::Root).der.clone(),
-        }
+    fn with_chain(
+        &self,
+        certificate: Certificate,
+        der: CertificateDer<'static>,
+        issuer: &CaCertificate,
+    ) -> Result<Issued, Error> {
+        let chain = vec![der, issuer.der.clone()];
+        Ok(Issued { certificate, chain, roots: self.issuers()?.roots.clone() })
     }
 
     /// Revokes one certificate.
@@ -217,26 +239,30 @@ impl Authority {
             None => self.ledger.settle()?,
         }
         // Also if nothing is news: an earlier attempt may have been interrupted before it got here.
-        self.publisher.keep(Tier::Issuing, self.press(now))?;
-        self.list_on_record()
+        self.keep_issuing_lists(now)?;
+        self.list_on_record(now)
     }
 
-    fn list_on_record(&self) -> Result<ListRecord, Error> {
-        let missing = || StoreError::Damaged { key: "list/issuing".to_owned() };
-        Ok(self.ledger.list(Tier::Issuing)?.ok_or_else(missing)?)
+    fn list_on_record(&self, now: UnixTime) -> Result<ListRecord, Error> {
+        let issuer = self.signing(now)?.serial();
+        let missing = || StoreError::Damaged { key: format!("list/{issuer}") };
+        Ok(self.ledger.list(&issuer)?.ok_or_else(missing)?)
     }
 
     fn on_record(&self, serial: &Serial) -> Result<CertificateRecord, Error> {
         Ok(self.ledger.certificate(serial)?.ok_or(Refusal::NoSuchCertificate(*serial))?)
     }
 
-    /// Signs and publishes the issuing CA's list, due or not.
+    /// Signs and publishes the issuing CAs' lists, due or not. Answers with that of the one at work.
     ///
     /// # Errors
     /// See [`Error`].
     pub fn publish(&self, by: &Actor) -> Result<ListRecord, Error> {
-        self.publisher.publish(by, Tier::Issuing, self.press(self.now()?))?;
-        self.list_on_record()
+        let now = self.now()?;
+        for signer in self.issuers()?.iter() {
+            self.publisher.publish(by, self.press(&signer.issuer, now))?;
+        }
+        self.list_on_record(now)
     }
 
     /// The lists as they are published.
@@ -265,17 +291,51 @@ impl Authority {
         &self.home
     }
 
-    pub(crate) fn profile(&self) -> &CertificateProfile {
-        &self.profile
-    }
-
     /// Remembers an event that revokes nothing.
     pub(crate) fn record(&self, by: &Actor, event: &Event, now: UnixTime) -> Result<(), Error> {
         self.ledger.record(by, event, now)
     }
 
-    pub(crate) fn issuer(&self) -> &Issuer {
-        &self.issuer
+    /// The certificate of the issuing CA at work, or of the root above it.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], [`Error::ClockUnavailable`].
+    pub fn certificate(&self, tier: Tier) -> Result<CaCertificate, Error> {
+        let issuing = self.signing(self.now()?)?.issuer.certificate().clone();
+        if tier == Tier::Issuing {
+            return Ok(issuing);
+        }
+        for (_, record) in self.look_up(Ledger::cas)? {
+            let root = CaCertificate::from_der(&record.certificate)?;
+            if issuing.issuer == Some(root.id) {
+                return Ok(root);
+            }
+        }
+        Err(Refusal::NotARoot.into())
+    }
+
+    /// What relying parties trust: every root whose time is not over, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn roots(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
+        Ok(self.issuers()?.roots.clone())
+    }
+
+    pub(crate) fn issuers(&self) -> Result<Arc<Issuers>, Error> {
+        Ok(Arc::clone(&*self.issuers.read().map_err(|_| Error::Stopped)?))
+    }
+
+    pub(crate) fn set_issuers(&self, issuers: Issuers) -> Result<(), Error> {
+        *self.issuers.write().map_err(|_| Error::Stopped)? = Arc::new(issuers);
+        Ok(())
+    }
+
+    /// The issuing CA that signs certificates now.
+    pub(crate) fn signing(&self, now: UnixTime) -> Result<Arc<Signer>, Error> {
+        let issuers = self.issuers()?;
+        // There is none only if the clock was set back since the home was opened.
+        Ok(Arc::clone(issuers.signing(now).ok_or(ProfileError::BeforeIssuer)?))
     }
 
     pub(crate) fn now(&self) -> Result<UnixTime, Error> {

@@ -13,23 +13,26 @@
 //! | `lineage/<first serial>` | serial of the newest, once there is a second |
 //! | `compromised/<SHA-256 of public key>` | serial |
 //! | `revoked/<serial>` | [`RevokedRecord`] |
-//! | `revocations` | the sequence number of the latest revocation |
+//! | `revocations/<serial of issuer>` | the sequence number of the latest revocation |
+//! | `ca/<serial>` | [`CaRecord`] |
+//! | `last-leaf/<serial of issuer>` | when the last certificate it has issued ends, to the hour |
 //! | `invitation/<id>` | [`InvitationRecord`] |
 //! | `invited/<SHA-256 of principal>/<id>` | empty |
 //! | `redeemed/<id>/<SHA-256 of public key>` | serial |
 //! | `expiring/<seconds>/<id>` | empty |
 //! | `invitations` | how many there are |
-//! | `list/<tier>` | [`ListRecord`] of the latest list |
+//! | `list/<serial of issuer>` | [`ListRecord`] of the latest list |
 //! | `audit/<sequence>` | the line of the journal |
 //! | `head` | [`Head`](crate::audit::Head) |
 
+mod authorities;
 mod invitations;
 mod issuing;
 mod revoking;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 use rustls_pki_types::UnixTime;
@@ -40,7 +43,8 @@ use vouchsafe_certs::{Fingerprint, Principal, PublicKey, Serial};
 
 use crate::error::Error;
 use crate::record::{
-    AuthorityRecord, CertificateRecord, Event, ListRecord, Revocation, RevokedRecord, Tier,
+    AuthorityRecord, CaRecord, CertificateRecord, Event, ListRecord, Revocation, RevokedRecord,
+    Tier,
 };
 use crate::refusal::Refusal;
 use crate::store::{Change, Store, StoreError};
@@ -78,11 +82,11 @@ pub(crate) struct Occurrence<'a> {
 }
 
 pub(crate) const AUTHORITY: &str = "authority";
-pub(crate) const REVOCATIONS: &str = "revocations";
 pub(crate) const CERTIFICATES: &str = "certificate/";
 pub(crate) const REVOKED: &str = "revoked/";
 pub(crate) const INVITATIONS: &str = "invitation/";
 const INVITATION_COUNT: &str = "invitations";
+const CAS: &str = "ca/";
 
 pub(crate) fn certificate_key(serial: &Serial) -> String {
     format!("{CERTIFICATES}{serial}")
@@ -100,8 +104,20 @@ pub(crate) fn device_key(principal: &Principal) -> String {
     format!("device/{}", text::sha256(principal.as_str().as_bytes()))
 }
 
-pub(crate) fn list_key(tier: Tier) -> String {
-    format!("list/{tier}")
+pub(crate) fn list_key(issuer: &Serial) -> String {
+    format!("list/{issuer}")
+}
+
+pub(crate) fn ca_key(serial: &Serial) -> String {
+    format!("{CAS}{serial}")
+}
+
+pub(crate) fn last_leaf_key(issuer: &Serial) -> String {
+    format!("last-leaf/{issuer}")
+}
+
+pub(crate) fn revocations_key(issuer: &Serial) -> String {
+    format!("revocations/{issuer}")
 }
 
 pub(crate) fn revoked_key(serial: &Serial) -> String {
@@ -178,6 +194,23 @@ pub(crate) fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, S
     serde_json::from_slice(value).map_err(|_| StoreError::Damaged { key: key.to_owned() })
 }
 
+/// Every root and issuing CA there ever was, with its serial number.
+pub(crate) fn cas(store: &dyn Store) -> Result<Vec<(Serial, CaRecord)>, StoreError> {
+    let mut found = Ok(Vec::new());
+    store.scan(CAS, &mut |key, value| {
+        let serial = key.strip_prefix(CAS).and_then(|serial| serial.parse().ok());
+        let read = serial.ok_or_else(|| StoreError::Damaged { key: key.to_owned() });
+        let read = read.and_then(|serial| Ok((serial, parse(key, value)?)));
+        match (&mut found, read) {
+            (Ok(records), Ok(record)) => records.push(record),
+            (_, Err(error)) => found = Err(error),
+            (Err(_), _) => {}
+        }
+        if found.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    found
+}
+
 /// What must change in the store because of an event, given what the store holds.
 ///
 /// # Errors
@@ -186,8 +219,12 @@ pub(crate) fn consequences(
     occurrence: Occurrence<'_>,
     store: &dyn Store,
 ) -> Result<Vec<Change>, RecordError> {
-    let mut draft = Draft { store, changes: Vec::new(), compromised: HashSet::new() };
+    let mut draft =
+        Draft { store, changes: Vec::new(), compromised: HashSet::new(), lacking: BTreeSet::new() };
     draft.follow(occurrence)?;
+    for issuer in std::mem::take(&mut draft.lacking) {
+        draft.set(revocations_key(&issuer), &occurrence.sequence)?;
+    }
     Ok(draft.changes)
 }
 
@@ -196,6 +233,8 @@ struct Draft<'a> {
     changes: Vec<Change>,
     /// Keys that the changes already mark as compromised: two certificates of a device may share one.
     compromised: HashSet<String>,
+    /// CAs whose next list has something to say.
+    lacking: BTreeSet<Serial>,
 }
 
 impl Draft<'_> {
@@ -203,13 +242,18 @@ impl Draft<'_> {
         let Occurrence { event, at, sequence } = occurrence;
         match event {
             Event::Initialized { trust_domain, root, issuing } => {
-                let authority = AuthorityRecord {
-                    trust_domain: trust_domain.clone(),
-                    root: root.clone(),
-                    issuing: issuing.clone(),
-                };
-                self.create(AUTHORITY.to_owned(), &authority)
+                let authority = AuthorityRecord { trust_domain: trust_domain.clone() };
+                let root = CaRecord::new(Tier::Root, root.clone(), at, sequence);
+                let issuing = CaRecord::new(Tier::Issuing, issuing.clone(), at, sequence);
+                self.begin(&authority, &root, &issuing)
             }
+            Event::CaAdded { tier, certificate, begins } => {
+                self.add_ca(&CaRecord::new(*tier, certificate.clone(), *begins, sequence))
+            }
+            Event::CaRevoked { serial, reason } => {
+                self.revoke_ca(serial, Revocation { at, reason: *reason })
+            }
+            Event::CaRetired { serial, last_list } => self.retire_ca(serial, last_list, at),
             Event::Issued { planned, certificate, origin } => {
                 self.issued(planned, certificate, origin, at)
             }
@@ -221,22 +265,18 @@ impl Draft<'_> {
                 self.limited(principal, permissions.as_ref())
             }
             Event::Revoked { serial, reason } => {
-                self.revoke(serial, Revocation { at, reason: *reason })?;
-                self.set(REVOCATIONS.to_owned(), &sequence)
+                self.revoke(serial, Revocation { at, reason: *reason })
             }
             Event::DeviceRevoked { principal, reason } => {
-                self.device_revoked(principal, Revocation { at, reason: *reason })?;
-                self.set(REVOCATIONS.to_owned(), &sequence)
+                self.device_revoked(principal, Revocation { at, reason: *reason })
             }
             Event::Reinstated { principal } => self.reinstated(principal),
             Event::LineageRevoked { lineage, newest, .. } => {
-                self.lineage_revoked(lineage, newest, at)?;
-                self.set(REVOCATIONS.to_owned(), &sequence)
+                self.lineage_revoked(lineage, newest, at)
             }
             Event::RevokedIssuedBefore { principal, before, reason } => {
                 let revocation = Revocation { at, reason: *reason };
-                self.revoked_issued_before(principal.as_ref(), *before, revocation)?;
-                self.set(REVOCATIONS.to_owned(), &sequence)
+                self.revoked_issued_before(principal.as_ref(), *before, revocation)
             }
             Event::ListSigned { issuer, number, this_update, next_update, sha256, covers } => {
                 let list = ListRecord {
@@ -246,18 +286,9 @@ impl Draft<'_> {
                     sha256: sha256.clone(),
                     covers: *covers,
                 };
-                self.list_signed(*issuer, &list)
+                self.list_signed(issuer, &list)
             }
         }
-    }
-
-    fn list_signed(&mut self, tier: Tier, list: &ListRecord) -> Result<(), RecordError> {
-        let earlier: Option<ListRecord> = read(self.store, &list_key(tier))?;
-        // RFC 5280 §5.2.3: the number rises with every list.
-        if earlier.is_some_and(|earlier| earlier.number >= list.number) {
-            return Err(Refusal::OutOfOrder.into());
-        }
-        self.set(list_key(tier), list)
     }
 
     /// A certificate, with what is known of its revocation.

@@ -46,7 +46,7 @@ impl Authority {
     pub fn invite(&self, by: &Actor, offer: Offer) -> Result<Invited, Error> {
         let now = self.now()?;
         offer.judge()?;
-        self.profile().judge(&offer, now)?;
+        self.signing(now)?.profile.judge(&offer, now)?;
         let (id, secret) = (draw_id()?, InvitationSecret::draw()?);
         let expires_at = offer.expires_at(now);
         let event = Event::Invited { id: id.clone(), secret_sha256: secret.sha256(), offer };
@@ -157,7 +157,8 @@ impl Authority {
         if newest.planned.serial == serial {
             let first = self.look_up(|ledger| ledger.first(&held.lineage))?;
             let key = request.public_key.clone();
-            let order = self.profile().succession(&first.planned, limit.as_ref(), key);
+            let signer = self.signing(now)?;
+            let order = signer.profile.succession(&first.planned, limit.as_ref(), key);
             let by = Actor::Principal(first.planned.principal);
             return self.certify(&by, order, Origin::Renewal(serial), now);
         }
@@ -218,7 +219,7 @@ impl Authority {
     ) -> Result<bool, Error> {
         let now = self.now()?;
         if let Some(permissions) = &permissions {
-            self.profile().judge_grant(principal, permissions)?;
+            self.signing(now)?.profile.judge_grant(principal, permissions)?;
         }
         let device = self.look_up(|ledger| ledger.device(principal))?;
         if device.and_then(|device| device.limit) == permissions {

@@ -2,44 +2,47 @@
 //!
 //! ```text
 //! ca.toml         whom it vouches for, lifetimes, roles; written last, so a home with it is whole
-//! root.pem        the root's certificate: what relying parties trust
+//! root.pem        the first root's certificate
 //! root.key        its key, 0600; may be kept elsewhere between two root lists
-//! issuing.pem     the issuing CA's certificate
+//! issuing.pem     the first issuing CA's certificate
 //! issuing.key     its key, 0600
-//! crl.pem         the latest revocation lists of both
+//! root-<serial>.… those that came later, alike; issuing-<serial>.… too
+//! roots.pem       what relying parties trust: every root whose time is not over
+//! crl.pem         the latest revocation lists of all, with the issuing CAs' certificates
 //! store/          what the CA remembers
 //! journal.jsonl   every event, a line each
 //! lock            who is using the home
 //! ```
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
-use vouchsafe_certs::{CaCertificate, KeyError, KeyType, PrivateKey, TrustDomain};
+use vouchsafe_certs::{CaCertificate, KeyType, PrivateKey, Serial, TrustDomain};
 
 use crate::config::{Config, ConfigError};
 use crate::error::Error;
-use crate::file::{self, Access, FileError};
+use crate::file::{self, Access};
 use crate::issuer::Issuer;
+use crate::keys;
 use crate::ledger::Ledger;
 use crate::lock::HomeLock;
 use crate::pem;
-use crate::record::{Actor, Event, Tier};
+use crate::record::{Actor, CaRecord, Event, Tier};
 use crate::store::SledStore;
 
 const CONFIG: &str = "ca.toml";
 const STORE: &str = "store";
 const JOURNAL: &str = "journal.jsonl";
 const LISTS: &str = "crl.pem";
+const ROOTS: &str = "roots.pem";
+const ROOT_KEY: &str = "root.key";
 
 /// Everything that a new CA must not find.
-const PARTS: [&str; 8] =
-    [CONFIG, STORE, JOURNAL, LISTS, "root.pem", "root.key", "issuing.pem", "issuing.key"];
+const PARTS: [&str; 9] =
+    [CONFIG, STORE, JOURNAL, LISTS, ROOTS, "root.pem", ROOT_KEY, "issuing.pem", "issuing.key"];
 
 /// What is wrong with a home.
 #[derive(Debug, Error)]
@@ -106,6 +109,8 @@ pub struct Founding<'a> {
     pub key_type: KeyType,
     /// What protects the keys on disk; `None`: the file's mode alone.
     pub passphrase: Option<&'a [u8]>,
+    /// Where the root's key goes, in a file `root.key`; `None`: into the home.
+    pub root_out: Option<&'a Path>,
 }
 
 /// An open home. Nobody else has it meanwhile.
@@ -113,8 +118,6 @@ pub struct Founding<'a> {
 pub struct Home {
     path: PathBuf,
     config: Config,
-    root: CaCertificate,
-    issuing: CaCertificate,
     _lock: HomeLock,
 }
 
@@ -129,17 +132,25 @@ impl Home {
         command: &str,
         now: UnixTime,
     ) -> Result<(Self, Ledger), Error> {
-        let Founding { trust_domain, key_type, passphrase } = founding;
+        let Founding { trust_domain, key_type, passphrase, root_out } = founding;
         file::create_private_directory(path)?;
         let lock = HomeLock::acquire(path, command, now)?;
         refuse_parts(path)?;
         let root = Issuer::root(&trust_domain, PrivateKey::generate(key_type)?, now)?;
         let issuing = root.issuing(&trust_domain, PrivateKey::generate(key_type)?, now)?;
+        let root_key = match root_out {
+            Some(directory) => {
+                file::create_private_directory(directory)?;
+                directory.join(ROOT_KEY)
+            }
+            None => path.join(ROOT_KEY),
+        };
+        keys::create(&root_key, root.key(), passphrase)?;
+        keys::create(&path.join("issuing.key"), issuing.key(), passphrase)?;
         for (tier, issuer) in [(Tier::Root, &root), (Tier::Issuing, &issuing)] {
-            let text = issuer.key().sealed_pem(passphrase)?;
-            file::create(&key_path(path, tier), text.as_bytes(), Access::Private)?;
             let certificate = pem::certificates([&issuer.certificate().der]);
-            file::create(&certificate_path(path, tier), certificate.as_bytes(), Access::Public)?;
+            let path = path.join(format!("{tier}.pem"));
+            file::create(&path, certificate.as_bytes(), Access::Public)?;
         }
         let (root, issuing) = (root.certificate().clone(), issuing.certificate().clone());
         let store = Arc::new(SledStore::create(&path.join(STORE))?);
@@ -152,7 +163,7 @@ impl Home {
         ledger.record(&Actor::Home, &event, now)?;
         let config = Config::new(trust_domain);
         file::create(&path.join(CONFIG), config.to_text().as_bytes(), Access::Private)?;
-        Ok((Self { path: path.to_owned(), config, root, issuing, _lock: lock }, ledger))
+        Ok((Self { path: path.to_owned(), config, _lock: lock }, ledger))
     }
 
     /// Opens a home. `command` is what other processes are told while this one has it.
@@ -167,13 +178,7 @@ impl Home {
         let lock = HomeLock::acquire(path, command, now)?;
         let config_path = path.join(CONFIG);
         let config = Config::parse(&file::read(&config_path)?, &config_path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            config,
-            root: read_certificate(path, Tier::Root)?,
-            issuing: read_certificate(path, Tier::Issuing)?,
-            _lock: lock,
-        })
+        Ok(Self { path: path.to_owned(), config, _lock: lock })
     }
 
     /// Opens the store alone, as it is: for a verification.
@@ -198,9 +203,10 @@ impl Home {
     /// Whether the files of this home are those of the CA in the ledger.
     fn recognise(&self, ledger: &Ledger) -> Result<(), Error> {
         let made = ledger.authority()?;
-        for (tier, der) in [(Tier::Root, &made.root), (Tier::Issuing, &made.issuing)] {
-            if self.certificate(tier).der.as_ref() != der {
-                let path = certificate_path(&self.path, tier);
+        for (serial, record) in ledger.cas()? {
+            let path = self.certificate_path(&serial, &record);
+            let der = CertificateDer::from_pem_slice(file::read(&path)?.as_bytes());
+            if !der.is_ok_and(|der| *der == record.certificate[..]) {
                 return Err(HomeError::OtherCertificate(path).into());
             }
         }
@@ -223,15 +229,6 @@ impl Home {
         &self.config
     }
 
-    /// A CA's certificate.
-    #[must_use]
-    pub fn certificate(&self, tier: Tier) -> &CaCertificate {
-        match tier {
-            Tier::Root => &self.root,
-            Tier::Issuing => &self.issuing,
-        }
-    }
-
     /// Where the journal is.
     #[must_use]
     pub fn journal_path(&self) -> PathBuf {
@@ -244,61 +241,69 @@ impl Home {
         self.path.join(LISTS)
     }
 
+    /// Where the roots are for relying parties.
+    #[must_use]
+    pub fn roots_path(&self) -> PathBuf {
+        self.path.join(ROOTS)
+    }
+
     /// Where a CA's key is, or would be.
     #[must_use]
-    pub fn key_path(&self, tier: Tier) -> PathBuf {
-        key_path(&self.path, tier)
+    pub fn key_path(&self, serial: &Serial, record: &CaRecord) -> PathBuf {
+        self.file_of(serial, record, "key")
     }
 
-    /// Whether a CA's key is in the home at all.
+    /// Where a CA's certificate is.
     #[must_use]
-    pub fn has_key(&self, tier: Tier) -> bool {
-        self.key_path(tier).exists()
+    pub fn certificate_path(&self, serial: &Serial, record: &CaRecord) -> PathBuf {
+        self.file_of(serial, record, "pem")
     }
 
-    /// Whether a passphrase protects a CA's key.
-    ///
-    /// # Errors
-    /// [`HomeError::NoKey`], [`HomeError::KeyExposed`], or what is wrong with the key.
-    pub fn needs_passphrase(&self, tier: Tier) -> Result<bool, Error> {
-        match PrivateKey::from_pem(&self.read_key(tier)?) {
-            Ok(_) => Ok(false),
-            Err(KeyError::PassphraseNeeded) => Ok(true),
-            Err(error) => Err(error.into()),
+    /// Those that `init` makes have plain names; those that come later are told apart.
+    fn file_of(&self, serial: &Serial, record: &CaRecord, extension: &str) -> PathBuf {
+        let CaRecord { tier, sequence, .. } = record;
+        match sequence {
+            1 => self.path.join(format!("{tier}.{extension}")),
+            _ => self.later_path(*tier, serial, extension),
         }
     }
 
-    /// A CA's certificate together with its key.
+    /// Where a file of a CA goes that is not one of those that `init` makes.
+    pub(crate) fn later_path(&self, tier: Tier, serial: &Serial, extension: &str) -> PathBuf {
+        self.path.join(format!("{tier}-{serial}.{extension}"))
+    }
+
+    /// Whether a passphrase protects the key of an issuing CA.
+    ///
+    /// # Errors
+    /// [`HomeError::KeyExposed`], or what is wrong with the key.
+    pub fn needs_passphrase(&self, ledger: &Ledger) -> Result<bool, Error> {
+        for (serial, record) in ledger.cas()? {
+            let path = self.key_path(&serial, &record);
+            if record.tier == Tier::Issuing && path.exists() && keys::is_sealed(&path)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A CA's certificate together with its key; `None` if the key is elsewhere.
     ///
     /// # Errors
     /// As [`needs_passphrase`](Self::needs_passphrase), or that the key does not fit.
-    pub fn issuer(&self, tier: Tier, passphrase: Option<&[u8]>) -> Result<Issuer, Error> {
-        let key = PrivateKey::open_pem(&self.read_key(tier)?, passphrase)?;
-        Ok(Issuer::new(self.certificate(tier).clone(), key)?)
-    }
-
-    fn read_key(&self, tier: Tier) -> Result<zeroize::Zeroizing<String>, Error> {
-        let path = self.key_path(tier);
-        let mode = match fs::metadata(&path) {
-            Ok(metadata) => metadata.permissions().mode() & 0o7777,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(HomeError::NoKey(path).into());
-            }
-            Err(error) => return Err(FileError::reading(&path)(error).into()),
-        };
-        if mode & 0o077 != 0 {
-            return Err(HomeError::KeyExposed { path, mode }.into());
+    pub fn issuer(
+        &self,
+        serial: &Serial,
+        record: &CaRecord,
+        passphrase: Option<&[u8]>,
+    ) -> Result<Option<Issuer>, Error> {
+        let path = self.key_path(serial, record);
+        if !path.exists() {
+            return Ok(None);
         }
-        Ok(file::read(&path)?.into())
+        let certificate = CaCertificate::from_der(&record.certificate)?;
+        Ok(Some(Issuer::new(certificate, keys::read(&path, passphrase)?)?))
     }
-}
-
-fn key_path(home: &Path, tier: Tier) -> PathBuf {
-    home.join(format!("{tier}.key"))
-}
-
-fn certificate_path(home: &Path, tier: Tier) -> PathBuf {
-    home.join(format!("{tier}.pem"))
 }
 
 fn refuse_parts(home: &Path) -> Result<(), HomeError> {
@@ -307,12 +312,4 @@ fn refuse_parts(home: &Path) -> Result<(), HomeError> {
         Some(CONFIG) => Err(HomeError::Exists(home.to_owned())),
         Some(part) => Err(HomeError::Incomplete { home: home.to_owned(), part }),
     }
-}
-
-fn read_certificate(home: &Path, tier: Tier) -> Result<CaCertificate, Error> {
-    let path = certificate_path(home, tier);
-    let text = file::read(&path)?;
-    let der = CertificateDer::from_pem_slice(text.as_bytes())
-        .map_err(|_| HomeError::OtherCertificate(path))?;
-    Ok(CaCertificate::from_der(&der)?)
 }

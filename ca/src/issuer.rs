@@ -141,7 +141,10 @@ impl Issuer {
         key: PrivateKey,
         now: UnixTime,
     ) -> Result<Self, SigningError> {
-        let mut params = ca_params(trust_domain, "Issuing CA", now, ISSUING_LIFETIME)?;
+        // Nothing below a root outlives it.
+        let left = self.certificate.not_after.as_secs().saturating_sub(now.as_secs());
+        let lifetime = ISSUING_LIFETIME.min(Duration::from_secs(left));
+        let mut params = ca_params(trust_domain, "Issuing CA", now, lifetime)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         let der = params.signed_by(&key, &self.signer)?.der().to_vec();
         let certificate = CaCertificate::from_der(&der)?;
@@ -273,6 +276,7 @@ fn ca_params(
 fn leaf_params(planned: &Planned) -> Result<CertificateParams, SigningError> {
     let Planned {
         serial,
+        issuer: _,
         principal,
         usage,
         permissions,

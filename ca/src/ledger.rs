@@ -1,8 +1,10 @@
 //! The store and the journal, written together: the only way to change either.
 
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 use vouchsafe_certs::{Fingerprint, Principal, PublicKey, Serial};
@@ -10,15 +12,17 @@ use vouchsafe_certs::{Fingerprint, Principal, PublicKey, Serial};
 use crate::audit::{HEAD, Head, stored_head};
 use crate::committer::Committer;
 use crate::consequences::{
-    AUTHORITY, CERTIFICATES, INVITATIONS, REVOCATIONS, REVOKED, certificate_key, device_key,
-    fingerprint_key, holder_prefix, invitation_key, invited_prefix, lineage_key, list_key, parse,
-    read, read_certificate, read_newest, read_revocation, redeemed_key, serial_from,
+    AUTHORITY, CERTIFICATES, INVITATIONS, REVOKED, ca_key, cas, certificate_key, device_key,
+    fingerprint_key, holder_prefix, invitation_key, invited_prefix, last_leaf_key, lineage_key,
+    list_key, parse, read, read_certificate, read_newest, read_revocation, redeemed_key,
+    revocations_key, serial_from,
 };
 use crate::error::Error;
 use crate::invitation::{InvitationRecord, is_id};
 use crate::journal::{Journal, Mended};
 use crate::record::{
-    Actor, AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, RevokedRecord, Tier,
+    Actor, AuthorityRecord, CaRecord, CertificateRecord, DeviceRecord, Event, ListRecord,
+    RevokedRecord,
 };
 use crate::store::{Store, StoreError};
 
@@ -263,17 +267,45 @@ impl Ledger {
         Ok(read(&*self.store, &device_key(principal))?)
     }
 
-    /// The latest revocation list of a CA.
+    /// Every root and issuing CA there ever was, the newest first, with its serial number.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn list(&self, tier: Tier) -> Result<Option<ListRecord>, Error> {
-        Ok(read(&*self.store, &list_key(tier))?)
+    pub fn cas(&self) -> Result<Vec<(Serial, CaRecord)>, Error> {
+        let mut cas = cas(&*self.store)?;
+        cas.sort_unstable_by_key(|(_, record)| Reverse(record.sequence));
+        Ok(cas)
     }
 
-    /// The place of the latest revocation in the journal; 0 if there was none.
-    pub(crate) fn latest_revocation(&self) -> Result<u64, Error> {
-        Ok(read(&*self.store, REVOCATIONS)?.unwrap_or_default())
+    /// What is known of a root or issuing CA.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn ca(&self, serial: &Serial) -> Result<Option<CaRecord>, Error> {
+        Ok(read(&*self.store, &ca_key(serial))?)
+    }
+
+    /// When the last certificate that an issuing CA has issued ends, rounded up to the hour; `None` if
+    /// it has issued none.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn last_leaf(&self, issuer: &Serial) -> Result<Option<UnixTime>, Error> {
+        let seconds: Option<u64> = read(&*self.store, &last_leaf_key(issuer))?;
+        Ok(seconds.map(|seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds))))
+    }
+
+    /// The latest revocation list of a CA, given the serial number of its certificate.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn list(&self, issuer: &Serial) -> Result<Option<ListRecord>, Error> {
+        Ok(read(&*self.store, &list_key(issuer))?)
+    }
+
+    /// The place in the journal of the latest revocation that a CA's list must tell; 0 if there was none.
+    pub(crate) fn latest_revocation(&self, issuer: &Serial) -> Result<u64, Error> {
+        Ok(read(&*self.store, &revocations_key(issuer))?.unwrap_or_default())
     }
 
     /// Everything that was ever revoked.

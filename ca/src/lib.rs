@@ -31,7 +31,9 @@ pub mod file;
 mod home;
 mod invitation;
 mod issuer;
+mod issuers;
 mod journal;
+pub mod keys;
 mod ledger;
 mod lifetime;
 mod lists;
@@ -43,6 +45,7 @@ mod reason;
 mod record;
 mod refusal;
 mod responder;
+mod rotation;
 mod store;
 mod text;
 mod verify;
@@ -61,15 +64,16 @@ pub use issuer::{Entry, Issuer, SignedCertificate, SigningError};
 pub use journal::{JournalError, Mended};
 pub use ledger::Ledger;
 pub use lifetime::{Lifetime, LifetimeError};
-pub use lists::Lists;
+pub use lists::{Lists, PublishedList};
 pub use lock::LockError;
 pub use profile::{CertificateProfile, Kind, Order, Plan, Planned, ProfileError};
 pub use reason::{Reason, UnknownReason};
 pub use record::{
-    Actor, AuthorityRecord, CertificateRecord, DeviceRecord, Event, ListRecord, Origin, Revocation,
-    RevokedRecord, Tier, UnknownTier,
+    Actor, AuthorityRecord, CaRecord, CertificateRecord, DeviceRecord, Event, ListRecord, Origin,
+    Revocation, RevokedRecord, Tier, UnknownTier,
 };
 pub use refusal::Refusal;
 pub use responder::Responder;
+pub use rotation::{Retired, Rotated, Rotation};
 pub use store::{Change, MAX_KEY_LEN, MAX_VALUE_LEN, SledStore, Store, StoreError};
 pub use verify::{Finding, Whole, verify};

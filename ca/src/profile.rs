@@ -78,6 +78,9 @@ pub struct Planned {
     /// The serial number.
     #[serde(with = "text::as_text")]
     pub serial: Serial,
+    /// The serial number of the issuing CA's certificate.
+    #[serde(with = "text::as_text")]
+    pub issuer: Serial,
     /// The single URI name.
     #[serde(with = "text::as_text")]
     pub principal: Principal,
@@ -144,6 +147,7 @@ impl Plan {
         // Destructured without rest, so that a new field forces a decision here.
         let Planned {
             serial,
+            issuer: _,
             principal,
             usage,
             permissions,
@@ -238,6 +242,7 @@ pub struct CertificateProfile {
     trust_domain: TrustDomain,
     lifetimes: Lifetimes,
     issuer: IssuerId,
+    issuer_serial: Serial,
     issuer_not_before: UnixTime,
     issuer_not_after: UnixTime,
 }
@@ -254,6 +259,7 @@ impl CertificateProfile {
             trust_domain,
             lifetimes,
             issuer: issuer.id,
+            issuer_serial: issuer.serial,
             issuer_not_before: issuer.not_before,
             issuer_not_after: issuer.not_after,
         }
@@ -270,6 +276,7 @@ impl CertificateProfile {
         let (not_before, not_after) = self.validity(lifetime, now)?;
         let planned = Planned {
             serial,
+            issuer: self.issuer_serial,
             principal,
             usage,
             permissions,

@@ -3,23 +3,26 @@
 //! A list is much work, whatever it was signed for; so those who wait for their turn look first
 //! whether the list that came out meanwhile holds what they need.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
+use vouchsafe_certs::Serial;
 
 use crate::error::Error;
 use crate::home::Home;
 use crate::issuer::Issuer;
 use crate::ledger::Ledger;
 use crate::lists::Lists;
-use crate::record::{Actor, Tier};
+use crate::record::{Actor, Event};
+use crate::refusal::Refusal;
 
 /// Signs and publishes lists.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    /// Whether a list was begun and is not out. Poisoned if publishing has panicked.
-    unfinished: Mutex<bool>,
+    /// CAs whose list was begun and is not out. Poisoned if publishing has panicked.
+    unfinished: Mutex<HashSet<Serial>>,
     published: watch::Sender<Arc<Lists>>,
 }
 
@@ -48,39 +51,101 @@ impl Publisher {
     }
 
     /// Sees to it that a list is published that is not due and holds every revocation there is by now.
-    pub(crate) fn keep(&self, tier: Tier, press: Press<'_>) -> Result<(), Error> {
-        let needed = press.ledger.latest_revocation()?;
+    pub(crate) fn keep(&self, press: Press<'_>) -> Result<(), Error> {
+        let Press { ledger, now, .. } = press;
+        let issuer = press.issuer.certificate().serial;
+        let needed = ledger.latest_revocation(&issuer)?;
         let mut unfinished = self.unfinished.lock().map_err(|_| Error::Stopped)?;
-        if *unfinished || self.lists().is_due(tier, press.ledger, needed, press.now)? {
-            self.renew(&Actor::Itself, tier, press, &mut unfinished)?;
+        if unfinished.contains(&issuer) || self.lists().is_due(&issuer, ledger, needed, now)? {
+            self.renew(&Actor::Itself, press, &mut unfinished)?;
         }
         Ok(())
     }
 
     /// Whether there is a list to be signed.
-    pub(crate) fn is_due(&self, tier: Tier, press: Press<'_>) -> Result<bool, Error> {
-        let needed = press.ledger.latest_revocation()?;
-        self.lists().is_due(tier, press.ledger, needed, press.now)
+    pub(crate) fn is_due(
+        &self,
+        issuer: &Serial,
+        ledger: &Ledger,
+        now: UnixTime,
+    ) -> Result<bool, Error> {
+        let needed = ledger.latest_revocation(issuer)?;
+        self.lists().is_due(issuer, ledger, needed, now)
     }
 
     /// Publishes a list, due or not.
-    pub(crate) fn publish(&self, by: &Actor, tier: Tier, press: Press<'_>) -> Result<(), Error> {
+    pub(crate) fn publish(&self, by: &Actor, press: Press<'_>) -> Result<(), Error> {
         let mut unfinished = self.unfinished.lock().map_err(|_| Error::Stopped)?;
-        self.renew(by, tier, press, &mut unfinished)
+        self.renew(by, press, &mut unfinished)
+    }
+
+    /// Takes in that a CA has come.
+    pub(crate) fn follow(&self, ledger: &Ledger, now: UnixTime) -> Result<(), Error> {
+        let _alone = self.unfinished.lock().map_err(|_| Error::Stopped)?;
+        let mut lists = (*self.lists()).clone();
+        lists.follow(ledger, now)?;
+        self.published.send_replace(Arc::new(lists));
+        Ok(())
+    }
+
+    /// Ends a CA's time: a last list, which holds until its certificate ends.
+    pub(crate) fn end(&self, by: &Actor, press: Press<'_>) -> Result<(), Error> {
+        let Press { issuer, ledger, now, .. } = press;
+        let certificate = issuer.certificate();
+        let serial = certificate.serial;
+        let mut unfinished = self.unfinished.lock().map_err(|_| Error::Stopped)?;
+        // One list beyond the end of every certificate has to name those revoked (RFC 5280 §3.3), so
+        // an ordinary one comes before the last.
+        self.renew(&Actor::Itself, press, &mut unfinished)?;
+        let number = ledger.list(&serial)?.map_or(1, |list| list.number + 1);
+        let last_list = issuer.sign_list(number, now, certificate.not_after, &[])?;
+        self.conclude(by, &serial, last_list, press.home, ledger, now)
+    }
+
+    /// Ends the time of a CA whose key is gone: its latest list is its last.
+    pub(crate) fn end_without_key(
+        &self,
+        by: &Actor,
+        serial: &Serial,
+        home: &Home,
+        ledger: &Ledger,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let _alone = self.unfinished.lock().map_err(|_| Error::Stopped)?;
+        let published = self.lists().of(serial).map(<[u8]>::to_vec);
+        let last_list = published.ok_or(Refusal::NoLastList(*serial))?;
+        self.conclude(by, serial, last_list, home, ledger, now)
+    }
+
+    fn conclude(
+        &self,
+        by: &Actor,
+        serial: &Serial,
+        last_list: Vec<u8>,
+        home: &Home,
+        ledger: &Ledger,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        ledger.record(by, &Event::CaRetired { serial: *serial, last_list }, now)?;
+        let mut lists = (*self.lists()).clone();
+        lists.follow(ledger, now)?;
+        lists.publish(home)?;
+        self.published.send_replace(Arc::new(lists));
+        Ok(())
     }
 
     fn renew(
         &self,
         by: &Actor,
-        tier: Tier,
         press: Press<'_>,
-        unfinished: &mut bool,
+        unfinished: &mut HashSet<Serial>,
     ) -> Result<(), Error> {
-        *unfinished = true;
+        let issuer = press.issuer.certificate().serial;
+        unfinished.insert(issuer);
         let mut lists = (*self.lists()).clone();
-        lists.renew(by, tier, press)?;
+        lists.renew(by, press)?;
         self.published.send_replace(Arc::new(lists));
-        *unfinished = false;
+        unfinished.remove(&issuer);
         Ok(())
     }
 }

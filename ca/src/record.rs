@@ -121,11 +121,41 @@ pub enum Event {
         #[serde(with = "text::as_text")]
         principal: Principal,
     },
+    /// A new root or issuing CA came beside those that there are.
+    CaAdded {
+        /// Which of the two.
+        #[serde(with = "text::as_text")]
+        tier: Tier,
+        /// DER of its certificate.
+        #[serde(with = "text::base64")]
+        certificate: Vec<u8>,
+        /// From here on it signs in the place of the one before; until then word of it goes round.
+        #[serde(with = "text::instant")]
+        begins: UnixTime,
+    },
+    /// An issuing CA was revoked, and with it everything that it has issued.
+    CaRevoked {
+        /// The serial number of its certificate.
+        #[serde(with = "text::as_text")]
+        serial: Serial,
+        /// Why.
+        #[serde(with = "text::as_text")]
+        reason: Reason,
+    },
+    /// A CA whose time is over. Its last list stays published until its certificate ends.
+    CaRetired {
+        /// The serial number of its certificate.
+        #[serde(with = "text::as_text")]
+        serial: Serial,
+        /// DER of its last list.
+        #[serde(with = "text::base64")]
+        last_list: Vec<u8>,
+    },
     /// A revocation list was signed.
     ListSigned {
-        /// Whose.
+        /// The serial number of the CA's certificate.
         #[serde(with = "text::as_text")]
-        issuer: Tier,
+        issuer: Serial,
         /// RFC 5280 §5.2.3.
         number: u64,
         /// When it was made.
@@ -235,12 +265,47 @@ pub struct AuthorityRecord {
     /// Whom it vouches for.
     #[serde(with = "text::as_text")]
     pub trust_domain: TrustDomain,
-    /// DER of the root's certificate.
+}
+
+/// What is known of a root or issuing CA.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CaRecord {
+    /// Which of the two.
+    #[serde(with = "text::as_text")]
+    pub tier: Tier,
+    /// DER of its certificate.
     #[serde(with = "text::base64")]
-    pub root: Vec<u8>,
-    /// DER of the issuing CA's certificate.
-    #[serde(with = "text::base64")]
-    pub issuing: Vec<u8>,
+    pub certificate: Vec<u8>,
+    /// From here on it signs, in the place of the one before.
+    #[serde(with = "text::instant")]
+    pub begins: UnixTime,
+    /// The place of its record in the journal: of two, the later takes the place of the earlier.
+    pub sequence: u64,
+    /// Since when and why it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revocation>,
+    /// DER of its last list; empty as long as its time is not over.
+    #[serde(default, with = "text::base64", skip_serializing_if = "Vec::is_empty")]
+    pub last_list: Vec<u8>,
+}
+
+impl CaRecord {
+    pub(crate) fn new(tier: Tier, certificate: Vec<u8>, begins: UnixTime, sequence: u64) -> Self {
+        Self { tier, certificate, begins, sequence, revoked: None, last_list: Vec::new() }
+    }
+
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        !self.last_list.is_empty()
+    }
+
+    /// Whether it may sign certificates at all.
+    #[must_use]
+    pub fn may_sign(&self) -> bool {
+        self.revoked.is_none() && !self.is_retired()
+    }
 }
 
 /// What is known of one certificate.
@@ -312,6 +377,9 @@ pub struct DeviceRecord {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RevokedRecord {
+    /// Whose list names it: the serial number of the CA's certificate.
+    #[serde(with = "text::as_text")]
+    pub issuer: Serial,
     /// Since when and why.
     #[serde(flatten)]
     pub revocation: Revocation,

@@ -109,6 +109,27 @@ pub enum Refusal {
         /// Which.
         before: UnixTime,
     },
+    /// No such CA.
+    #[error("there is no issuing CA with serial number {0}")]
+    NoSuchCa(Serial),
+    /// The issuing CA signs nothing more.
+    #[error("issuing CA {0} is revoked or retired and issues nothing more")]
+    CaGone(Serial),
+    /// It still signs, and there is nobody in its place.
+    #[error("issuing CA {0} is the one that issues certificates")]
+    CaAtWork(Serial),
+    /// A key of something else.
+    #[error("this key is not that of a root of this CA")]
+    NotARoot,
+    /// The key of a root that does not sign now.
+    #[error("the root that signs now is {0}, and this is the key of another")]
+    NotTheRoot(Serial),
+    /// The key of another root than the one that has signed.
+    #[error("issuing CA {0} was signed by another root than that of this key")]
+    NotItsRoot(Serial),
+    /// A CA without a key that was never heard of.
+    #[error("neither the key of CA {0} is here nor its latest list")]
+    NoLastList(Serial),
     /// A CA's own record cannot follow on what is there.
     #[error("the record does not follow on those before it")]
     OutOfOrder,
@@ -147,6 +168,15 @@ impl Refusal {
             ),
             Self::AlreadyEnrolled | Self::NotNewest(_) => Some("try again"),
             Self::NotYet { .. } => Some("say `now` for everything issued so far"),
+            Self::NoSuchCa(_) => Some("vouchsafe rotate status shows what there is"),
+            Self::CaGone(_) => Some("try again: another one has taken its place"),
+            Self::CaAtWork(_) => {
+                Some("put another in its place first: vouchsafe rotate issuer --now")
+            }
+            Self::NotARoot | Self::NotTheRoot(_) | Self::NotItsRoot(_) => {
+                Some("bring the root's key from where it is kept, and name it with --root-key FILE")
+            }
+            Self::NoLastList(_) => Some("bring its key back for as long as this takes"),
             Self::OutOfOrder => None,
         }
     }

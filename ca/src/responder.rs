@@ -17,6 +17,7 @@ use vouchsafe_certs::{CaCertificate, Certificate, IssuerId, KeyType, PrivateKey}
 use crate::authority::Authority;
 use crate::error::Error;
 use crate::issuer::{Delegation, Issuer, SigningError};
+use crate::issuers::Signer;
 use crate::ledger::Ledger;
 
 /// How long an answer may be relied on. Whoever wants to know better asks again.
@@ -66,11 +67,16 @@ impl Responder {
             return Ok(NoAnswer::MalformedRequest.to_der().to_vec());
         };
         let now = authority.now()?;
-        let issuer = authority.issuer();
-        let known = issuer.certificate();
-        if !question.asked.iter().any(|asked| asked.is_of(known)) {
+        let issuers = authority.issuers()?;
+        let is_asked = |signer: &&Signer| {
+            let known = signer.issuer.certificate();
+            question.asked.iter().any(|asked| asked.is_of(known))
+        };
+        let Some(signer) = issuers.iter().find(is_asked) else {
             return Ok(NoAnswer::Unauthorized.to_der().to_vec());
-        }
+        };
+        let issuer = &signer.issuer;
+        let known = issuer.certificate();
         let states = authority.look_up(|ledger| {
             question.asked.iter().map(|asked| state(asked, known, ledger)).collect()
         });

@@ -127,6 +127,17 @@ impl CaArgs {
         self.address.as_deref()?.rsplit_once(':').map(|(host, _)| host)
     }
 
+    /// For what is done with keys that only the home's owner has.
+    pub(crate) fn at_home(&self, option: &str) -> Result<&PassphraseFile, Failure> {
+        match self.address {
+            None => Ok(&self.passphrase),
+            Some(_) => {
+                Err(Failure::usage(format!("{option} goes with the CA's home, not with --ca"))
+                    .hint("run it where the home is"))
+            }
+        }
+    }
+
     /// Finds the CA. Nothing is opened or sent yet.
     pub(crate) fn administration<'a>(
         &'a self,

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     audit, call, completions, connect, crl, demo, init, inspect, invite, issue, limit, list,
-    revoke, serve, tools,
+    revoke, rotate, serve, tools,
 };
 
 /// Machine agents reach MCP servers with nothing but a certificate.
@@ -41,6 +41,7 @@ pub(crate) enum Command {
     List(list::Args),
     Inspect(inspect::Args),
     Revoke(revoke::Args),
+    Rotate(rotate::Args),
     Crl(crl::Args),
     Serve(serve::Args),
     Connect(connect::Args),

@@ -13,6 +13,7 @@ pub(crate) mod issue;
 pub(crate) mod limit;
 pub(crate) mod list;
 pub(crate) mod revoke;
+pub(crate) mod rotate;
 pub(crate) mod serve;
 pub(crate) mod tools;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::List(args) => list::run(args, &context("list")?),
         Command::Inspect(args) => inspect::run(args, &context("inspect")?),
         Command::Revoke(args) => revoke::run(args, &context("revoke")?),
+        Command::Rotate(args) => rotate::run(args, &context("rotate")?),
         Command::Crl(args) => crl::run(args, &context("crl")?),
         Command::Audit(args) => audit::run(args, &context("audit")?),
         Command::Serve(args) => serve::run(&args, &context("serve")?),

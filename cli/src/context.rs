@@ -8,12 +8,12 @@ use std::sync::Arc;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
-use vouchsafe_ca::{Authority, Home, Ledger, Tier};
+use vouchsafe_ca::{Authority, Home, Ledger};
 use vouchsafe_certs::{Principal, TrustDomain};
 
 use crate::args::Global;
 use crate::exit::Failure;
-use crate::passphrase::PassphraseFile;
+use crate::passphrase::{Passphrase, PassphraseFile};
 
 /// What a command works with.
 pub(crate) struct Context {
@@ -67,10 +67,19 @@ impl Context {
 
     /// Opens the CA to work with it.
     pub(crate) fn open_authority(&self, passphrase: &PassphraseFile) -> Result<Authority, Failure> {
+        Ok(self.open_with_passphrase(passphrase)?.0)
+    }
+
+    /// Opens the CA to work with it and with its keys.
+    pub(crate) fn open_with_passphrase(
+        &self,
+        passphrase: &PassphraseFile,
+    ) -> Result<(Authority, Option<Passphrase>), Failure> {
         let (home, ledger) = self.open()?;
         let passphrase =
-            if home.needs_passphrase(Tier::Issuing)? { Some(passphrase.obtain()?) } else { None };
-        self.authority(home, ledger, passphrase.as_ref().map(|passphrase| passphrase.as_slice()))
+            if home.needs_passphrase(&ledger)? { Some(passphrase.obtain()?) } else { None };
+        let secret = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
+        Ok((self.authority(home, ledger, secret)?, passphrase))
     }
 
     /// Opens the CA with a passphrase at hand.

@@ -35,7 +35,7 @@ impl Papers {
     pub(crate) fn of(issued: &Issued) -> Self {
         Self {
             certificate: pem::certificates(&issued.chain),
-            roots: pem::certificates([&issued.root]),
+            roots: pem::certificates(&issued.roots),
         }
     }
 }

@@ -16,6 +16,7 @@ mod keyfile;
 mod notice;
 mod output;
 mod passphrase;
+mod root_key;
 mod runtime;
 mod service;
 mod session;

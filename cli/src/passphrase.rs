@@ -36,7 +36,7 @@ impl PassphraseFile {
 
     /// The passphrase in the file or credential, or the one that is typed.
     pub(crate) fn obtain(&self) -> Result<Passphrase, Failure> {
-        self.read()?.map_or_else(|| prompt("Passphrase of the CA: "), Ok)
+        obtain(self.passphrase_file.as_deref(), Self::CREDENTIAL, "Passphrase of the CA: ")
     }
 }
 
@@ -65,9 +65,17 @@ impl KeyPassphraseFile {
 
     /// The passphrase in the file or credential, or the one that is typed.
     pub(crate) fn obtain(&self) -> Result<Passphrase, Failure> {
-        let given = given(self.file.as_deref(), Self::CREDENTIAL)?;
-        given.map_or_else(|| prompt("Passphrase of key.pem: "), Ok)
+        obtain(self.file.as_deref(), Self::CREDENTIAL, "Passphrase of key.pem: ")
     }
+}
+
+/// The passphrase in a file that was named, in a credential, or the one that is typed.
+pub(crate) fn obtain(
+    file: Option<&Path>,
+    credential: &str,
+    question: &str,
+) -> Result<Passphrase, Failure> {
+    given(file, credential)?.map_or_else(|| prompt(question), Ok)
 }
 
 /// The passphrase in a file that was named, or else in a credential of the systemd unit

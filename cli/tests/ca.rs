@@ -127,10 +127,10 @@ fn the_first_five_minutes() {
         "Made a CA for acme.example in HOME
   root         until DATE (in 20 years)
   issuing CA   until DATE (in 5 years)
-  trusted by   HOME/root.pem
+  trusted by   HOME/roots.pem
   revocations  HOME/crl.pem
 
-To keep the root offline, move HOME/root.key away now: issuing and revoking work without it. It is needed again before DATE, for `vouchsafe crl`.
+To keep the root offline, move HOME/root.key away now: issuing and revoking work without it. It is needed again before DATE, for `vouchsafe crl --root-key FILE`.
 Next: vouchsafe issue NAME --allow tools:NAME
 "
     );
@@ -216,7 +216,7 @@ Keep this hash elsewhere, and nobody can write the history anew without your not
         told[6],
         "home    revoked device spiffe://acme.example/build-7 (keyCompromise) with everything it held"
     );
-    assert_eq!(told[7], "the CA  signed revocation list 2 of the issuing CA, until DATE");
+    assert_eq!(told[7], "the CA  signed revocation list 2 of CA SERIAL, until DATE");
 }
 
 #[test]

@@ -48,8 +48,8 @@ impl Forger {
     #[must_use]
     pub fn thief(world: &World, tier: Tier) -> Self {
         let home = world.authority.home();
-        let key = std::fs::read_to_string(home.key_path(tier)).unwrap();
-        let certificate = home.certificate(tier).der.clone();
+        let key = std::fs::read_to_string(home.path().join(format!("{tier}.key"))).unwrap();
+        let certificate = world.authority.certificate(tier).unwrap().der;
         Self { certificate, key: PrivateKey::from_pem(&key).unwrap() }
     }
 
@@ -111,8 +111,8 @@ impl Forger {
 /// The name of a world's CA.
 #[must_use]
 pub fn name_of(world: &World, tier: Tier) -> DistinguishedName {
-    let (_, certificate) =
-        parse_x509_certificate(&world.authority.home().certificate(tier).der).unwrap();
+    let ca = world.authority.certificate(tier).unwrap();
+    let (_, certificate) = parse_x509_certificate(&ca.der).unwrap();
     let name = certificate.subject().iter_common_name().next().unwrap().as_str().unwrap();
     common_name(name)
 }
@@ -211,7 +211,7 @@ impl Forged {
 #[must_use]
 pub fn client_config(world: &World, shown: Option<Arc<CertifiedKey>>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(world.authority.home().certificate(Tier::Root).der.clone()).unwrap();
+    roots.add(world.authority.certificate(Tier::Root).unwrap().der).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()

@@ -45,6 +45,7 @@ impl World {
             trust_domain: TrustDomain::parse(TRUST_DOMAIN).unwrap(),
             key_type: KeyType::P256,
             passphrase: None,
+            root_out: None,
         };
         let now = clock.current_time().unwrap();
         let path = folder.path().join("home");
@@ -126,7 +127,7 @@ impl World {
         };
         let issued = self.authority.issue(&Actor::Home, order).unwrap();
         let chain = pem::certificates(&issued.chain);
-        let root = pem::certificates([&issued.root]);
+        let root = pem::certificates(&issued.roots);
         Identity::from_pem(chain.as_bytes(), &key.to_pem(), root.as_bytes()).unwrap()
     }
 

@@ -36,6 +36,7 @@ impl Draft<'_> {
             return Err(Refusal::KeyCompromised { serial }.into());
         }
         self.demand(compromised, None);
+        self.signed_by_ca(planned)?;
         let begins = Place { lineage: *serial, generation: 0, succeeds: None };
         let Place { lineage, generation, succeeds } = match origin {
             Origin::Order => begins,

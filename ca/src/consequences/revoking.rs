@@ -25,7 +25,9 @@ impl Draft<'_> {
 
     fn revoke_one(&mut self, target: &Target, revoked: Revocation) -> Result<(), RecordError> {
         let revocation = revoked.after(target.revoked);
-        let entry = RevokedRecord { revocation, not_after: target.not_after };
+        let Target { not_after, issuer, .. } = *target;
+        let entry = RevokedRecord { revocation, not_after, issuer };
+        self.lacking.insert(issuer);
         self.set(revoked_key(&target.serial), &entry)?;
         if revocation.reason == Reason::KeyCompromise {
             let key = target.compromised_key.clone();
@@ -126,6 +128,7 @@ impl Draft<'_> {
 /// As much of a certificate as its revocation needs: there may be very many.
 pub(crate) struct Target {
     serial: Serial,
+    issuer: Serial,
     pub(crate) not_after: UnixTime,
     compromised_key: String,
     revoked: Option<Revocation>,
@@ -135,6 +138,7 @@ impl Target {
     fn of(record: &CertificateRecord) -> Self {
         Self {
             serial: record.planned.serial,
+            issuer: record.planned.issuer,
             not_after: record.planned.not_after,
             compromised_key: compromised_key(&record.planned.public_key),
             revoked: record.revoked,

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 use vouchsafe_certs::{
-    KeyType, Permission, PermissionSet, Principal, PrivateKey, PublicKey, Serial, Usage,
+    KeyType, Permission, PermissionSet, Principal, PrivateKey, PublicKey, Serial, TrustDomain,
+    Usage,
 };
 
 use super::{Occurrence, RecordError, consequences};
 use crate::invitation::Offer;
+use crate::issuer::Issuer;
 use crate::profile::{Kind, Planned};
 use crate::reason::Reason;
 use crate::record::{Event, Origin};
@@ -19,17 +21,34 @@ use crate::store::{SledStore, Store};
 const NOW: u64 = 1_800_000_000;
 const ID: &str = "00112233445566ff";
 
-/// A store, and how many events it has seen.
-struct Memory(SledStore, u64);
+/// A store, how many events it has seen, and the issuing CA.
+struct Memory(SledStore, u64, Issuer);
 
 impl Memory {
     fn new() -> Self {
-        Self(SledStore::temporary().unwrap(), 0)
+        let trust_domain = TrustDomain::parse("acme.example").unwrap();
+        let key = || PrivateKey::generate(KeyType::P256).unwrap();
+        let root = Issuer::root(&trust_domain, key(), at(NOW)).unwrap();
+        let issuing = root.issuing(&trust_domain, key(), at(NOW)).unwrap();
+        let der = |issuer: &Issuer| issuer.certificate().der.to_vec();
+        let initialized =
+            Event::Initialized { trust_domain, root: der(&root), issuing: der(&issuing) };
+        let mut memory = Self(SledStore::temporary().unwrap(), 0, issuing);
+        memory.take(&initialized).unwrap();
+        memory
+    }
+
+    fn issuer(&self) -> Serial {
+        self.2.certificate().serial
     }
 
     fn take(&mut self, event: &Event) -> Result<(), Refusal> {
+        self.take_at(event, NOW)
+    }
+
+    fn take_at(&mut self, event: &Event, now: u64) -> Result<(), Refusal> {
         self.1 += 1;
-        let occurrence = Occurrence { event, at: at(NOW), sequence: self.1 };
+        let occurrence = Occurrence { event, at: at(now), sequence: self.1 };
         match consequences(occurrence, &self.0) {
             Ok(changes) => {
                 self.0.replace(&changes).unwrap();
@@ -42,7 +61,8 @@ impl Memory {
 
     fn issue(&mut self, planned: &Planned, origin: Origin) -> Result<(), Refusal> {
         let certificate = planned.serial.as_bytes().to_vec();
-        self.take(&Event::Issued { planned: planned.clone(), certificate, origin })
+        let planned = Planned { issuer: self.issuer(), ..planned.clone() };
+        self.take(&Event::Issued { planned, certificate, origin })
     }
 
     fn invite(&mut self, uses: u32) {
@@ -78,6 +98,7 @@ fn key() -> PublicKey {
 fn planned(name: &str, public_key: PublicKey) -> Planned {
     Planned {
         serial: Serial::random().unwrap(),
+        issuer: Serial::random().unwrap(),
         principal: principal(name),
         usage: Usage::Agent,
         permissions: set(&["tools:search"]),
@@ -162,4 +183,44 @@ fn theft_is_judged_by_the_newest_generation_or_not_at_all() {
     let outdated = memory.take(&theft(first.serial));
     assert_eq!(outdated, Err(Refusal::NotNewest(first.serial)));
     memory.take(&theft(second.serial)).unwrap();
+}
+
+#[test]
+fn what_a_ca_signed_as_it_was_revoked_is_not_recorded() {
+    let mut memory = Memory::new();
+    let issuer = memory.issuer();
+    memory.issue(&planned("a", key()), Origin::Order).unwrap();
+    memory.take(&Event::CaRevoked { serial: issuer, reason: Reason::KeyCompromise }).unwrap();
+    let late = memory.issue(&planned("a", key()), Origin::Order);
+    assert_eq!(late, Err(Refusal::CaGone(issuer)));
+    let unknown =
+        Event::CaRevoked { serial: Serial::random().unwrap(), reason: Reason::Superseded };
+    assert!(matches!(memory.take(&unknown), Err(Refusal::NoSuchCa(_))));
+}
+
+#[test]
+fn a_ca_does_not_retire_while_a_certificate_of_it_lives_and_signs_nothing_after() {
+    let mut memory = Memory::new();
+    let issuer = memory.issuer();
+    let short = planned("a", key());
+    memory.issue(&short, Origin::Order).unwrap();
+    let retired = |list: &[u8]| Event::CaRetired { serial: issuer, last_list: list.to_vec() };
+    assert_eq!(memory.take_at(&retired(b"list"), NOW + 3_600), Err(Refusal::OutOfOrder));
+    // To the hour.
+    let hour = (NOW + 3_600).div_ceil(3_600) * 3_600;
+    assert_eq!(memory.take_at(&retired(b"list"), hour), Err(Refusal::OutOfOrder));
+    assert_eq!(memory.take_at(&retired(b""), hour + 1), Err(Refusal::OutOfOrder));
+    memory.take_at(&retired(b"list"), hour + 1).unwrap();
+    assert_eq!(memory.take_at(&retired(b"list"), hour + 2), Err(Refusal::OutOfOrder));
+    let late = memory.issue(&planned("a", key()), Origin::Order);
+    assert_eq!(late, Err(Refusal::CaGone(issuer)));
+    let list = Event::ListSigned {
+        issuer,
+        number: 9,
+        this_update: at(NOW),
+        next_update: at(NOW + 9),
+        sha256: String::new(),
+        covers: 0,
+    };
+    assert_eq!(memory.take(&list), Err(Refusal::CaGone(issuer)));
 }

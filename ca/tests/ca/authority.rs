@@ -18,8 +18,8 @@ fn what_was_issued_is_remembered_as_it_was_handed_out() {
     assert_eq!(record.planned.principal.name(), "team-a/build-7");
     let found = authority.look_up(|ledger| ledger.serial_of(&issued.certificate.fingerprint));
     assert_eq!(found.unwrap(), Some(serial));
-    assert_eq!(issued.chain[1], authority.home().certificate(Tier::Issuing).der);
-    assert_eq!(issued.root, authority.home().certificate(Tier::Root).der);
+    assert_eq!(issued.chain[1], authority.certificate(Tier::Issuing).unwrap().der);
+    assert_eq!(issued.roots, [authority.certificate(Tier::Root).unwrap().der]);
     drop(authority);
     world.check();
 }
@@ -220,7 +220,10 @@ fn lists_are_signed_anew_at_half_their_life() {
     assert_eq!(number(&world), 2);
     world.clock.advance(183 * DAY);
     world.open();
-    let root = world.open().look_up(|ledger| ledger.list(Tier::Root)).unwrap().unwrap();
+    let authority = world.open();
+    let root = authority.certificate(Tier::Root).unwrap().serial;
+    let root = authority.look_up(|ledger| ledger.list(&root)).unwrap().unwrap();
+    drop(authority);
     assert_eq!((root.number, number(&world)), (2, 3));
     world.check();
 }
@@ -231,7 +234,11 @@ fn without_the_roots_key_its_list_stays_and_everything_else_goes_on() {
     let key = world.path("root.key");
     let away = world.folder().join("root.key");
     fs::rename(&key, &away).unwrap();
-    let root_list = |world: &World| world.open().lists().root.clone().unwrap();
+    let root_list = |world: &World| {
+        let authority = world.open();
+        let root = authority.certificate(Tier::Root).unwrap().serial;
+        authority.lists().of(&root).unwrap().to_vec()
+    };
     let before = root_list(&world);
     world.clock.advance(300 * DAY);
     let serial = world.issue("a").certificate.serial;
@@ -266,7 +273,7 @@ fn a_lost_or_meddled_list_is_published_anew_under_a_new_number() {
         world.open();
         assert_eq!(world.published().number, number + 1);
         assert!(world.published().revokes(&serial));
-        assert!(world.open().lists().root.is_some());
+        assert!(world.open().lists().iter().all(|list| list.der.is_some()));
         world.check();
     }
 }
@@ -281,7 +288,9 @@ fn keys_at_rest_are_protected() {
         assert_eq!(mode & 0o777, 0o600);
     }
     assert_eq!(fs::metadata(world.home_path()).unwrap().permissions().mode() & 0o777, 0o700);
-    assert!(world.home().needs_passphrase(Tier::Issuing).unwrap());
+    let home = world.home();
+    assert!(home.needs_passphrase(&home.open_ledger().unwrap()).unwrap());
+    drop(home);
     let refused = |passphrase| world.try_open(passphrase).unwrap_err();
     assert!(matches!(refused(None), Error::Key(KeyError::PassphraseNeeded)));
     assert!(matches!(refused(Some(b"wrong".as_slice())), Error::Key(KeyError::WrongPassphrase)));
@@ -304,6 +313,7 @@ fn a_home_that_is_there_is_never_made_anew() {
             trust_domain: crate::world::trust_domain(),
             key_type: KeyType::P256,
             passphrase: None,
+            root_out: None,
         };
         vouchsafe_ca::Home::create(&world.home_path(), founding, "test", world.clock.now())
     };

@@ -100,7 +100,7 @@ fn an_older_generation_with_another_key_is_theft_and_ends_the_lineage() {
     let stolen = Refusal::Stolen { principal: principal("a"), shown };
     assert!(matches!(refused, Error::Refused(refusal) if refusal == stolen));
     // It was said only after the list was out.
-    let list = world.published_beside(&authority);
+    let list = world.published();
     for issued in [&first, &second, &third] {
         let revoked = record(&authority, &issued.certificate).revoked.unwrap();
         assert_eq!(revoked.reason, Reason::KeyCompromise);
@@ -277,7 +277,7 @@ fn everything_issued_before_a_moment_is_revoked_and_nothing_after_it() {
 
     let sweep =
         |scope, before, reason| authority.revoke_issued_before(&Actor::Home, scope, before, reason);
-    let before = world.published_beside(&authority).number;
+    let before = world.published().number;
     let b = principal("b");
     let of_b = sweep(Some(&b), moment, Reason::PrivilegeWithdrawn).unwrap();
     assert_eq!((of_b.certificates, of_b.invitations, of_b.list.number), (1, 0, before + 1));
@@ -285,7 +285,7 @@ fn everything_issued_before_a_moment_is_revoked_and_nothing_after_it() {
     let all = sweep(None, moment, Reason::CessationOfOperation).unwrap();
     assert_eq!((all.certificates, all.invitations), (2, 1));
     assert_eq!(world.events().len(), events + 2, "one act and one list");
-    let list = world.published_beside(&authority);
+    let list = world.published();
     assert!(old.iter().all(|issued| list.revokes(&issued.certificate.serial)));
     assert!(!list.revokes(&new.certificate.serial) && !list.revokes(&renewed.certificate.serial));
     // What was revoked for another reason keeps it.

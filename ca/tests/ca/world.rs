@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use tempfile::TempDir;
 use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{
     Actor, Authority, Change, Error, Event, Founding, Home, Issued, Kind, Ledger, Order, Reason,
-    Record, SledStore, Store, StoreError, Tier, verify,
+    Record, SledStore, Store, StoreError, verify,
 };
 use vouchsafe_certs::{
-    Certificate, CertificateRequest, KeyType, Permission, Principal, PrivateKey, PublicKey,
-    RevocationList, Serial, TrustDomain,
+    CaCertificate, Certificate, CertificateRequest, KeyType, Permission, Principal, PrivateKey,
+    PublicKey, RevocationList, Serial, TrustDomain,
 };
 
 pub(crate) const DAY: u64 = 86_400;
@@ -149,7 +149,7 @@ impl World {
             key: PrivateKey::generate(key_type).unwrap(),
         };
         let trust_domain = trust_domain();
-        let founding = Founding { trust_domain, key_type, passphrase };
+        let founding = Founding { trust_domain, key_type, passphrase, root_out: None };
         let (home, ledger) =
             Home::create(&world.home_path(), founding, "test", world.clock.now()).unwrap();
         Authority::open(home, ledger, passphrase, world.clock()).unwrap();
@@ -248,19 +248,15 @@ impl World {
         self.records().into_iter().map(|record| record.event).collect()
     }
 
-    /// The issuing CA's published list.
+    /// The published list of the first issuing CA.
     pub(crate) fn published(&self) -> RevocationList {
-        self.published_by(&self.home())
+        let der = CertificateDer::from_pem_file(self.path("issuing.pem")).unwrap();
+        self.published_by(&CaCertificate::from_der(&der).unwrap())
     }
 
-    /// The same, while the CA is open.
-    pub(crate) fn published_beside(&self, authority: &Authority) -> RevocationList {
-        self.published_by(authority.home())
-    }
-
-    fn published_by(&self, home: &Home) -> RevocationList {
-        let text = fs::read(home.lists_path()).unwrap();
-        let issuer = home.certificate(Tier::Issuing);
+    /// The published list of a CA.
+    pub(crate) fn published_by(&self, issuer: &CaCertificate) -> RevocationList {
+        let text = fs::read(self.path("crl.pem")).unwrap();
         CertificateRevocationListDer::pem_slice_iter(&text)
             .find_map(|der| RevocationList::from_der(&der.unwrap(), issuer).ok())
             .unwrap()

@@ -77,17 +77,18 @@ fn publish(authority: &Authority, question: &Question<'_, Crl>) -> Result<Publis
 
 /// The root's list, as far as it is published.
 fn root_list(authority: &Authority) -> Result<Option<ListRecord>, Failure> {
-    if authority.lists().root.is_none() {
+    let root = authority.certificate(Tier::Root)?.serial;
+    if authority.lists().of(&root).is_none() {
         return Ok(None);
     }
-    Ok(authority.look_up(|ledger| ledger.list(Tier::Root))?)
+    Ok(authority.look_up(|ledger| ledger.list(&root))?)
 }
 
 fn revoked_count(authority: &Authority) -> Result<usize, Failure> {
     let lists = authority.lists();
-    let der = lists.of(Tier::Issuing).unwrap_or_default();
-    let issuer = authority.home().certificate(Tier::Issuing);
-    let list = vouchsafe_certs::RevocationList::from_der(der, issuer)
+    let issuer = authority.certificate(Tier::Issuing)?;
+    let der = lists.of(&issuer.serial).unwrap_or_default();
+    let list = vouchsafe_certs::RevocationList::from_der(der, &issuer)
         .map_err(vouchsafe_ca::Error::from)?;
     Ok(list.serials().len())
 }

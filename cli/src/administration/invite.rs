@@ -164,7 +164,7 @@ fn invite(authority: &Authority, question: &Question<'_, Invite>) -> Result<Invi
     let record = authority.look_up(|ledger| ledger.invitation(&invited.id))?;
     let record = record.ok_or_else(|| Refusal::NoSuchInvitation(invited.id.clone()))?;
     let line = Invitation {
-        root: Fingerprint::of(&authority.home().certificate(Tier::Root).der),
+        root: Fingerprint::of(&authority.certificate(Tier::Root)?.der),
         address: ask.address.clone(),
         id: invited.id,
         secret: invited.secret.expose().to_owned().into(),

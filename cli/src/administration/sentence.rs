@@ -1,7 +1,7 @@
 //! What a record of the journal says, in words.
 
 use vouchsafe_ca::{Actor, Event, Offer, Origin, Planned};
-use vouchsafe_certs::PermissionSet;
+use vouchsafe_certs::{CaCertificate, PermissionSet};
 
 use crate::output::{count, date};
 
@@ -63,11 +63,15 @@ pub(super) fn sentence(event: &Event) -> String {
             format!("revoked device {principal} ({reason}) with everything it held")
         }
         Event::Reinstated { principal } => format!("reinstated device {principal}"),
+        Event::CaAdded { tier, certificate, begins } => {
+            let serial = CaCertificate::from_der(certificate)
+                .map_or_else(|error| error.to_string(), |ca| ca.serial.to_string());
+            format!("made {tier} CA {serial}, which signs from {}", date(*begins))
+        }
+        Event::CaRevoked { serial, reason } => format!("revoked issuing CA {serial} ({reason})"),
+        Event::CaRetired { serial, .. } => format!("retired CA {serial}: its time is over"),
         Event::ListSigned { issuer, number, next_update, .. } => {
-            format!(
-                "signed revocation list {number} of the {issuer} CA, until {}",
-                date(*next_update)
-            )
+            format!("signed revocation list {number} of CA {issuer}, until {}", date(*next_update))
         }
         _ => "something that this version does not know".to_owned(),
     }

@@ -4,17 +4,19 @@ use std::path::PathBuf;
 
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
+use vouchsafe_ca::Actor;
 use vouchsafe_ca::file::{self, Access};
 
 use crate::administration::CaArgs;
 use crate::administration::crl::{CRL, Crl, Published};
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::root_key::RootKey;
 
 /// Sign the revocation list anew, and publish it
 ///
-/// HOME/crl.pem holds two lists: the issuing CA's, of certificates, and the root's, of issuing CAs. The
-/// root's is signed anew when half its life is over, if root.key is in the home.
+/// HOME/crl.pem holds the lists of the issuing CAs, of certificates, and of the roots, of issuing CAs. A
+/// root's is signed anew when half its life is over, if its key is in the home, or with --root-key.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Write a copy to this file as well
@@ -26,10 +28,17 @@ pub(crate) struct Args {
     der: bool,
 
     #[command(flatten)]
+    root: RootKey,
+
+    #[command(flatten)]
     ca: CaArgs,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    if let Some(key) = args.root.read()? {
+        let authority = context.open_authority(args.ca.at_home("--root-key")?)?;
+        authority.publish_root(&Actor::Home, key)?;
+    }
     let administration = args.ca.administration(context)?;
     let mut published = administration.ask(&CRL, Crl { lists: args.out.is_some() })?;
     // What was asked for goes to the file alone.

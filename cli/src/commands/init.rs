@@ -1,7 +1,9 @@
 //! `vouchsafe init`: make a CA.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
-use vouchsafe_ca::{Founding, Home, Tier};
+use vouchsafe_ca::{Actor, Founding, Home, Tier};
 use vouchsafe_certs::{KeyType, TrustDomain};
 
 use crate::context::Context;
@@ -23,6 +25,10 @@ pub(crate) struct Args {
     /// Ask at the terminal for a passphrase to protect the CA's keys with
     #[arg(long, conflicts_with = "passphrase_file")]
     passphrase: bool,
+
+    /// Write the root's key to root.key in this directory, and never into the home
+    #[arg(long, value_name = "DIR")]
+    root_out: Option<PathBuf>,
 
     #[command(flatten)]
     passphrase_file: PassphraseFile,
@@ -51,14 +57,24 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
     let now = context.now()?;
     let trust_domain = args.trust_domain;
-    let founding =
-        Founding { trust_domain: trust_domain.clone(), key_type: args.key_type, passphrase };
+    let root_out = args.root_out.as_deref();
+    let founding = Founding {
+        trust_domain: trust_domain.clone(),
+        key_type: args.key_type,
+        passphrase,
+        root_out,
+    };
     let (home, ledger) = Home::create(context.home(), founding, context.command(), now)?;
     let authority = context.authority(home, ledger, passphrase)?;
+    if let Some(directory) = root_out {
+        let key = vouchsafe_ca::keys::read(&directory.join("root.key"), passphrase)?;
+        authority.publish_root(&Actor::Home, key)?;
+    }
 
     let home = authority.home();
-    let (root, issuing) = (home.certificate(Tier::Root), home.certificate(Tier::Issuing));
-    let root_path = home.path().join("root.pem").display().to_string();
+    let (root, issuing) =
+        (authority.certificate(Tier::Root)?, authority.certificate(Tier::Issuing)?);
+    let root_path = home.roots_path().display().to_string();
     if context.json {
         return context.print_json(&Made {
             trust_domain: trust_domain.to_string(),
@@ -75,16 +91,25 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     sheet.line("issuing CA", &until(issuing.not_after));
     sheet.line("trusted by", &root_path);
     sheet.line("revocations", &home.lists_path().display().to_string());
-    let root_list = authority.look_up(|ledger| ledger.list(Tier::Root))?;
+    let root_list = authority.look_up(|ledger| ledger.list(&root.serial))?;
     let root_list = root_list.map_or_else(String::new, |list| {
-        format!(" It is needed again before {}, for `vouchsafe crl`.", date(list.next_update))
+        let date = date(list.next_update);
+        format!(" It is needed again before {date}, for `vouchsafe crl --root-key FILE`.")
     });
+    let offline = match root_out {
+        Some(directory) => {
+            format!("The root's key is in {}: keep it offline;", directory.display())
+        }
+        None => {
+            let key = home.path().join("root.key");
+            format!("To keep the root offline, move {} away now:", key.display())
+        }
+    };
     context.print(&format!(
         "Made a CA for {trust_domain} in {}\n{}\n\
-         To keep the root offline, move {} away now: issuing and revoking work without it.{root_list}\n\
+         {offline} issuing and revoking work without it.{root_list}\n\
          Next: vouchsafe issue NAME --allow tools:NAME\n",
         home.path().display(),
         sheet.to_text(),
-        home.key_path(Tier::Root).display(),
     ))
 }

@@ -12,6 +12,7 @@ use crate::administration::revoke_before::{REVOKE_BEFORE, RevokeBefore, RevokedB
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::json::Moment;
+use crate::root_key::RootKey;
 
 /// Revoke a certificate, or a device with everything it holds
 ///
@@ -43,6 +44,13 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "reason")]
     reinstate: bool,
 
+    /// Revoke an issuing CA, given its serial number, with everything that it has issued
+    #[arg(long, conflicts_with = "reinstate")]
+    issuer: bool,
+
+    #[command(flatten)]
+    root: RootKey,
+
     #[command(flatten)]
     ca: CaArgs,
 }
@@ -60,6 +68,12 @@ fn moment(text: &str) -> Result<IssuedBefore, String> {
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    if args.issuer {
+        let Args { what, reason, root, ca, .. } = &args;
+        let passphrase = ca.at_home("--issuer")?;
+        let what = what.as_deref().unwrap_or_default();
+        return super::rotate::revoke_issuer(what, *reason, root, passphrase, context);
+    }
     let administration = args.ca.administration(context)?;
     if let Some(IssuedBefore(issued_before)) = args.issued_before {
         let ask = RevokeBefore { issued_before, principal: args.principal, reason: args.reason };

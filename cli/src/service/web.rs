@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::{Semaphore, watch};
-use vouchsafe_ca::{Authority, Responder, Tier, pem};
+use vouchsafe_ca::{Authority, Responder, pem};
 use vouchsafe_transport::{Caller, Handler};
 
 use answer::{blocking, failed, method_not_allowed, of, refusal};
@@ -31,6 +31,8 @@ const ENROLLING: usize = 256;
 
 /// Requests for lists that are held open at once. Beyond that, whoever asks is answered at once.
 const WAITING: usize = 512;
+
+const PEM_CHAIN: &str = "application/pem-certificate-chain";
 
 /// Everything that a request may need.
 struct Site {
@@ -46,7 +48,7 @@ struct Site {
 /// Must be called within a runtime: the lists are made ready by a task of their own.
 pub(crate) fn handler(authority: Arc<Authority>) -> Handler {
     let site = Arc::new(Site {
-        lists: lists::publish(Arc::clone(&authority)),
+        lists: lists::publish(&authority),
         authority,
         responder: Responder::default(),
         enrolling: Semaphore::new(ENROLLING),
@@ -75,8 +77,8 @@ impl Site {
             _ if !is_read => method_not_allowed("GET, HEAD"),
             "/.well-known/est/cacerts" => self.on_authority(est::ca_certificates).await,
             "/.well-known/est/csrattrs" => est::attributes(),
-            "/roots.pem" => self.on_authority(|site| of_tier(site, Tier::Root)).await,
-            "/issuers.pem" => self.on_authority(|site| of_tier(site, Tier::Issuing)).await,
+            "/roots.pem" => self.on_authority(roots).await,
+            "/issuers.pem" => self.on_authority(issuers).await,
             "/crl.pem" => lists::bundle(self.lists.clone(), &self.waiting, &request).await,
             "/healthz" => self.on_authority(health).await,
             path => match (path.strip_prefix("/crl/"), path.strip_prefix("/ocsp/")) {
@@ -96,10 +98,15 @@ impl Site {
     }
 }
 
-fn of_tier(site: &Site, tier: Tier) -> Response<Bytes> {
-    let certificate = site.authority.home().certificate(tier);
-    let text = pem::certificates([&certificate.der]);
-    of("application/pem-certificate-chain", text)
+fn roots(site: &Site) -> Response<Bytes> {
+    match site.authority.roots() {
+        Ok(roots) => of(PEM_CHAIN, pem::certificates(roots)),
+        Err(error) => failed(&error),
+    }
+}
+
+fn issuers(site: &Site) -> Response<Bytes> {
+    of(PEM_CHAIN, pem::certificates(site.authority.lists().issuing()))
 }
 
 /// A CA that cannot say what it remembers is not at work.

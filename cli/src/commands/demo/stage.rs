@@ -116,7 +116,8 @@ impl<'a> Stage<'a> {
 
     fn new_ca(&self, home: &Path) -> Result<Authority, Failure> {
         let trust_domain = TrustDomain::parse(TRUST_DOMAIN).map_err(Failure::new)?;
-        let founding = Founding { trust_domain, key_type: KeyType::P256, passphrase: None };
+        let founding =
+            Founding { trust_domain, key_type: KeyType::P256, passphrase: None, root_out: None };
         let now = self.context.now()?;
         let (home, ledger) = Home::create(home, founding, self.context.command(), now)?;
         self.context.authority(home, ledger, None)

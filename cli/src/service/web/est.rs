@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use rustls_pki_types::CertificateDer;
-use vouchsafe_ca::{Error, Issued, Tier};
+use vouchsafe_ca::{Error, Issued};
 use vouchsafe_certs::{Certificate, CertificateError, CertificateRequest, certs_only};
 use vouchsafe_transport::Caller;
 use zeroize::Zeroizing;
@@ -61,9 +61,12 @@ fn bag<'a>(
 
 /// `cacerts` (RFC 7030 §4.1): every CA that certificates may lead through, and every root.
 pub(super) fn ca_certificates(site: &Site) -> Response<Bytes> {
-    let home = site.authority.home();
-    let all = [Tier::Issuing, Tier::Root].map(|tier| &home.certificate(tier).der);
-    bag(all).unwrap_or_else(|error| failed(&error.into()))
+    let lists = site.authority.lists();
+    let roots = match site.authority.roots() {
+        Ok(roots) => roots,
+        Err(error) => return failed(&error),
+    };
+    bag(lists.issuing().chain(&roots)).unwrap_or_else(|error| failed(&error.into()))
 }
 
 /// `csrattrs` (RFC 7030 §4.5).

@@ -9,7 +9,7 @@ use hyper::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
-use vouchsafe_ca::{Authority, Lists, Tier, pem};
+use vouchsafe_ca::{Authority, Lists, pem};
 use vouchsafe_certs::Fingerprint;
 
 use super::answer::{of, refusal};
@@ -36,11 +36,11 @@ pub(super) struct Published {
 }
 
 impl Published {
-    fn of(authority: &Authority, lists: &Lists) -> Self {
+    fn of(lists: &Lists) -> Self {
         let bundle = Bytes::from(lists.to_pem());
-        let single = [Tier::Issuing, Tier::Root].into_iter().filter_map(|tier| {
-            let serial = authority.home().certificate(tier).serial.to_string();
-            Some((serial, Bytes::copy_from_slice(lists.of(tier)?)))
+        let single = lists.iter().filter_map(|list| {
+            let der = Bytes::copy_from_slice(list.der.as_ref()?);
+            Some((list.issuer.serial.to_string(), der))
         });
         Self { etag: etag(&bundle), single: single.collect(), bundle }
     }
@@ -58,18 +58,16 @@ impl Published {
 }
 
 /// Makes what an authority publishes ready to be sent, now and after every change.
-pub(super) fn publish(authority: Arc<Authority>) -> watch::Receiver<Arc<Published>> {
+pub(super) fn publish(authority: &Authority) -> watch::Receiver<Arc<Published>> {
     let mut lists = authority.subscribe();
     let present = Arc::clone(&lists.borrow_and_update());
-    let first = Published::of(&authority, &present);
+    let first = Published::of(&present);
     let (sender, receiver) = watch::channel(Arc::new(first));
     tokio::spawn(async move {
         while lists.changed().await.is_ok() && !sender.is_closed() {
-            let (authority, latest) =
-                (Arc::clone(&authority), Arc::clone(&lists.borrow_and_update()));
+            let latest = Arc::clone(&lists.borrow_and_update());
             // A long list takes a while to be written as PEM.
-            let made =
-                tokio::task::spawn_blocking(move || Published::of(&authority, &latest)).await;
+            let made = tokio::task::spawn_blocking(move || Published::of(&latest)).await;
             if let Ok(made) = made {
                 sender.send_replace(Arc::new(made));
             }

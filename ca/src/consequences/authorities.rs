@@ -1,0 +1,123 @@
+//! What follows from an event of the CAs themselves: one comes, is revoked, retires, signs a list.
+
+use rustls_pki_types::UnixTime;
+use vouchsafe_certs::{CaCertificate, Serial};
+
+use super::{AUTHORITY, Draft, RecordError, ca_key, last_leaf_key, list_key, read, revoked_key};
+use crate::profile::Planned;
+use crate::record::{AuthorityRecord, CaRecord, ListRecord, Revocation, RevokedRecord, Tier};
+use crate::refusal::Refusal;
+
+/// The end of the last leaf is kept to the hour, so that it is written down once an hour at most.
+const HOUR: u64 = 3_600;
+
+impl Draft<'_> {
+    pub(super) fn begin(
+        &mut self,
+        authority: &AuthorityRecord,
+        root: &CaRecord,
+        issuing: &CaRecord,
+    ) -> Result<(), RecordError> {
+        self.create(AUTHORITY.to_owned(), authority)?;
+        self.add_ca(root)?;
+        self.add_ca(issuing)
+    }
+
+    pub(super) fn add_ca(&mut self, record: &CaRecord) -> Result<(), RecordError> {
+        let serial = certificate_of(record)?.serial;
+        let key = ca_key(&serial);
+        if self.store.get(&key)?.is_some() {
+            return Err(Refusal::OutOfOrder.into());
+        }
+        self.create(key, record)
+    }
+
+    /// The root's list names the issuing CA from now on.
+    pub(super) fn revoke_ca(
+        &mut self,
+        serial: &Serial,
+        revoked: Revocation,
+    ) -> Result<(), RecordError> {
+        let mut record = self.ca(serial)?;
+        let certificate = certificate_of(&record)?;
+        if record.tier != Tier::Issuing {
+            return Err(Refusal::NoSuchCa(*serial).into());
+        }
+        let root = self.issuer_of(&certificate)?;
+        let at = record.revoked.map_or(revoked.at, |earlier| earlier.at);
+        let revocation = Revocation { at, reason: revoked.reason };
+        record.revoked = Some(revocation);
+        self.set(ca_key(serial), &record)?;
+        let not_after = certificate.not_after;
+        let entry = RevokedRecord { revocation, not_after, issuer: root };
+        self.lacking.insert(root);
+        self.set(revoked_key(serial), &entry)
+    }
+
+    pub(super) fn retire_ca(
+        &mut self,
+        serial: &Serial,
+        last_list: &[u8],
+        at: UnixTime,
+    ) -> Result<(), RecordError> {
+        let mut record = self.ca(serial)?;
+        let last_leaf: u64 = read(self.store, &last_leaf_key(serial))?.unwrap_or_default();
+        if record.is_retired() || last_list.is_empty() || last_leaf >= at.as_secs() {
+            return Err(Refusal::OutOfOrder.into());
+        }
+        record.last_list = last_list.to_vec();
+        self.set(ca_key(serial), &record)
+    }
+
+    pub(super) fn list_signed(
+        &mut self,
+        issuer: &Serial,
+        list: &ListRecord,
+    ) -> Result<(), RecordError> {
+        if self.ca(issuer)?.is_retired() {
+            return Err(Refusal::CaGone(*issuer).into());
+        }
+        let earlier: Option<ListRecord> = read(self.store, &list_key(issuer))?;
+        // RFC 5280 §5.2.3: the number rises with every list.
+        if earlier.is_some_and(|earlier| earlier.number >= list.number) {
+            return Err(Refusal::OutOfOrder.into());
+        }
+        self.set(list_key(issuer), list)
+    }
+
+    /// Whether the CA that signed may, and until when it is needed because of that.
+    pub(super) fn signed_by_ca(&mut self, planned: &Planned) -> Result<(), RecordError> {
+        let Planned { issuer, not_after, .. } = planned;
+        let record = self.ca(issuer)?;
+        if record.tier != Tier::Issuing || !record.may_sign() {
+            return Err(Refusal::CaGone(*issuer).into());
+        }
+        let key = last_leaf_key(issuer);
+        let known: u64 = read(self.store, &key)?.unwrap_or_default();
+        if not_after.as_secs() > known {
+            let hour = not_after.as_secs().div_ceil(HOUR).saturating_mul(HOUR);
+            self.set(key, &hour)?;
+        }
+        Ok(())
+    }
+
+    fn ca(&self, serial: &Serial) -> Result<CaRecord, RecordError> {
+        Ok(read(self.store, &ca_key(serial))?.ok_or(Refusal::NoSuchCa(*serial))?)
+    }
+
+    /// The serial number of the root that signed an issuing CA's certificate.
+    fn issuer_of(&self, certificate: &CaCertificate) -> Result<Serial, RecordError> {
+        for (_, record) in super::cas(self.store)? {
+            let root = certificate_of(&record)?;
+            if record.tier == Tier::Root && certificate.issuer == Some(root.id) {
+                return Ok(root.serial);
+            }
+        }
+        Err(Refusal::OutOfOrder.into())
+    }
+}
+
+/// What was signed by a CA of this home can be read.
+fn certificate_of(record: &CaRecord) -> Result<CaCertificate, RecordError> {
+    Ok(CaCertificate::from_der(&record.certificate).map_err(|_| Refusal::OutOfOrder)?)
+}
