@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tokio::sync::watch;
-use vouchsafe_certs::CaCertificate;
+use vouchsafe_certs::{CaCertificate, Serial};
 use vouchsafe_transport::Identity;
 
 use crate::assemble::IdentityDirectory;
@@ -24,6 +24,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long the files may not fit together, while they are being replaced.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// In the last tenth of a certificate's life its renewal is overdue.
+const LAST_PART: u64 = 10;
 
 /// An identity and its roots, as they are now.
 #[derive(Clone, Debug)]
@@ -61,7 +64,7 @@ pub(crate) fn follow(
     let first = directory.read()?;
     let (roots, present_roots) = watch::channel(Arc::clone(&first.roots));
     let (identity, present_identity) = watch::channel(Arc::new(first));
-    let follower = Follower { directory, notice, identity, roots, seen, unfit: None };
+    let follower = Follower { directory, notice, identity, roots, seen, unfit: None, ending: None };
     std::thread::spawn(move || follower.run());
     Ok(Present { identity: present_identity, roots: present_roots })
 }
@@ -87,12 +90,15 @@ struct Follower<N> {
     seen: Look,
     /// Since when the files do not fit together.
     unfit: Option<Instant>,
+    /// The certificate whose end has been announced.
+    ending: Option<Serial>,
 }
 
 impl<N: Fn(&str)> Follower<N> {
     fn run(mut self) {
         while !self.identity.is_closed() {
             std::thread::sleep(LOOK);
+            self.warn_of_the_end();
             let look = Look::at(self.directory.path());
             if look == self.seen {
                 continue;
@@ -107,6 +113,22 @@ impl<N: Fn(&str)> Follower<N> {
                 }
             }
             (self.seen, self.unfit) = (look, None);
+        }
+    }
+
+    /// Says once that the certificate in force should have been renewed by now.
+    fn warn_of_the_end(&mut self) {
+        let identity = Arc::clone(&self.identity.borrow());
+        let certificate = &identity.certificate;
+        let Some(now) = DefaultTimeProvider.current_time() else { return };
+        let (begin, end) = (certificate.not_before.as_secs(), certificate.not_after.as_secs());
+        let is_near = end.saturating_sub(now.as_secs()) <= (end - begin) / LAST_PART;
+        if is_near && self.ending.replace(certificate.serial) != Some(certificate.serial) {
+            let directory = self.directory.path().display();
+            let ends = relative(certificate.not_after, now);
+            (self.notice)(&format!(
+                "WARNING: the certificate in {directory} has not been renewed and ends {ends}"
+            ));
         }
     }
 

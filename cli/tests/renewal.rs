@@ -75,3 +75,27 @@ fn what_does_not_fit_together_or_is_somebody_elses_is_not_taken_and_is_said_alou
     assert_eq!(reads(&mut talk), plan);
     assert_eq!(reads(&mut Talk::with(&home, &serving.address, "reader")), plan);
 }
+
+#[test]
+fn a_bridge_goes_on_beyond_its_certificate_and_beyond_its_gateway() {
+    let (home, serving, _) = cast();
+    home.run(&["issue", "brief", "--allow", "tools:read_note", "--ttl", "4s"]);
+    let mut talk = Talk::with(&home, &serving.address, "brief");
+    let plan = reads(&mut talk);
+    let (first, _) = serving.says.wait_for(0, "acme.example/brief");
+    home.run(&["issue", "brief", "--allow", "tools:read_note", "--force"]);
+    // Another session is opened and the old one ends, of which the client knows nothing.
+    let (second, _) = serving.says.wait_for(first + 1, r#""event":"opened""#);
+    serving.says.wait_for(second, "the client closed the session");
+    assert_eq!(reads(&mut talk), plan);
+
+    let address = serving.address.clone();
+    drop(serving);
+    let serving = Serving::notes(&home, &["--listen", &address]);
+    assert_eq!(reads(&mut talk), plan);
+    home.run(&["revoke", "brief"]);
+    let (code, said) = talk.ended();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.ends_with("error: the gateway refused this identity: its certificate is revoked"));
+    drop(serving);
+}

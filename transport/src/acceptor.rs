@@ -17,9 +17,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::denial::why_it_failed;
+use crate::present::Present;
 use crate::source::Source;
-use crate::tls::{self, Present};
-use crate::{Denial, HTTP, Identity, Limits, Peer, Role, Session, TlsError, Trust};
+use crate::{Denial, HTTP, Identity, Limits, Peer, Role, Session, TlsError, Trust, tls};
 
 /// How long, and how much, is read from a refused peer so that it gets to see the alert.
 const LINGER: Duration = Duration::from_millis(500);

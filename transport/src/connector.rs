@@ -16,8 +16,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::acceptor::configure;
-use crate::tls::{self, Present};
-use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust};
+use crate::present::Present;
+use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, tls};
 
 /// How long a gateway may take to say that it refuses; it judges after the client thinks the handshake done.
 const VERDICT: Duration = Duration::from_secs(2);

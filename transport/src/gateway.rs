@@ -148,8 +148,14 @@ impl Gateway {
                 let opened = Event { address, ..subject.event("opened") };
                 // No record, no call.
                 if self.log.record(opened).await.is_ok() {
-                    let http = self.http.as_ref().filter(|_| protocol == Protocol::Http);
-                    let http = http.zip(address);
+                    let http = match protocol {
+                        Protocol::Mcp => None,
+                        // Whoever came for HTTP need not be an agent: for him there is nothing else.
+                        Protocol::Http => match self.http.as_ref().zip(address) {
+                            None => return,
+                            http => http,
+                        },
+                    };
                     self.session(session, &peer, &subject, http, alive).await;
                 }
             }

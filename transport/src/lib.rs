@@ -35,6 +35,7 @@ mod limits;
 mod message;
 mod peer;
 mod policy;
+mod present;
 mod relay;
 mod session;
 mod source;

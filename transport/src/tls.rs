@@ -4,7 +4,7 @@
 //! the stock verifier has accepted a chain, [`Trust`] is asked the same question that it is asked
 //! for the rest of the session, so that a refused peer gets the right alert in the handshake.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
@@ -34,59 +34,6 @@ pub struct TlsError(String);
 impl From<Error> for TlsError {
     fn from(error: Error) -> Self {
         Self(error.to_string())
-    }
-}
-
-/// A TLS configuration for the identity and the roots in force, made again when others are.
-pub(crate) struct Present<C> {
-    make: fn(&Identity, &Trust) -> Result<C, TlsError>,
-    identity: watch::Receiver<Arc<Identity>>,
-    trust: Trust,
-    made: Mutex<Made<C>>,
-}
-
-struct Made<C> {
-    identity: Arc<Identity>,
-    trust: Trust,
-    config: Arc<C>,
-}
-
-impl<C> Present<C> {
-    pub(crate) fn new(
-        make: fn(&Identity, &Trust) -> Result<C, TlsError>,
-        identity: watch::Receiver<Arc<Identity>>,
-        trust: Trust,
-    ) -> Result<Self, TlsError> {
-        let made = Self::make(make, &identity, &trust)?;
-        Ok(Self { make, identity, trust, made: Mutex::new(made) })
-    }
-
-    /// The configuration, and the trust that its peers are verified under.
-    pub(crate) fn get(&self) -> Result<(Arc<C>, Trust), TlsError> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&made.identity, &self.identity.borrow()) || made.trust.is_outdated() {
-            *made = Self::make(self.make, &self.identity, &self.trust)?;
-        }
-        Ok((Arc::clone(&made.config), made.trust.clone()))
-    }
-
-    /// For whoever wants to know of another identity.
-    pub(crate) fn identity(&self) -> watch::Receiver<Arc<Identity>> {
-        self.identity.clone()
-    }
-
-    pub(crate) fn clock(&self) -> Arc<dyn TimeProvider> {
-        self.trust.clock()
-    }
-
-    fn make(
-        make: fn(&Identity, &Trust) -> Result<C, TlsError>,
-        identity: &watch::Receiver<Arc<Identity>>,
-        trust: &Trust,
-    ) -> Result<Made<C>, TlsError> {
-        let (identity, trust) = (Arc::clone(&identity.borrow()), trust.present());
-        let config = Arc::new(make(&identity, &trust)?);
-        Ok(Made { identity, trust, config })
     }
 }
 

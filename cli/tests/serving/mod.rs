@@ -66,7 +66,10 @@ impl Serving {
     /// As the gateway `gw`, with any server behind it.
     pub(crate) fn start(home: &Home, options: &[&str], server: &[&str]) -> Self {
         let mut serve = home.command(VOUCHSAFE);
-        serve.args(["serve", "--identity", "gw", "--listen", "127.0.0.1:0"]).args(options);
+        serve.args(["serve", "--identity", "gw"]).args(options);
+        if !options.contains(&"--listen") {
+            serve.args(["--listen", "127.0.0.1:0"]);
+        }
         serve
             .arg("--")
             .args(server)
