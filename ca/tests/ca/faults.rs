@@ -1,8 +1,12 @@
 //! Nothing acknowledged is lost, whatever fails: each write of each act, in both ways a write can fail.
 
+use std::time::Duration;
+
+use crate::enrolment::{offer, redeem, request};
 use crate::world::{DAY, Fault, REMAINS, Remains, World, is_active, principal, reason};
 use proptest::prelude::*;
-use vouchsafe_ca::{Actor, Authority, Error, Reason};
+use rustls_pki_types::UnixTime;
+use vouchsafe_ca::{Actor, Authority, Error, Reason, Refusal};
 use vouchsafe_certs::{Certificate, Serial};
 
 /// Something that somebody asks of the CA.
@@ -12,6 +16,13 @@ enum Act {
     RevokeLast(u8),
     RevokeDevice(u8),
     Reinstate(u8),
+    /// Invite, and redeem at once.
+    Enroll(u8),
+    /// Renew the latest certificate that was handed out.
+    RenewLast,
+    /// The same, and once more by somebody with a copy.
+    StealLast,
+    RevokeEverything(u8),
     Publish,
     Wait(u8),
 }
@@ -26,6 +37,21 @@ struct Acknowledged {
 }
 
 impl Acknowledged {
+    /// The latest certificate that was handed out.
+    fn last(&self, authority: &Authority) -> Result<Option<Certificate>, Error> {
+        let Some(serial) = self.issued.last() else { return Ok(None) };
+        let record = authority.look_up(|ledger| ledger.certificate(serial))?;
+        Ok(record.map(|record| Certificate::from_der(&record.certificate).unwrap()))
+    }
+
+    /// Renews it, for another key.
+    fn renew(&mut self, authority: &Authority) -> Result<Option<Serial>, Error> {
+        let Some(last) = self.last(authority)? else { return Ok(None) };
+        let renewed = authority.renew(&last, &request())?.certificate.serial;
+        self.issued.push(renewed);
+        Ok(Some(renewed))
+    }
+
     fn check(&self, world: &World) {
         let authority = world.open();
         for serial in &self.issued {
@@ -59,6 +85,34 @@ fn perform(
         Act::Issue(nth) => {
             let issued = authority.issue(&Actor::Home, world.order(&format!("device-{nth}")))?;
             noted.issued.push(issued.certificate.serial);
+            return Ok(());
+        }
+        Act::Enroll(nth) => {
+            let invited = authority.invite(&Actor::Home, offer(&format!("device-{nth}")))?;
+            let issued = redeem(authority, &invited, &request())?;
+            noted.issued.push(issued.certificate.serial);
+            return Ok(());
+        }
+        Act::RenewLast => {
+            noted.renew(authority)?;
+            return Ok(());
+        }
+        Act::StealLast => {
+            let Some(copied) = noted.last(authority)? else { return Ok(()) };
+            let Some(renewed) = noted.renew(authority)? else { return Ok(()) };
+            let caught = authority.renew(&copied, &request()).unwrap_err();
+            if matches!(caught, Error::Refused(Refusal::Stolen { .. })) {
+                noted.revoked.extend([copied.serial, renewed]);
+                return Ok(());
+            }
+            return Err(caught);
+        }
+        Act::RevokeEverything(nth) => {
+            let soon = Duration::from_secs(world.clock.now().as_secs() + 1);
+            let soon = UnixTime::since_unix_epoch(soon);
+            let sweep = authority.revoke_issued_before(&Actor::Home, None, soon, tame(nth))?;
+            noted.revoked.clone_from(&noted.issued);
+            noted.list = sweep.list.number;
             return Ok(());
         }
         Act::RevokeLast(nth) => {
@@ -101,6 +155,10 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => any::<u8>().prop_map(Act::RevokeLast),
         2 => (0..3_u8).prop_map(Act::RevokeDevice),
         1 => (0..3_u8).prop_map(Act::Reinstate),
+        3 => (0..3_u8).prop_map(Act::Enroll),
+        3 => Just(Act::RenewLast),
+        1 => Just(Act::StealLast),
+        1 => any::<u8>().prop_map(Act::RevokeEverything),
         1 => Just(Act::Publish),
         1 => (0..30_u8).prop_map(Act::Wait),
     ];

@@ -15,8 +15,8 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use tempfile::TempDir;
 use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{
-    Actor, Authority, Change, Error, Event, Founding, Home, Issued, Kind, Ledger, Order, Reason,
-    Record, SledStore, Store, StoreError, verify,
+    Actor, Authority, CertificateRecord, Change, Error, Event, Founding, Home, Issued, Kind,
+    Ledger, Order, Reason, Record, SledStore, Store, StoreError, verify,
 };
 use vouchsafe_certs::{
     CaCertificate, Certificate, CertificateRequest, KeyType, Permission, Principal, PrivateKey,
@@ -279,6 +279,7 @@ impl World {
             assert_eq!(read.not_after, record.planned.not_after);
         }
         drop(authority);
+        check_lineages(&certificates);
         self.check_events();
 
         let list = self.published();
@@ -314,6 +315,31 @@ impl World {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// Every lineage is one line, from one grant, which nothing in it exceeds.
+fn check_lineages(certificates: &[CertificateRecord]) {
+    let find = |serial: &Serial| {
+        certificates.iter().find(|record| record.planned.serial == *serial).unwrap()
+    };
+    let mut succeeded = HashSet::new();
+    for record in certificates {
+        let first = find(&record.lineage);
+        assert_eq!(first.generation, 0);
+        assert_eq!(first.lineage, first.planned.serial);
+        assert_eq!(record.planned.principal, first.planned.principal);
+        assert!(record.planned.permissions.is_within(&first.planned.permissions));
+        assert_eq!(record.planned.kind(), first.planned.kind());
+        assert_eq!(record.succeeds.is_none(), record.generation == 0);
+        if let Some(before) = &record.succeeds {
+            assert!(succeeded.insert(*before), "{before} has two successors");
+            let before = find(before);
+            assert_eq!(
+                (before.lineage, before.generation + 1),
+                (record.lineage, record.generation)
+            );
         }
     }
 }
