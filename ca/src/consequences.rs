@@ -141,7 +141,11 @@ pub(crate) fn redeemed_key(id: &str, public_key: &PublicKey) -> String {
 }
 
 fn compromised_key(public_key: &PublicKey) -> String {
-    format!("compromised/{}", text::sha256(&public_key.to_der()))
+    compromised_key_of(&public_key.to_der())
+}
+
+fn compromised_key_of(public_key_der: &[u8]) -> String {
+    format!("compromised/{}", text::sha256(public_key_der))
 }
 
 /// Reads one record.

@@ -1,17 +1,19 @@
 //! Something was revoked, limited or reinstated.
 
 use rustls_pki_types::UnixTime;
+use serde::Deserialize;
 use vouchsafe_certs::{PermissionSet, Principal, Serial};
 
 use super::{
-    CERTIFICATES, Draft, INVITATIONS, RecordError, compromised_key, device_key, holder_prefix,
-    invited_prefix, read, read_newest, revoked_key, suffixes,
+    CERTIFICATES, Draft, INVITATIONS, RecordError, certificate_key, compromised_key_of, device_key,
+    holder_prefix, invited_prefix, read, read_newest, read_revocation, revoked_key, suffixes,
 };
 use crate::invitation::InvitationRecord;
 use crate::reason::Reason;
 use crate::record::{CertificateRecord, DeviceRecord, Revocation, RevokedRecord};
 use crate::refusal::Refusal;
 use crate::store::{Store, StoreError};
+use crate::text;
 
 impl Draft<'_> {
     pub(super) fn revoke(
@@ -19,8 +21,11 @@ impl Draft<'_> {
         serial: &Serial,
         revoked: Revocation,
     ) -> Result<(), RecordError> {
-        let record = self.certificate(serial)?;
-        self.revoke_one(&Target::of(&record), revoked)
+        self.revoke_one(&self.target(serial)?, revoked)
+    }
+
+    fn target(&self, serial: &Serial) -> Result<Target, RecordError> {
+        Ok(Target::read(self.store, serial)?.ok_or(Refusal::NoSuchCertificate(*serial))?)
     }
 
     fn revoke_one(&mut self, target: &Target, revoked: Revocation) -> Result<(), RecordError> {
@@ -30,7 +35,7 @@ impl Draft<'_> {
         self.lacking.insert(issuer);
         self.set(revoked_key(&target.serial), &entry)?;
         if revocation.reason == Reason::KeyCompromise {
-            let key = target.compromised_key.clone();
+            let key = compromised_key_of(&target.public_key);
             if self.store.get(&key)?.is_none() && self.compromised.insert(key.clone()) {
                 self.put(key, None, target.serial.to_string().into_bytes());
             }
@@ -96,11 +101,11 @@ impl Draft<'_> {
         let revoked = Revocation { at, reason: Reason::KeyCompromise };
         let mut next = Some(*newest);
         while let Some(serial) = next {
-            let record = self.certificate(&serial)?;
-            if record.is_news(revoked.reason) {
-                self.revoke_one(&Target::of(&record), revoked)?;
+            let target = self.target(&serial)?;
+            if target.is_news(revoked.reason) {
+                self.revoke_one(&target, revoked)?;
             }
-            next = record.succeeds;
+            next = target.succeeds;
         }
         Ok(())
     }
@@ -125,31 +130,48 @@ impl Draft<'_> {
     }
 }
 
-/// As much of a certificate as its revocation needs: there may be very many.
+/// As much of a certificate's record as its revocation needs: there may be very many.
+#[derive(Deserialize)]
 pub(crate) struct Target {
+    #[serde(with = "text::as_text")]
     serial: Serial,
+    #[serde(with = "text::as_text")]
     issuer: Serial,
+    #[serde(with = "text::instant")]
+    issued_at: UnixTime,
+    #[serde(with = "text::instant")]
     pub(crate) not_after: UnixTime,
-    compromised_key: String,
+    #[serde(with = "text::base64")]
+    public_key: Vec<u8>,
+    #[serde(default, with = "text::optional")]
+    succeeds: Option<Serial>,
+    #[serde(skip)]
     revoked: Option<Revocation>,
 }
 
 impl Target {
-    fn of(record: &CertificateRecord) -> Self {
-        Self {
-            serial: record.planned.serial,
-            issuer: record.planned.issuer,
-            not_after: record.planned.not_after,
-            compromised_key: compromised_key(&record.planned.public_key),
-            revoked: record.revoked,
-        }
+    fn read(store: &dyn Store, serial: &Serial) -> Result<Option<Self>, StoreError> {
+        let Some(mut target) = read::<Self>(store, &certificate_key(serial))? else {
+            return Ok(None);
+        };
+        target.revoked = read_revocation(store, serial)?;
+        Ok(Some(target))
     }
+
+    fn is_news(&self, reason: Reason) -> bool {
+        is_news(self.revoked, reason)
+    }
+}
+
+/// Whether revoking for this reason says anything that is not on record.
+fn is_news(earlier: Option<Revocation>, reason: Reason) -> bool {
+    earlier.is_none_or(|earlier| earlier.reason.yields_to(reason))
 }
 
 impl CertificateRecord {
     /// Whether revoking the certificate for this reason says anything that is not on record.
     pub(crate) fn is_news(&self, reason: Reason) -> bool {
-        self.revoked.is_none_or(|earlier| earlier.reason.yields_to(reason))
+        is_news(self.revoked, reason)
     }
 }
 
@@ -160,7 +182,7 @@ pub(crate) fn issued_before(
     before: UnixTime,
     reason: Reason,
 ) -> Result<Vec<Target>, StoreError> {
-    targets(store, principal, reason, |record| record.issued_at < before)
+    targets(store, principal, reason, |target| target.issued_at < before)
 }
 
 /// Certificates whose revocation would be news.
@@ -168,7 +190,7 @@ fn targets(
     store: &dyn Store,
     principal: Option<&Principal>,
     reason: Reason,
-    is_meant: impl Fn(&CertificateRecord) -> bool,
+    is_meant: impl Fn(&Target) -> bool,
 ) -> Result<Vec<Target>, StoreError> {
     let prefix = principal.map_or_else(|| CERTIFICATES.to_owned(), holder_prefix);
     let mut found = Vec::new();
@@ -176,9 +198,9 @@ fn targets(
         let key = format!("{CERTIFICATES}{serial}");
         let damaged = || StoreError::Damaged { key: key.clone() };
         let serial: Serial = serial.parse().map_err(|_| damaged())?;
-        let record = super::read_certificate(store, &serial)?.ok_or_else(damaged)?;
-        if is_meant(&record) && record.is_news(reason) {
-            found.push(Target::of(&record));
+        let target = Target::read(store, &serial)?.ok_or_else(damaged)?;
+        if is_meant(&target) && target.is_news(reason) {
+            found.push(target);
         }
     }
     Ok(found)
