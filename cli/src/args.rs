@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, call, completions, connect, crl, demo, init, inspect, invite, issue, limit, list,
-    revoke, rotate, serve, tools,
+    audit, call, completions, connect, crl, demo, enroll, init, inspect, invite, issue, limit,
+    list, renew, revoke, rotate, serve, tools,
 };
 
 /// Machine agents reach MCP servers with nothing but a certificate.
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Connect(connect::Args),
     Call(call::Args),
     Tools(tools::Args),
+    Enroll(enroll::Args),
+    Renew(renew::Args),
     Audit(audit::Args),
     Demo(demo::Args),
     Completions(completions::Args),

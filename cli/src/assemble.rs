@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 use crate::identity::Present;
-use crate::keyfile::{CERTIFICATE, KEY, ROOTS};
+use crate::keyfile::{CERTIFICATE, KEY, NEXT_KEY, ROOTS};
 use crate::passphrase::{KeyPassphraseFile, Passphrase};
 
 /// An identity directory, and what opens its key.
@@ -28,7 +28,7 @@ impl IdentityDirectory {
     /// Asks for the passphrase if the key in the directory needs one.
     pub(crate) fn open(path: &Path, passphrase: &KeyPassphraseFile) -> Result<Self, Failure> {
         let mut directory = Self { path: path.to_owned(), passphrase: None };
-        if let Err(KeyError::PassphraseNeeded) = PrivateKey::from_pem(&directory.key()?) {
+        if let Err(KeyError::PassphraseNeeded) = PrivateKey::from_pem(&directory.key_in(KEY)?) {
             directory.passphrase = Some(passphrase.obtain()?);
         }
         Ok(directory)
@@ -39,6 +39,11 @@ impl IdentityDirectory {
         &self.path
     }
 
+    /// What opens its key, if it is closed.
+    pub(crate) fn sealing(&self) -> Option<&[u8]> {
+        self.passphrase.as_ref().map(|passphrase| passphrase.as_slice())
+    }
+
     /// Reads the identity as it is now.
     pub(crate) fn read(&self) -> Result<Identity, Failure> {
         let unusable = |error: &dyn Display| {
@@ -46,11 +51,19 @@ impl IdentityDirectory {
             Failure::new(format!("the identity in {directory} cannot be used: {error}"))
         };
         let passphrase = self.passphrase.as_ref().map(|passphrase| passphrase.as_slice());
-        let key = PrivateKey::open_pem(&self.key()?, passphrase)
+        let key = PrivateKey::open_pem(&self.key_in(KEY)?, passphrase)
             .map_err(|error| unusable(&IdentityError::from(error)))?;
         let (certificate, roots) = (self.text(CERTIFICATE)?, self.text(ROOTS)?);
-        Identity::with_key(certificate.as_bytes(), key, roots.as_bytes())
-            .map_err(|error| unusable(&error))
+        match Identity::with_key(certificate.as_bytes(), key, roots.as_bytes()) {
+            // A renewal was interrupted between its two steps: the new key is still beside the old one.
+            Err(IdentityError::KeyMismatch) if self.path.join(NEXT_KEY).exists() => {
+                let key = PrivateKey::open_pem(&self.key_in(NEXT_KEY)?, passphrase)
+                    .map_err(|error| unusable(&IdentityError::from(error)))?;
+                Identity::with_key(certificate.as_bytes(), key, roots.as_bytes())
+            }
+            made => made,
+        }
+        .map_err(|error| unusable(&error))
     }
 
     fn text(&self, name: &str) -> Result<String, Failure> {
@@ -61,9 +74,9 @@ impl IdentityDirectory {
         })
     }
 
-    fn key(&self) -> Result<Zeroizing<String>, Failure> {
-        let key = Zeroizing::new(self.text(KEY)?);
-        let path = self.path.join(KEY);
+    fn key_in(&self, name: &str) -> Result<Zeroizing<String>, Failure> {
+        let key = Zeroizing::new(self.text(name)?);
+        let path = self.path.join(name);
         if let Some(mode) = file::exposed(&path)? {
             let path = path.display();
             return Err(Failure::new(format!(

@@ -6,12 +6,14 @@ pub(crate) mod completions;
 pub(crate) mod connect;
 pub(crate) mod crl;
 pub(crate) mod demo;
+pub(crate) mod enroll;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod invite;
 pub(crate) mod issue;
 pub(crate) mod limit;
 pub(crate) mod list;
+pub(crate) mod renew;
 pub(crate) mod revoke;
 pub(crate) mod rotate;
 pub(crate) mod serve;
@@ -35,6 +37,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Revoke(args) => revoke::run(args, &context("revoke")?),
         Command::Rotate(args) => rotate::run(args, &context("rotate")?),
         Command::Crl(args) => crl::run(args, &context("crl")?),
+        Command::Enroll(args) => enroll::run(&args, &context("enroll")?),
+        Command::Renew(args) => renew::run(&args, &context("renew")?),
         Command::Audit(args) => audit::run(args, &context("audit")?),
         Command::Serve(args) => serve::run(&args, &context("serve")?),
         Command::Connect(args) => connect::run(&args),

@@ -8,9 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{Issued, pem};
-use vouchsafe_certs::PrivateKey;
+use vouchsafe_certs::{Certificate, CertificateError, KeyError, KeyType, PrivateKey};
+use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 
@@ -18,6 +21,8 @@ use crate::exit::Failure;
 pub(crate) const CERTIFICATE: &str = "certificate.pem";
 /// The leaf's private key.
 pub(crate) const KEY: &str = "key.pem";
+/// The key of a certificate that has been asked for and is not in its place yet.
+pub(crate) const NEXT_KEY: &str = "key.next.pem";
 /// What the holder trusts.
 pub(crate) const ROOTS: &str = "roots.pem";
 
@@ -40,6 +45,15 @@ impl Papers {
     }
 }
 
+impl Papers {
+    /// What the certificate says.
+    pub(crate) fn leaf(&self) -> Result<Certificate, Failure> {
+        let der = CertificateDer::from_pem_slice(self.certificate.as_bytes());
+        let read = der.map_err(|_| CertificateError::Malformed);
+        read.and_then(|der| Certificate::from_der(&der)).map_err(Failure::new)
+    }
+}
+
 /// A place for an identity that was looked at before anything is issued for it.
 #[derive(Debug)]
 pub(crate) struct Destination {
@@ -53,7 +67,7 @@ impl Destination {
     pub(crate) fn whole(directory: PathBuf, force: bool) -> Result<Self, Failure> {
         let mut replaces = false;
         for name in names_in(&directory)? {
-            if ![CERTIFICATE, KEY, ROOTS].contains(&name.as_str()) {
+            if ![CERTIFICATE, KEY, NEXT_KEY, ROOTS].contains(&name.as_str()) {
                 let directory = directory.display();
                 let message = format!("{directory} holds other files than an identity ({name})");
                 return Err(Failure::new(message).hint("say --out DIR for another directory"));
@@ -154,4 +168,77 @@ fn occupied(directory: &Path) -> Failure {
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::new(format!("cannot write {}: {error}", path.display()))
+}
+
+/// A key for which a certificate is asked, on disk before anybody is asked: if the process ends between
+/// the answer and the writing of it, the same key is asked for again, and gets the same answer.
+pub(crate) struct PendingKey {
+    path: PathBuf,
+    key: PrivateKey,
+}
+
+impl PendingKey {
+    /// For an identity directory that is still to be made: a file beside it.
+    pub(crate) fn beside(
+        directory: &Path,
+        kind: KeyType,
+        passphrase: Option<&[u8]>,
+    ) -> Result<Self, Failure> {
+        let mut name = directory.file_name().unwrap_or_default().to_owned();
+        name.push(".");
+        name.push(NEXT_KEY);
+        let path = directory.with_file_name(name);
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(|error| cannot_write(parent, &error))?;
+        }
+        Self::at(path, kind, passphrase)
+    }
+
+    /// For an identity that is renewed.
+    pub(crate) fn within(
+        directory: &Path,
+        kind: KeyType,
+        passphrase: Option<&[u8]>,
+    ) -> Result<Self, Failure> {
+        Self::at(directory.join(NEXT_KEY), kind, passphrase)
+    }
+
+    fn at(path: PathBuf, kind: KeyType, passphrase: Option<&[u8]>) -> Result<Self, Failure> {
+        let failed = |error: KeyError| {
+            Failure::new(format!("the key in {} cannot be used: {error}", path.display()))
+                .hint("remove it to begin with a new key")
+        };
+        let key = match file::read(&path) {
+            Ok(text) => PrivateKey::open_pem(&Zeroizing::new(text), passphrase).map_err(failed)?,
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+                let key = PrivateKey::generate(kind).map_err(failed)?;
+                let text = key.sealed_pem(passphrase).map_err(failed)?;
+                file::create(&path, text.as_bytes(), Access::Private)?;
+                key
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { path, key })
+    }
+
+    pub(crate) fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
+    /// The key has been written where it belongs, so it need not wait here any longer.
+    pub(crate) fn discard(self) -> Result<(), Failure> {
+        fs::remove_file(&self.path).map_err(|error| cannot_write(&self.path, &error))
+    }
+
+    /// Puts certificate and key into the directory of the identity that is renewed. Between the two
+    /// steps the directory holds a new certificate and an old key; whoever reads it then takes the
+    /// key that waits here.
+    pub(crate) fn succeed(self, papers: &Papers) -> Result<(), Failure> {
+        let directory = self.path.parent().unwrap_or_else(|| Path::new("."));
+        write_public(directory, papers)?;
+        let key = directory.join(KEY);
+        fs::rename(&self.path, &key).map_err(|error| cannot_write(&key, &error))?;
+        file::sync_directory(directory)?;
+        Ok(())
+    }
 }

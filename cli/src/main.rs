@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod context;
 mod demo_server;
+mod est;
 mod exit;
 mod follow;
 mod identity;
@@ -20,6 +21,7 @@ mod root_key;
 mod runtime;
 mod service;
 mod session;
+mod systemd;
 
 use std::process::ExitCode;
 

@@ -18,7 +18,7 @@ use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::time_provider::TimeProvider;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -94,6 +94,16 @@ pub enum FetchError {
     /// Its chain does not lead to the pinned root.
     #[error("the certificate of {0} is not from the CA whose root is pinned")]
     WrongRoot(String),
+    /// Its dates do not fit this machine's clock.
+    #[error("the certificate of {address} is refused: {denial}, by this machine's clock")]
+    Dates {
+        /// The address as it was given.
+        address: String,
+        /// [`Denial::Expired`] or [`Denial::NotYetValid`].
+        denial: Denial,
+        /// The second of validity that the clock has missed by least.
+        bound: UnixTime,
+    },
     /// The connection broke off before the answer was whole.
     #[error("{address} broke off: {reason}")]
     Broken {
@@ -205,13 +215,29 @@ impl Fetcher {
 
     fn handshake_error(&self, error: io::Error) -> FetchError {
         let address = self.address.clone();
-        match refusal_in(&error) {
+        let refusal = refusal_in(&error);
+        if let (Some(ConnectError::Denied(denial)), Some(bound)) = (&refusal, missed(&error)) {
+            return FetchError::Dates { address, denial: denial.clone(), bound };
+        }
+        match refusal {
             Some(ConnectError::Denied(Denial::UntrustedIssuer)) if self.is_pinned => {
                 FetchError::WrongRoot(address)
             }
             Some(refusal) => refused(address, refusal),
             None => FetchError::Unreachable { address, error },
         }
+    }
+}
+
+/// Which second of a certificate's validity the clock has missed, if that is what the matter is.
+fn missed(error: &io::Error) -> Option<UnixTime> {
+    use rustls::CertificateError::{ExpiredContext, NotValidYetContext};
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(ExpiredContext { not_after, .. }) => Some(*not_after),
+        rustls::Error::InvalidCertificate(NotValidYetContext { not_before, .. }) => {
+            Some(*not_before)
+        }
+        _ => None,
     }
 }
 

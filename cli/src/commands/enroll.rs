@@ -1,0 +1,99 @@
+//! `vouchsafe enroll`: an invitation becomes an identity.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use vouchsafe_certs::{Certificate, KeyType};
+use zeroize::Zeroizing;
+
+use crate::administration::view::CertificateView;
+use crate::context::Context;
+use crate::est::Est;
+use crate::exit::Failure;
+use crate::invitation::Invitation;
+use crate::keyfile::{CERTIFICATE, Destination, KEY, PendingKey, ROOTS};
+use crate::output::Sheet;
+use crate::{passphrase, runtime};
+
+/// No invitation is longer.
+const MAX_LEN: u64 = 4096;
+
+/// Turn an invitation into an identity
+///
+/// The key is made here and never leaves; nothing is trusted but the root whose fingerprint stands in
+/// the invitation. If the answer is lost, the same command gets it again.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// The line that `vouchsafe invite` printed; - reads it from standard input, where other processes do not see it
+    #[arg(env = "VOUCHSAFE_INVITATION", hide_env_values = true)]
+    invitation: String,
+
+    /// Where the identity goes
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Replace the identity that is there
+    #[arg(long)]
+    force: bool,
+
+    /// What the new key is made of: p256, p384 or ed25519
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    key_type: KeyType,
+
+    /// Protect key.pem with the passphrase in this file (or /dev/fd/N)
+    #[arg(long, value_name = "FILE")]
+    key_passphrase_file: Option<PathBuf>,
+}
+
+/// What `enroll --json` prints.
+#[derive(Serialize)]
+struct Enrolled {
+    /// The certificate, as `inspect --json` shows it.
+    #[serde(flatten)]
+    certificate: CertificateView,
+    /// The directory it was written to.
+    identity: String,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    let text = invitation_text(&args.invitation)?;
+    let invitation = Invitation::parse(&text).map_err(Failure::usage)?;
+    let destination = Destination::whole(args.out.clone(), args.force)?;
+    let sealing = args.key_passphrase_file.as_deref().map(passphrase::read).transpose()?;
+    let sealing = sealing.as_ref().map(|passphrase| passphrase.as_slice());
+    // Before anything is asked: a key that is certified must not be lost with this process.
+    let pending = PendingKey::beside(&args.out, args.key_type, sealing)?;
+    let papers = runtime::small()?.block_on(async {
+        let mut est = Est::invited(&invitation).await?;
+        Ok::<_, Failure>(est.enroll(&invitation, pending.key()).await?)
+    })?;
+    destination.write_sealed(&papers, pending.key(), sealing)?;
+    pending.discard()?;
+    report(&papers.leaf()?, args, context)
+}
+
+fn invitation_text(given: &str) -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(given.to_owned());
+    if given == "-" {
+        text.clear();
+        let read = std::io::stdin().take(MAX_LEN).read_to_string(&mut text);
+        read.map_err(|error| Failure::new(format!("cannot read the invitation: {error}")))?;
+    }
+    Ok(text)
+}
+
+fn report(certificate: &Certificate, args: &Args, context: &Context) -> Result<(), Failure> {
+    let now = context.now()?;
+    let view = CertificateView::of_certificate(certificate, now);
+    let identity = args.out.display().to_string();
+    if context.json {
+        return context.print_json(&Enrolled { certificate: view, identity });
+    }
+    let mut sheet = Sheet::default();
+    view.describe(&mut sheet);
+    sheet.line("valid", &view.validity(now));
+    sheet.line("serial", &view.serial.to_string());
+    sheet.line("identity", &format!("{identity} ({CERTIFICATE}, {KEY}, {ROOTS})"));
+    context.print(&format!("Enrolled as {}\n{}", certificate.principal, sheet.to_text()))
+}
