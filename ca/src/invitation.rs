@@ -15,8 +15,8 @@ use thiserror::Error;
 use vouchsafe_certs::{PermissionSet, Principal};
 use zeroize::Zeroizing;
 
+use crate::kind::Kind;
 use crate::lifetime::Lifetime;
-use crate::profile::Kind;
 use crate::text;
 
 /// How long an invitation's id is: hexadecimal digits, of 64 random bits.

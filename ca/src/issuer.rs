@@ -324,7 +324,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::config::Lifetimes;
-    use crate::profile::{CertificateProfile, Kind, Order};
+    use crate::kind::Kind;
+    use crate::profile::{CertificateProfile, Order};
 
     fn trust_domain() -> TrustDomain {
         TrustDomain::parse("acme.example").unwrap()

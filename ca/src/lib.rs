@@ -34,6 +34,7 @@ mod issuer;
 mod issuers;
 mod journal;
 pub mod keys;
+mod kind;
 mod ledger;
 mod lifetime;
 mod lists;
@@ -62,11 +63,12 @@ pub use invitation::{
 };
 pub use issuer::{Entry, Issuer, SignedCertificate, SigningError};
 pub use journal::{JournalError, Mended};
+pub use kind::Kind;
 pub use ledger::Ledger;
 pub use lifetime::{Lifetime, LifetimeError};
 pub use lists::{Lists, PublishedList};
 pub use lock::LockError;
-pub use profile::{CertificateProfile, Kind, Order, Plan, Planned, ProfileError};
+pub use profile::{CertificateProfile, Order, Plan, Planned, ProfileError};
 pub use reason::{Reason, UnknownReason};
 pub use record::{
     Actor, AuthorityRecord, CaRecord, CertificateRecord, DeviceRecord, Event, ListRecord, Origin,

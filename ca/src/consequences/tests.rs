@@ -12,7 +12,8 @@ use vouchsafe_certs::{
 use super::{Occurrence, RecordError, consequences};
 use crate::invitation::Offer;
 use crate::issuer::Issuer;
-use crate::profile::{Kind, Planned};
+use crate::kind::Kind;
+use crate::profile::Planned;
 use crate::reason::Reason;
 use crate::record::{Event, Origin};
 use crate::refusal::Refusal;
