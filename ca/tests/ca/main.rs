@@ -8,6 +8,7 @@
 )]
 
 mod authority;
+mod crowd;
 mod enrolment;
 mod faults;
 mod history;

@@ -31,6 +31,10 @@ const BEGINNING: u64 = 1_800_000_000;
 pub(crate) struct TestClock(AtomicU64);
 
 impl TestClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(BEGINNING)))
+    }
+
     pub(crate) fn advance(&self, seconds: u64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
@@ -145,7 +149,7 @@ impl World {
     pub(crate) fn with(key_type: KeyType, passphrase: Option<&[u8]>) -> Self {
         let world = Self {
             folder: tempfile::tempdir().unwrap(),
-            clock: Arc::new(TestClock(AtomicU64::new(BEGINNING))),
+            clock: TestClock::new(),
             key: PrivateKey::generate(key_type).unwrap(),
         };
         let trust_domain = trust_domain();
@@ -168,7 +172,7 @@ impl World {
         self.home_path().join(name)
     }
 
-    fn clock(&self) -> Arc<dyn TimeProvider> {
+    pub(crate) fn clock(&self) -> Arc<dyn TimeProvider> {
         self.clock.clone()
     }
 
@@ -177,7 +181,7 @@ impl World {
     }
 
     pub(crate) fn open(&self) -> Authority {
-        self.try_open(None).unwrap()
+        open_at(&self.home_path(), self.clock.clone()).unwrap()
     }
 
     pub(crate) fn try_open(&self, passphrase: Option<&[u8]>) -> Result<Authority, Error> {
@@ -220,13 +224,7 @@ impl World {
     }
 
     pub(crate) fn order(&self, name: &str) -> Order {
-        Order {
-            principal: principal(name),
-            kind: Kind::Agent,
-            permissions: [Permission::parse("tools:search").unwrap()].into_iter().collect(),
-            lifetime: None,
-            public_key: self.public_key(),
-        }
+        order(name, self.public_key())
     }
 
     pub(crate) fn order_with_new_key(&self, name: &str) -> Order {
@@ -360,4 +358,20 @@ pub(crate) fn is_active(authority: &Authority, serial: &Serial) -> bool {
 /// Reasons in turn.
 pub(crate) fn reason(nth: usize) -> Reason {
     Reason::ALL[nth % Reason::ALL.len()]
+}
+
+pub(crate) fn order(name: &str, public_key: PublicKey) -> Order {
+    Order {
+        principal: principal(name),
+        kind: Kind::Agent,
+        permissions: [Permission::parse("tools:search").unwrap()].into_iter().collect(),
+        lifetime: None,
+        public_key,
+    }
+}
+
+pub(crate) fn open_at(path: &Path, clock: Arc<TestClock>) -> Result<Authority, Error> {
+    let home = Home::open(path, "test", clock.now())?;
+    let ledger = home.open_ledger()?;
+    Authority::open(home, ledger, None, clock)
 }

@@ -1,0 +1,227 @@
+//! Many at once: they share writes and lists, and nobody's answer is wrong for it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use crate::world::{TestClock, World, is_active, open_at, order, principal};
+use vouchsafe_ca::{
+    Actor, Authority, Change, Error, Event, Ledger, Reason, Refusal, SledStore, Store, StoreError,
+};
+use vouchsafe_certs::{KeyType, PrivateKey, RevocationList, Serial};
+
+/// A store on a disk that takes its time.
+#[derive(Debug)]
+struct SlowStore {
+    inner: SledStore,
+    writes: AtomicUsize,
+}
+
+impl Store for SlowStore {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.get(key)
+    }
+
+    fn scan_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.inner.scan_after(prefix, after, visit)
+    }
+
+    fn replace(&self, changes: &[Change]) -> Result<(), StoreError> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(20));
+        self.inner.replace(changes)
+    }
+}
+
+/// Does something on so many threads at once.
+fn crowd<T: Send>(count: usize, act: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let start = Barrier::new(count);
+    thread::scope(|scope| {
+        let one = |nth| {
+            let (start, act) = (&start, &act);
+            scope.spawn(move || {
+                start.wait();
+                act(nth)
+            })
+        };
+        let threads: Vec<_> = (0..count).map(one).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn whoever_comes_while_the_disk_is_busy_shares_the_next_write() {
+    let world = World::new();
+    let home = world.home();
+    let inner = home.open_store().unwrap();
+    let store = Arc::new(SlowStore { inner, writes: AtomicUsize::new(0) });
+    let shared: Arc<dyn Store> = store.clone();
+    let ledger = Ledger::open(shared, &home.journal_path()).unwrap();
+    let authority = Authority::open(home, ledger, None, world.clock()).unwrap();
+    let issued = crowd(60, |nth| {
+        let issue = |again| {
+            let order = world.order(&format!("device-{nth}/{again}"));
+            authority.issue(&Actor::Home, order).unwrap().certificate.serial
+        };
+        [issue(1), issue(2)]
+    });
+    assert!(issued.as_flattened().iter().all(|serial| is_active(&authority, serial)));
+    let writes = store.writes.load(Ordering::SeqCst);
+    assert!(writes < 40, "{writes} writes for 120 certificates");
+    drop((authority, store));
+    world.check();
+}
+
+#[test]
+fn a_device_that_is_revoked_while_it_is_issued_to_keeps_nothing() {
+    let world = World::new();
+    world.issue("a");
+    let authority = world.open();
+    let issued = crowd(9, |nth| {
+        if nth == 0 {
+            authority.revoke_device(&Actor::Home, &principal("a"), Reason::Superseded).unwrap();
+        }
+        let issued = authority.issue(&Actor::Home, world.order("a"));
+        let elsewhere = authority.issue(&Actor::Home, world.order("b")).unwrap();
+        assert!(is_active(&authority, &elsewhere.certificate.serial));
+        issued
+    });
+    for answer in issued {
+        match answer {
+            Ok(issued) => assert!(!is_active(&authority, &issued.certificate.serial)),
+            Err(Error::Refused(Refusal::DeviceRevoked { .. })) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let held = authority.look_up(|ledger| ledger.certificates_of(&principal("a"))).unwrap();
+    assert!(held.iter().all(|record| record.revoked.is_some()));
+    drop(authority);
+    world.check();
+}
+
+fn listed(authority: &Authority, serial: &Serial) -> bool {
+    let lists = authority.lists();
+    let issuer = authority.home().certificate(vouchsafe_ca::Tier::Issuing);
+    let list = RevocationList::from_der(lists.issuing.as_ref().unwrap(), issuer).unwrap();
+    list.revokes(serial)
+}
+
+#[test]
+fn many_revocations_share_a_list_that_holds_them_all_before_anybody_is_answered() {
+    const COUNT: usize = 48;
+    let world = World::new();
+    let authority = world.open();
+    let serials: Vec<Serial> = (0..COUNT)
+        .map(|nth| authority.issue(&Actor::Home, world.order(&format!("d{nth}"))).unwrap())
+        .map(|issued| issued.certificate.serial)
+        .collect();
+    let number = world.published_beside(&authority).number;
+    crowd(COUNT, |nth| {
+        let outcome = authority.revoke(&Actor::Home, &serials[nth], Reason::Superseded).unwrap();
+        assert!(outcome.changed && listed(&authority, &serials[nth]));
+        let file = world.published_beside(&authority);
+        assert!(file.revokes(&serials[nth]) && file.number >= outcome.list.number);
+    });
+    let lists = world.published_beside(&authority).number - number;
+    assert!(lists < u64::try_from(COUNT).unwrap(), "{lists} lists for {COUNT} revocations");
+    drop(authority);
+    world.check();
+}
+
+#[test]
+fn who_waits_for_lists_sees_each_that_is_published() {
+    let world = World::new();
+    let serial = world.issue("a").certificate.serial;
+    let authority = world.open();
+    let mut lists = authority.subscribe();
+    assert!(!lists.has_changed().unwrap());
+    authority.issue(&Actor::Home, world.order("b")).unwrap();
+    assert!(!lists.has_changed().unwrap());
+    authority.revoke(&Actor::Home, &serial, Reason::Superseded).unwrap();
+    assert!(lists.has_changed().unwrap());
+    let seen = lists.borrow_and_update().clone();
+    assert!(Arc::ptr_eq(&seen, &authority.lists()));
+    assert_eq!(seen.to_pem(), std::fs::read_to_string(world.path("crl.pem")).unwrap());
+    // Nothing new, nothing to see; and whoever comes late sees the latest.
+    authority.revoke(&Actor::Home, &serial, Reason::Superseded).unwrap();
+    assert!(!lists.has_changed().unwrap());
+    assert!(Arc::ptr_eq(&seen, &authority.subscribe().borrow()));
+}
+
+/// The home in which [`a_crowd_at_work`] works.
+const HOME: &str = "VOUCHSAFE_TEST_HOME";
+
+/// Not a test: what `kill -9` is sent to below. Says each serial number once it is answered.
+#[test]
+#[ignore = "runs until it is killed"]
+fn a_crowd_at_work() {
+    let home = std::env::var_os(HOME).expect("a home");
+    let authority = open_at(Path::new(&home), TestClock::new()).unwrap();
+    let key = PrivateKey::generate(KeyType::P256).unwrap().public_key().unwrap();
+    crowd(16, |nth| {
+        for again in 0.. {
+            let order = order(&format!("device-{nth}/{again}"), key.clone());
+            let issued = authority.issue(&Actor::Home, order).unwrap();
+            let serial = issued.certificate.serial;
+            writeln!(std::io::stdout().lock(), "issued {serial}").unwrap();
+            if again % 8 == 3 {
+                authority.revoke(&Actor::Home, &serial, Reason::Superseded).unwrap();
+                writeln!(std::io::stdout().lock(), "revoked {serial}").unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn nothing_that_was_answered_is_lost_when_a_crowd_is_killed() {
+    let world = World::new();
+    let mut known = 0;
+    for round in 0..12 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "crowd::a_crowd_at_work", "--ignored", "--nocapture"])
+            .env(HOME, world.home_path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // At any moment: in the middle of a write as likely as between two.
+        let mut answered: Vec<String> =
+            lines.by_ref().map(Result::unwrap).take(40 + 17 * round).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // A line may be cut off, and then nobody has heard it.
+        answered.extend(lines.map_while(Result::ok));
+        let authority = world.open();
+        for line in answered {
+            let Some((act, serial)) = line.split_once(' ') else { continue };
+            let Ok(serial) = serial.parse::<Serial>() else { continue };
+            let record = authority.look_up(|ledger| ledger.certificate(&serial)).unwrap();
+            let record = record.unwrap_or_else(|| panic!("{serial} was {act} and is unknown"));
+            if act == "revoked" {
+                assert!(record.revoked.is_some() && listed(&authority, &serial), "{serial}");
+            }
+            known += 1;
+        }
+        drop(authority);
+        world.check();
+    }
+    assert!(known > 1_000, "only {known} answers");
+    let revoked = |event: &Event| matches!(event, Event::Revoked { .. });
+    assert!(world.events().iter().any(revoked));
+}
+
+#[test]
+fn an_authority_can_be_shared() {
+    fn shareable<T: Send + Sync + 'static>() {}
+    shareable::<Authority>();
+}
