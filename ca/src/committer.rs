@@ -162,3 +162,120 @@ impl Writer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use vouchsafe_certs::Serial;
+
+    use super::*;
+    use crate::reason::Reason;
+    use crate::record::Tier;
+    use crate::refusal::Refusal;
+    use crate::store::{Change, SledStore};
+
+    /// A store that counts its writes, and may fail them.
+    #[derive(Debug)]
+    struct CountingStore {
+        inner: SledStore,
+        writes: AtomicUsize,
+        fails: bool,
+    }
+
+    impl Store for CountingStore {
+        fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+            self.inner.get(key)
+        }
+
+        fn scan_after(
+            &self,
+            prefix: &str,
+            after: &str,
+            visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+        ) -> Result<(), StoreError> {
+            self.inner.scan_after(prefix, after, visit)
+        }
+
+        fn replace(&self, changes: &[Change]) -> Result<(), StoreError> {
+            self.writes.fetch_add(1, Ordering::SeqCst);
+            if self.fails {
+                return Err(StoreError::Failed("the disk is on fire".into()));
+            }
+            self.inner.replace(changes)
+        }
+    }
+
+    fn at() -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000))
+    }
+
+    fn list(number: u64) -> Event {
+        Event::ListSigned {
+            issuer: Tier::Issuing,
+            number,
+            this_update: at(),
+            next_update: at(),
+            sha256: String::new(),
+            covers: 0,
+        }
+    }
+
+    /// The answers to what came while the disk was busy, how many writes it took, and the journal's lines.
+    fn answers(events: &[Option<Event>], fails: bool) -> (Vec<Result<(), Error>>, usize, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let inner = SledStore::temporary().unwrap();
+        let store = Arc::new(CountingStore { inner, writes: AtomicUsize::new(0), fails });
+        let mut writer = Writer {
+            store: store.clone(),
+            journal: Journal::open(&path).unwrap(),
+            head: Head::beginning(),
+            stopped: Arc::default(),
+        };
+        let ask = |event: &Option<Event>| {
+            let (answer, answered) = sync_channel(1);
+            let act = event.clone().map(|event| Act { by: Actor::Home, event, at: at() });
+            (Waiting { act, answer }, answered)
+        };
+        let (waiting, answered): (Vec<_>, Vec<_>) = events.iter().map(ask).unzip();
+        writer.answer(waiting);
+        let answers = answered.iter().map(|answered| answered.recv().unwrap()).collect();
+        let journal = std::fs::read_to_string(path).unwrap();
+        (answers, store.writes.load(Ordering::SeqCst), journal.lines().count())
+    }
+
+    #[test]
+    fn what_waits_is_one_write_and_what_is_refused_is_refused_alone() {
+        let serial = Serial::random().unwrap();
+        let unknown = Event::Revoked { serial, reason: Reason::Superseded };
+        let events = [list(1), unknown, list(2), list(2), list(3)].map(Some);
+        let (answers, writes, lines) = answers(&[&events[..], &[None]].concat(), false);
+        let [one, unknown, two, again, three, settled] = &answers[..] else { panic!() };
+        assert!([one, two, three, settled].into_iter().all(Result::is_ok));
+        assert!(matches!(unknown, Err(Error::Refused(Refusal::NoSuchCertificate(_)))));
+        // Judged by those before it, although none of them was on disk.
+        assert!(matches!(again, Err(Error::Refused(Refusal::OutOfOrder))));
+        assert_eq!((writes, lines), (1, 3));
+    }
+
+    #[test]
+    fn where_nothing_is_to_be_written_nothing_is() {
+        let serial = Serial::random().unwrap();
+        let unknown = Event::Revoked { serial, reason: Reason::Superseded };
+        let (answers, writes, lines) = answers(&[None, Some(unknown), None], false);
+        let answers: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+        assert_eq!((answers, writes, lines), (vec![true, false, true], 0, 0));
+    }
+
+    #[test]
+    fn nobody_is_told_that_it_is_done_if_the_disk_fails() {
+        let (answers, writes, _) = answers(&[Some(list(1)), None, Some(list(2))], true);
+        let [first, settled, second] = &answers[..] else { panic!() };
+        assert!(matches!(first, Err(Error::Store(StoreError::Failed(_)))));
+        assert!(matches!((settled, second), (Err(Error::Stopped), Err(Error::Stopped))));
+        assert_eq!(writes, 1);
+    }
+}

@@ -31,6 +31,8 @@ pub(crate) enum What {
     Calls,
     /// One full mutual handshake after the other, each with one answer
     Handshakes,
+    /// Certificates that are durable before they are answered, by 1, 32 and 256 threads, without a network
+    Issuing,
     /// Be the MCP server that everything is measured with
     Child,
 }

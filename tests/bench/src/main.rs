@@ -8,6 +8,7 @@ mod calls;
 mod child;
 mod client;
 mod handshakes;
+mod issuing;
 mod long_list;
 mod measurement;
 mod processes;
@@ -27,6 +28,10 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.what == What::Child {
         return child::run();
+    }
+    if arguments.what == What::Issuing {
+        report::issuing(&issuing::measure(&arguments)?, issuing::sync(200)?, arguments.json);
+        return Ok(());
     }
     let world = World::new()?;
     let mut report = Report::new(&world, &arguments);

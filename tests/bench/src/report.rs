@@ -1,10 +1,12 @@
 //! What was measured, as tables or as JSON.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::args::Arguments;
+use crate::issuing::Issuing;
 use crate::measurement::Way;
 use crate::server::stunnel_program;
 use crate::statistics::Spread;
@@ -107,6 +109,46 @@ impl Report {
             "handshakes": list(&self.handshakes),
         })
     }
+}
+
+/// What issuing costs, whatever the number of threads.
+pub(crate) fn issuing(crowds: &[Issuing], sync: Duration, as_json: bool) {
+    let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
+    let figures = |one: &Issuing| {
+        let each = f64::from(one.certificates);
+        [
+            micros(one.cpu) / each,
+            each / one.elapsed.as_secs_f64(),
+            micros(one.p50),
+            micros(one.p99),
+            f64::from(u32::try_from(one.writes).unwrap_or(u32::MAX)) / each,
+        ]
+    };
+    let heads = ["cpu_us", "per_second", "p50_us", "p99_us", "writes_each"];
+    if as_json {
+        let crowd = |one: &Issuing| {
+            let figures = heads.into_iter().zip(figures(one).map(Value::from));
+            figures
+                .chain([("threads", one.threads.into())])
+                .map(|(head, figure)| (head.to_owned(), figure))
+                .collect::<serde_json::Map<_, _>>()
+        };
+        let crowds: Vec<_> = crowds.iter().map(crowd).collect();
+        return say(&json!({ "sync_us": micros(sync), "issuing": crowds }).to_string());
+    }
+    let mut rows = vec![row(["threads", "CPU us", "per s", "p50 us", "p99 us", "writes"].iter())];
+    for one in crowds {
+        let decimals = [1, 0, 0, 0, 3];
+        let cells = figures(one).into_iter().zip(decimals);
+        let cells = cells.map(|(figure, decimals)| format!("{figure:.decimals$}"));
+        rows.push([one.threads.to_string()].into_iter().chain(cells).collect());
+    }
+    say(&table(&rows));
+    say(&format!(
+        "\nAll figures for one certificate. A write is one sync of the store and one of the journal at the same \
+         time; one sync alone takes {:.0} us here.",
+        micros(sync)
+    ));
 }
 
 fn way_to_json(way: &Way) -> Value {
