@@ -93,15 +93,27 @@ impl Authority {
                 self.publisher.keep(self.press(&root, now))?;
             }
         }
-        self.keep_issuing_lists(now)
-    }
-
-    /// Sees to it that no issuing CA's list is due.
-    fn keep_issuing_lists(&self, now: UnixTime) -> Result<(), Error> {
         for signer in self.issuers()?.iter() {
             self.publisher.keep(self.press(&signer.issuer, now))?;
         }
         Ok(())
+    }
+
+    /// Does something to the list of every issuing CA, and answers with that of the one at work.
+    fn each_list(
+        &self,
+        now: UnixTime,
+        act: impl Fn(Press<'_>) -> Result<Option<ListRecord>, Error>,
+    ) -> Result<ListRecord, Error> {
+        let at_work = self.signing(now)?.serial();
+        let mut found = None;
+        for signer in self.issuers()?.iter() {
+            let list = act(self.press(&signer.issuer, now))?;
+            if signer.serial() == at_work {
+                found = list;
+            }
+        }
+        Ok(found.ok_or_else(|| StoreError::Damaged { key: format!("list/{at_work}") })?)
     }
 
     pub(crate) fn press<'a>(&'a self, issuer: &'a Issuer, now: UnixTime) -> Press<'a> {
@@ -239,14 +251,7 @@ impl Authority {
             None => self.ledger.settle()?,
         }
         // Also if nothing is news: an earlier attempt may have been interrupted before it got here.
-        self.keep_issuing_lists(now)?;
-        self.list_on_record(now)
-    }
-
-    fn list_on_record(&self, now: UnixTime) -> Result<ListRecord, Error> {
-        let issuer = self.signing(now)?.serial();
-        let missing = || StoreError::Damaged { key: format!("list/{issuer}") };
-        Ok(self.ledger.list(&issuer)?.ok_or_else(missing)?)
+        self.each_list(now, |press| self.publisher.keep(press))
     }
 
     fn on_record(&self, serial: &Serial) -> Result<CertificateRecord, Error> {
@@ -259,10 +264,7 @@ impl Authority {
     /// See [`Error`].
     pub fn publish(&self, by: &Actor) -> Result<ListRecord, Error> {
         let now = self.now()?;
-        for signer in self.issuers()?.iter() {
-            self.publisher.publish(by, self.press(&signer.issuer, now))?;
-        }
-        self.list_on_record(now)
+        self.each_list(now, |press| self.publisher.publish(by, press))
     }
 
     /// The lists as they are published.

@@ -15,7 +15,7 @@ use crate::home::Home;
 use crate::issuer::Issuer;
 use crate::ledger::Ledger;
 use crate::lists::Lists;
-use crate::record::{Actor, Event};
+use crate::record::{Actor, Event, ListRecord};
 use crate::refusal::Refusal;
 
 /// Signs and publishes lists.
@@ -50,8 +50,9 @@ impl Publisher {
         self.published.subscribe()
     }
 
-    /// Sees to it that a list is published that is not due and holds every revocation there is by now.
-    pub(crate) fn keep(&self, press: Press<'_>) -> Result<(), Error> {
+    /// Sees to it that a list is published that is not due and holds every revocation there is by now,
+    /// and says which: a later one may be on record by then, and not out.
+    pub(crate) fn keep(&self, press: Press<'_>) -> Result<Option<ListRecord>, Error> {
         let Press { ledger, now, .. } = press;
         let issuer = press.issuer.certificate().serial;
         let needed = ledger.latest_revocation(&issuer)?;
@@ -59,7 +60,7 @@ impl Publisher {
         if unfinished.contains(&issuer) || self.lists().is_due(&issuer, ledger, needed, now)? {
             self.renew(&Actor::Itself, press, &mut unfinished)?;
         }
-        Ok(())
+        ledger.list(&issuer)
     }
 
     /// Whether there is a list to be signed.
@@ -74,9 +75,14 @@ impl Publisher {
     }
 
     /// Publishes a list, due or not.
-    pub(crate) fn publish(&self, by: &Actor, press: Press<'_>) -> Result<(), Error> {
+    pub(crate) fn publish(
+        &self,
+        by: &Actor,
+        press: Press<'_>,
+    ) -> Result<Option<ListRecord>, Error> {
         let mut unfinished = self.unfinished.lock().map_err(|_| Error::Stopped)?;
-        self.renew(by, press, &mut unfinished)
+        self.renew(by, press, &mut unfinished)?;
+        press.ledger.list(&press.issuer.certificate().serial)
     }
 
     /// Takes in that a CA has come.
