@@ -169,11 +169,11 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
-    use vouchsafe_certs::Serial;
+    use vouchsafe_certs::{PermissionSet, Principal};
 
     use super::*;
-    use crate::reason::Reason;
-    use crate::record::Tier;
+    use crate::invitation::Offer;
+    use crate::profile::Kind;
     use crate::refusal::Refusal;
     use crate::store::{Change, SledStore};
 
@@ -212,15 +212,20 @@ mod tests {
         UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000))
     }
 
-    fn list(number: u64) -> Event {
-        Event::ListSigned {
-            issuer: Tier::Issuing,
-            number,
-            this_update: at(),
-            next_update: at(),
-            sha256: String::new(),
-            covers: 0,
-        }
+    fn invited(id: &str) -> Event {
+        let offer = Offer {
+            principal: Principal::parse("spiffe://acme.example/a").unwrap(),
+            kind: Kind::Agent,
+            permissions: PermissionSet::default(),
+            lifetime: None,
+            uses: 1,
+            expires_in: "1h".parse().unwrap(),
+        };
+        Event::Invited { id: id.to_owned(), secret_sha256: String::new(), offer }
+    }
+
+    fn withdrawn(id: &str) -> Event {
+        Event::Withdrawn { id: id.to_owned() }
     }
 
     /// The answers to what came while the disk was busy, how many writes it took, and the journal's lines.
@@ -249,30 +254,25 @@ mod tests {
 
     #[test]
     fn what_waits_is_one_write_and_what_is_refused_is_refused_alone() {
-        let serial = Serial::random().unwrap();
-        let unknown = Event::Revoked { serial, reason: Reason::Superseded };
-        let events = [list(1), unknown, list(2), list(2), list(3)].map(Some);
+        let events = [invited("a"), withdrawn("b"), withdrawn("a"), invited("c")].map(Some);
         let (answers, writes, lines) = answers(&[&events[..], &[None]].concat(), false);
-        let [one, unknown, two, again, three, settled] = &answers[..] else { panic!() };
+        let [one, unknown, two, three, settled] = &answers[..] else { panic!() };
+        assert!(matches!(unknown, Err(Error::Refused(Refusal::NoSuchInvitation(_)))));
+        // The second was judged by the first, although that was not on disk.
         assert!([one, two, three, settled].into_iter().all(Result::is_ok));
-        assert!(matches!(unknown, Err(Error::Refused(Refusal::NoSuchCertificate(_)))));
-        // Judged by those before it, although none of them was on disk.
-        assert!(matches!(again, Err(Error::Refused(Refusal::OutOfOrder))));
         assert_eq!((writes, lines), (1, 3));
     }
 
     #[test]
     fn where_nothing_is_to_be_written_nothing_is() {
-        let serial = Serial::random().unwrap();
-        let unknown = Event::Revoked { serial, reason: Reason::Superseded };
-        let (answers, writes, lines) = answers(&[None, Some(unknown), None], false);
+        let (answers, writes, lines) = answers(&[None, Some(withdrawn("a")), None], false);
         let answers: Vec<bool> = answers.iter().map(Result::is_ok).collect();
         assert_eq!((answers, writes, lines), (vec![true, false, true], 0, 0));
     }
 
     #[test]
     fn nobody_is_told_that_it_is_done_if_the_disk_fails() {
-        let (answers, writes, _) = answers(&[Some(list(1)), None, Some(list(2))], true);
+        let (answers, writes, _) = answers(&[Some(invited("a")), None, Some(invited("b"))], true);
         let [first, settled, second] = &answers[..] else { panic!() };
         assert!(matches!(first, Err(Error::Store(StoreError::Failed(_)))));
         assert!(matches!((settled, second), (Err(Error::Stopped), Err(Error::Stopped))));

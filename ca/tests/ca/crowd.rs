@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::world::{TestClock, World, is_active, open_at, order, principal};
 use vouchsafe_ca::{
     Actor, Authority, Change, Error, Event, Ledger, Reason, Refusal, SledStore, Store, StoreError,
+    Tier,
 };
 use vouchsafe_certs::{KeyType, PrivateKey, RevocationList, Serial};
 
@@ -111,8 +112,8 @@ fn a_device_that_is_revoked_while_it_is_issued_to_keeps_nothing() {
 
 fn listed(authority: &Authority, serial: &Serial) -> bool {
     let lists = authority.lists();
-    let issuer = authority.home().certificate(vouchsafe_ca::Tier::Issuing);
-    let list = RevocationList::from_der(lists.issuing.as_ref().unwrap(), issuer).unwrap();
+    let issuer = authority.certificate(Tier::Issuing).unwrap();
+    let list = RevocationList::from_der(lists.of(&issuer.serial).unwrap(), &issuer).unwrap();
     list.revokes(serial)
 }
 
@@ -125,14 +126,14 @@ fn many_revocations_share_a_list_that_holds_them_all_before_anybody_is_answered(
         .map(|nth| authority.issue(&Actor::Home, world.order(&format!("d{nth}"))).unwrap())
         .map(|issued| issued.certificate.serial)
         .collect();
-    let number = world.published_beside(&authority).number;
+    let number = world.published().number;
     crowd(COUNT, |nth| {
         let outcome = authority.revoke(&Actor::Home, &serials[nth], Reason::Superseded).unwrap();
         assert!(outcome.changed && listed(&authority, &serials[nth]));
-        let file = world.published_beside(&authority);
+        let file = world.published();
         assert!(file.revokes(&serials[nth]) && file.number >= outcome.list.number);
     });
-    let lists = world.published_beside(&authority).number - number;
+    let lists = world.published().number - number;
     assert!(lists < u64::try_from(COUNT).unwrap(), "{lists} lists for {COUNT} revocations");
     drop(authority);
     world.check();

@@ -67,7 +67,8 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Issuing>> {
     let clock = Arc::new(DefaultTimeProvider);
     let now = || clock.current_time().ok_or_else(|| anyhow!("the clock cannot be read"));
     let trust_domain = TrustDomain::parse("bench.example")?;
-    let founding = Founding { trust_domain, key_type: KeyType::P256, passphrase: None };
+    let founding =
+        Founding { trust_domain, key_type: KeyType::P256, passphrase: None, root_out: None };
     drop(Home::create(&path, founding, "bench", now()?)?);
     let home = Home::open(&path, "bench", now()?)?;
     let store = Arc::new(CountingStore { inner: home.open_store()?, writes: AtomicU64::new(0) });
