@@ -8,6 +8,7 @@ use thiserror::Error;
 use vouchsafe_certs::{Permission, PermissionSet, TrustDomain};
 
 use crate::lifetime::Lifetime;
+use crate::pointers::PublicUrl;
 use crate::text;
 
 /// What `ca.toml` says.
@@ -18,6 +19,9 @@ pub struct Config {
     /// The part of the world this CA vouches for. Fixed by `init`.
     #[serde(with = "text::as_text")]
     pub trust_domain: TrustDomain,
+    /// Where verifiers find lists, OCSP and CA certificates: certificates point there. Absent: they point nowhere.
+    #[serde(default, with = "text::optional", skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<PublicUrl>,
     /// How long what this CA signs lives.
     #[serde(default)]
     pub lifetimes: Lifetimes,
@@ -157,7 +161,12 @@ impl Config {
     /// What `init` writes.
     #[must_use]
     pub fn new(trust_domain: TrustDomain) -> Self {
-        Self { trust_domain, lifetimes: Lifetimes::default(), roles: BTreeMap::new() }
+        Self {
+            trust_domain,
+            public_url: None,
+            lifetimes: Lifetimes::default(),
+            roles: BTreeMap::new(),
+        }
     }
 
     /// Reads the text of `ca.toml`.
@@ -183,6 +192,9 @@ impl Config {
         format!(
             r#"# The CA of this home. Written once by `vouchsafe init`; edit the lifetimes and roles as you like.
 trust-domain = "{}"
+
+# Where `vouchsafe ca --public` is found; certificates then point to its lists and its OCSP responder.
+# public-url = "https://ca.acme.example:8445"
 
 [lifetimes]
 certificate = "{certificate}"  # a certificate, unless --ttl says otherwise
@@ -275,6 +287,7 @@ mod tests {
             ("trust-domain = 'A'", "trust domain"),
             ("trust-domain = 'a'\nlifetime = '1h'", "unknown field `lifetime`"),
             ("trust-domain = 'a'\n[lifetimes]\ncertificate = '1 day'", "whole number with a unit"),
+            ("trust-domain = 'a'\npublic-url = 'ca.example'", "begins with http"),
             ("trust-domain = 'a'\n[roles.x]\nallow = ['tools']", "kind:pattern"),
             ("trust-domain = 'a'\n[lifetimes]\ncertificate = '100d'", "must not exceed"),
         ] {

@@ -173,7 +173,10 @@ impl Issuer {
     /// [`SigningError::NotAsPlanned`] must stop the CA.
     pub fn sign(&self, plan: Plan) -> Result<SignedCertificate, SigningError> {
         let planned = plan.planned();
-        let params = leaf_params(planned)?;
+        let mut params = leaf_params(planned)?;
+        if let Some(pointers) = plan.pointers() {
+            pointers.add_to(&mut params);
+        }
         let signed = params.signed_by(&planned.public_key, &self.signer)?;
         let certificate = Certificate::from_der(signed.der())?;
         if !plan.is_kept_by(&certificate) {

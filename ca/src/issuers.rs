@@ -27,7 +27,8 @@ impl Signer {
     fn new(home: &Home, record: &CaRecord, issuer: Arc<Issuer>) -> Self {
         let config = home.config();
         let trust_domain = config.trust_domain.clone();
-        let profile = CertificateProfile::new(trust_domain, config.lifetimes, issuer.certificate());
+        let profile = CertificateProfile::new(trust_domain, config.lifetimes, issuer.certificate())
+            .pointing_to(config.public_url.as_ref());
         let CaRecord { begins, sequence, .. } = *record;
         Self { issuer, profile, begins, sequence, may_sign: record.may_sign() }
     }

@@ -40,6 +40,7 @@ mod lifetime;
 mod lists;
 mod lock;
 pub mod pem;
+mod pointers;
 mod profile;
 mod publisher;
 mod reason;
@@ -68,6 +69,7 @@ pub use ledger::Ledger;
 pub use lifetime::{Lifetime, LifetimeError};
 pub use lists::{Lists, PublishedList};
 pub use lock::LockError;
+pub use pointers::{PublicUrl, PublicUrlError};
 pub use profile::{CertificateProfile, Order, Plan, Planned, ProfileError};
 pub use reason::{Reason, UnknownReason};
 pub use record::{

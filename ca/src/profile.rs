@@ -15,6 +15,7 @@ use crate::config::Lifetimes;
 use crate::invitation::Offer;
 use crate::kind::{Kind, names};
 use crate::lifetime::Lifetime;
+use crate::pointers::{Pointers, PublicUrl};
 use crate::text;
 
 /// notBefore lies this far back, for clocks that are behind; never earlier.
@@ -98,6 +99,7 @@ impl Planned {
 pub struct Plan {
     planned: Planned,
     issuer: IssuerId,
+    pointers: Option<Pointers>,
 }
 
 impl Plan {
@@ -105,6 +107,11 @@ impl Plan {
     #[must_use]
     pub fn planned(&self) -> &Planned {
         &self.planned
+    }
+
+    /// Where it points to. No authority comes of that, so it is not on record.
+    pub(crate) fn pointers(&self) -> Option<&Pointers> {
+        self.pointers.as_ref()
     }
 
     /// Whether a certificate says exactly what was planned.
@@ -210,6 +217,7 @@ pub struct CertificateProfile {
     issuer_serial: Serial,
     issuer_not_before: UnixTime,
     issuer_not_after: UnixTime,
+    pointers: Option<Pointers>,
 }
 
 impl CertificateProfile {
@@ -227,7 +235,16 @@ impl CertificateProfile {
             issuer_serial: issuer.serial,
             issuer_not_before: issuer.not_before,
             issuer_not_after: issuer.not_after,
+            pointers: None,
         }
+    }
+
+    /// With pointers to what is served at `url`.
+    #[must_use]
+    pub fn pointing_to(self, url: Option<&PublicUrl>) -> Self {
+        // A URL that exists can be written.
+        let pointers = url.and_then(|url| Pointers::new(url, &self.issuer_serial).ok());
+        Self { pointers, ..self }
     }
 
     /// Checks every limit, and settles every field.
@@ -251,7 +268,7 @@ impl CertificateProfile {
             not_after,
             public_key,
         };
-        Ok(Plan { planned, issuer: self.issuer })
+        Ok(Plan { planned, issuer: self.issuer, pointers: self.pointers.clone() })
     }
 
     /// Checks every limit of what an invitation promises, as far as that can be known today.

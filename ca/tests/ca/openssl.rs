@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::world::{DAY, World, principal};
 use vouchsafe_ca::file::{self, Access};
-use vouchsafe_ca::{Actor, Issued, Kind, Order, Reason, pem};
+use vouchsafe_ca::{Actor, Issued, Kind, Order, Reason, Tier, pem};
 use vouchsafe_certs::KeyType;
 
 pub(crate) fn openssl(arguments: &[&str]) -> Result<String, String> {
@@ -135,4 +135,27 @@ fn certificates_say_in_words_what_they_should() {
     let text = openssl(&["x509", "-in", &issuing, "-noout", "-text"]).unwrap();
     assert!(text.contains("CA:TRUE, pathlen:0"), "{text}");
     assert!(text.contains("Certificate Sign, CRL Sign"), "{text}");
+}
+
+#[test]
+fn certificates_point_to_where_the_lists_are_if_that_is_configured() {
+    let world = World::new();
+    let text = |name: &str| {
+        let certificate = written(&world, name, &world.issue("build-7"));
+        verdict(&world, &certificate, &[]).unwrap();
+        openssl(&["x509", "-noout", "-text", "-in", certificate.to_str().unwrap()]).unwrap()
+    };
+    assert!(!text("before.pem").contains("URI:http"));
+    let config = std::fs::read_to_string(world.path("ca.toml")).unwrap();
+    let config = config.replace("# public-url", "public-url");
+    file::replace(&world.path("ca.toml"), config.as_bytes(), Access::Private).unwrap();
+    let issuing = world.open().certificate(Tier::Issuing).unwrap().serial;
+    let after = text("after.pem");
+    for pointer in [
+        format!("URI:https://ca.acme.example:8445/crl/{issuing}.crl"),
+        "OCSP - URI:https://ca.acme.example:8445/ocsp".to_owned(),
+        format!("CA Issuers - URI:https://ca.acme.example:8445/issuer/{issuing}.cer"),
+    ] {
+        assert!(after.contains(&pointer), "{pointer} in {after}");
+    }
 }

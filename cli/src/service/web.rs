@@ -6,6 +6,7 @@
 //! | `/roots.pem`, `/issuers.pem` | CA certificates | |
 //! | `/crl.pem` | all lists; `If-None-Match`, `Prefer: wait=N` | RFC 9110, RFC 7240 |
 //! | `/crl/SERIAL.crl`, `/crl/SERIAL.pem` | the list of one CA | RFC 5280 |
+//! | `/issuer/SERIAL.cer` | the certificate of one CA | RFC 5280 |
 //! | `/ocsp` | the state of certificates | RFC 6960, RFC 9654 |
 //! | `/.well-known/est/…` | enrolment and renewal | RFC 7030, RFC 8951 |
 //! | `/healthz` | whether the CA is at work | |
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::{Semaphore, watch};
-use vouchsafe_ca::{Authority, Responder, pem};
+use vouchsafe_ca::{Authority, PublishedList, Responder, pem};
 use vouchsafe_transport::{Caller, Handler};
 
 use answer::{blocking, failed, method_not_allowed, of, refusal};
@@ -81,9 +82,10 @@ impl Site {
             "/issuers.pem" => self.on_authority(issuers).await,
             "/crl.pem" => lists::bundle(self.lists.clone(), &self.waiting, &request).await,
             "/healthz" => self.on_authority(health).await,
-            path => match (path.strip_prefix("/crl/"), path.strip_prefix("/ocsp/")) {
-                (Some(name), _) => self.lists.borrow().one(name),
-                (_, Some(question)) => status::got(self, question).await,
+            path => match path.trim_start_matches('/').split_once('/') {
+                Some(("crl", name)) => self.lists.borrow().one(name),
+                Some(("issuer", name)) => issuer(&self, name),
+                Some(("ocsp", question)) => status::got(self, question).await,
                 _ => refusal(StatusCode::NOT_FOUND, "there is nothing here"),
             },
         }
@@ -107,6 +109,16 @@ fn roots(site: &Site) -> Response<Bytes> {
 
 fn issuers(site: &Site) -> Response<Bytes> {
     of(PEM_CHAIN, pem::certificates(site.authority.lists().issuing()))
+}
+
+/// The certificate of one issuing CA, as `SERIAL.cer`: where certificates point (RFC 5280 §4.2.2.1).
+fn issuer(site: &Site, name: &str) -> Response<Bytes> {
+    let lists = site.authority.lists();
+    let wanted = |list: &&PublishedList| name == format!("{}.cer", list.issuer.serial);
+    match lists.iter().find(wanted) {
+        Some(list) => of("application/pkix-cert", list.issuer.der.to_vec()),
+        None => refusal(StatusCode::NOT_FOUND, "there is no such CA"),
+    }
 }
 
 /// A CA that cannot say what it remembers is not at work.
