@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::invitation::Offer;
-    use crate::profile::Kind;
+    use crate::kind::Kind;
     use crate::refusal::Refusal;
     use crate::store::{Change, SledStore};
 
