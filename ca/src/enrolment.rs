@@ -152,7 +152,7 @@ impl Authority {
         let held = held.filter(|held| held.is_of(current));
         let held = held.ok_or(Refusal::NoSuchCertificate(serial))?;
         let limit = self.limit_of(&held.planned.principal)?;
-        held.demand_renewable(now)?;
+        self.demand_renewable(&held, now)?;
         let newest = self.look_up(|ledger| ledger.newest(&held.lineage))?;
         if newest.planned.serial == serial {
             let first = self.look_up(|ledger| ledger.first(&held.lineage))?;
@@ -190,9 +190,15 @@ impl Authority {
     /// The answer that was given before, if it still counts. Perhaps it was not given: then the record
     /// can be seen before it is on disk.
     fn hand_out_again(&self, record: &CertificateRecord, now: UnixTime) -> Result<Issued, Error> {
-        record.demand_renewable(now)?;
+        self.demand_renewable(record, now)?;
         self.look_up(Ledger::settle)?;
         self.hand_out(&record.certificate)
+    }
+
+    /// Whether a certificate counts, and if not, why not. It falls with the issuing CA that signed it.
+    fn demand_renewable(&self, record: &CertificateRecord, now: UnixTime) -> Result<(), Error> {
+        let issuer = self.look_up(|ledger| ledger.ca(&record.planned.issuer))?;
+        Ok(record.demand_renewable(issuer.and_then(|issuer| issuer.revoked), now)?)
     }
 
     /// What a device may do at most.

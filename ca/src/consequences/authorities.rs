@@ -101,7 +101,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn ca(&self, serial: &Serial) -> Result<CaRecord, RecordError> {
+    pub(super) fn ca(&self, serial: &Serial) -> Result<CaRecord, RecordError> {
         Ok(read(self.store, &ca_key(serial))?.ok_or(Refusal::NoSuchCa(*serial))?)
     }
 

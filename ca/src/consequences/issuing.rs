@@ -10,7 +10,7 @@ use super::{
 };
 use crate::invitation::{InvitationRecord, InvitationState};
 use crate::profile::Planned;
-use crate::record::{CertificateRecord, DeviceRecord, Origin};
+use crate::record::{CertificateRecord, DeviceRecord, Origin, Revocation};
 use crate::refusal::Refusal;
 
 /// Where a certificate stands in its lineage.
@@ -118,7 +118,7 @@ impl Draft<'_> {
         at: UnixTime,
     ) -> Result<Place, RecordError> {
         let held = self.certificate(of)?;
-        held.demand_renewable(at)?;
+        held.demand_renewable(self.ca(&held.planned.issuer)?.revoked, at)?;
         if held.planned.principal != planned.principal {
             return Err(Refusal::OutOfOrder.into());
         }
@@ -151,10 +151,15 @@ impl InvitationRecord {
 }
 
 impl CertificateRecord {
-    /// Whether a certificate still counts, so that it can be renewed, and if not, why not.
-    pub(crate) fn demand_renewable(&self, now: UnixTime) -> Result<(), Refusal> {
+    /// Whether a certificate still counts, so that it can be renewed, and if not, why not. `issuer` is
+    /// what is known of a revocation of the issuing CA that signed it.
+    pub(crate) fn demand_renewable(
+        &self,
+        issuer: Option<Revocation>,
+        now: UnixTime,
+    ) -> Result<(), Refusal> {
         let serial = self.planned.serial;
-        if let Some(revoked) = self.revoked {
+        if let Some(revoked) = self.revoked.or(issuer) {
             return Err(Refusal::CertificateRevoked { serial, reason: revoked.reason });
         }
         if now > self.planned.not_after {

@@ -1,5 +1,6 @@
 //! Renewal: what it grants, when the same answer is given again, and what is taken for theft.
 
+use std::fs;
 use std::sync::Barrier;
 use std::thread;
 
@@ -7,8 +8,9 @@ use crate::enrolment::{offer, permissions, redeem, refusal, request};
 use crate::world::{DAY, REMAINS, World, is_active, principal};
 use vouchsafe_ca::{
     Actor, Authority, CertificateRecord, Error, Event, Issued, Kind, Offer, Order, Reason, Refusal,
+    Rotation,
 };
-use vouchsafe_certs::Certificate;
+use vouchsafe_certs::{Certificate, KeyType, PrivateKey};
 
 const HOUR: u64 = 3_600;
 
@@ -207,6 +209,45 @@ fn what_does_not_count_is_not_renewed() {
     world.clock.advance(DAY + 1);
     let refused = refusal(authority.renew(&renewed.certificate, &request()));
     assert!(matches!(refused, Refusal::CertificateExpired { .. }));
+    drop(authority);
+    world.check();
+}
+
+#[test]
+fn a_lineage_goes_on_under_a_new_issuing_ca_unless_the_old_one_is_revoked() {
+    let world = World::new();
+    let authority = world.open();
+    let root_key = || {
+        let text = fs::read_to_string(world.path("root.key")).unwrap();
+        PrivateKey::from_pem(&text).unwrap()
+    };
+    let invited = authority.invite(&Actor::Home, offer("a")).unwrap();
+    let enrolling = request();
+    let first = redeem(&authority, &invited, &enrolling).unwrap();
+    let beside = authority.issue(&Actor::Home, order(&world, "b", &[])).unwrap();
+    let rotation = Rotation { key_type: KeyType::P256, passphrase: None, at_once: true };
+    authority.rotate_issuer(&Actor::Home, root_key(), &rotation).unwrap();
+
+    // A repeated answer comes with the chain it had; the successor with the new one.
+    assert_eq!(redeem(&authority, &invited, &enrolling).unwrap().chain, first.chain);
+    let own = request();
+    let second = authority.renew(&first.certificate, &own).unwrap();
+    assert_ne!(second.chain[1], first.chain[1]);
+
+    let old = record(&authority, &first.certificate).planned.issuer;
+    authority.revoke_issuer(&Actor::Home, &old, Reason::KeyCompromise, root_key()).unwrap();
+    for held in [&first, &beside] {
+        let refused = refusal(authority.renew(&held.certificate, &own));
+        let expected = Refusal::CertificateRevoked {
+            serial: held.certificate.serial,
+            reason: Reason::KeyCompromise,
+        };
+        assert_eq!(refused, expected);
+    }
+    let refused = refusal(redeem(&authority, &invited, &enrolling));
+    assert!(matches!(refused, Refusal::CertificateRevoked { .. }));
+    // Who had renewed by then goes on.
+    authority.renew(&second.certificate, &request()).unwrap();
     drop(authority);
     world.check();
 }
