@@ -79,6 +79,7 @@ impl Authority {
         let rotating = Mutex::default();
         let authority = Self { ledger, publisher, issuers, rotating, clock, home };
         authority.publish_roots()?;
+        authority.remove_keys_of_retired()?;
         authority.keep_lists(passphrase)?;
         Ok(authority)
     }

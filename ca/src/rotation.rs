@@ -224,6 +224,16 @@ impl Authority {
         self.publish_roots()
     }
 
+    /// What a command was interrupted in.
+    pub(crate) fn remove_keys_of_retired(&self) -> Result<(), Error> {
+        for (serial, record) in self.ledger.cas()? {
+            if record.is_retired() {
+                keys::remove(&self.home().key_path(&serial, &record))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Brings `roots.pem` level with what is on record.
     pub(crate) fn publish_roots(&self) -> Result<(), Error> {
         let (path, text) = (self.home().roots_path(), pem::certificates(self.roots()?));

@@ -15,4 +15,5 @@ mod history;
 mod lineage;
 mod ocsp;
 mod openssl;
+mod rotation;
 mod world;

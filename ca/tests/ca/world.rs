@@ -276,13 +276,17 @@ impl World {
             assert_eq!(read.permissions, record.planned.permissions);
             assert_eq!(read.not_after, record.planned.not_after);
         }
+        let now = self.clock.now();
+        let mut lists = HashMap::new();
+        for (serial, record) in authority.look_up(Ledger::cas).unwrap() {
+            let issuer = CaCertificate::from_der(&record.certificate).unwrap();
+            let list = self.published_by(&issuer);
+            assert!(!list.is_stale(now), "the list of {serial} is stale");
+            lists.insert(serial, list);
+        }
         drop(authority);
         check_lineages(&certificates);
         self.check_events();
-
-        let list = self.published();
-        let now = self.clock.now();
-        assert!(!list.is_stale(now));
         let revoked: HashSet<Serial> = certificates
             .iter()
             .filter(|record| record.revoked.is_some())
@@ -290,7 +294,7 @@ impl World {
             .collect();
         for record in &certificates {
             let serial = &record.planned.serial;
-            let listed = list.revokes(serial);
+            let listed = lists[&record.planned.issuer].revokes(serial);
             assert!(!listed || revoked.contains(serial), "{serial} is listed and not revoked");
             let must_be_listed = revoked.contains(serial) && record.planned.not_after >= now;
             assert!(listed || !must_be_listed, "{serial} is revoked and not listed");
