@@ -52,7 +52,8 @@ impl Lists {
             let at = hashes.iter().position(|hash| *hash == record.sha256)?;
             ders.get(at).cloned()
         })?;
-        if text != lists.to_pem() {
+        // One that is missing is signed anew, and published with the others; until then they stay.
+        if lists.iter().all(|list| list.der.is_some()) && text != lists.to_pem() {
             lists.publish(home)?;
         }
         Ok(lists)
