@@ -60,7 +60,8 @@ impl Issuers {
         let issuers = Self::with_keys(home, ledger, |serial, record| {
             let issuer = home.issuer(serial, record, passphrase)?;
             if issuer.is_none() && record.may_sign() && record.begins <= now {
-                missing.get_or_insert((record.sequence, home.key_path(serial, record)));
+                let path = || (record.sequence, home.key_path(serial, record));
+                missing.get_or_insert_with(path);
             }
             Ok(issuer.map(Arc::new))
         })?;

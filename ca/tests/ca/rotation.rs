@@ -185,8 +185,8 @@ fn a_new_root_signs_when_everybody_knows_it_and_the_old_one_goes_when_nothing_ha
             .unwrap();
         path
     };
-    let new_only = only("new.pem", &[new_root.certificate.der.clone()]);
-    let old_only = only("old.pem", &[old_root.der.clone()]);
+    let new_only = only("new.pem", std::slice::from_ref(&new_root.certificate.der));
+    let old_only = only("old.pem", std::slice::from_ref(&old_root.der));
     let path = written(&world, "after", &after);
     assert!(verdict(&world, &path, &new_only).is_ok());
     assert!(verdict(&world, &path, &world.path("roots.pem")).is_ok());
@@ -202,7 +202,7 @@ fn a_new_root_signs_when_everybody_knows_it_and_the_old_one_goes_when_nothing_ha
     assert_eq!(retired.ended, [first(&world).serial, old_root.serial]);
     assert_eq!(count(&world.path("roots.pem")), 1);
     assert!(!world.path("root.key").exists());
-    assert_eq!(world.issue("b").roots, [new_root.certificate.der.clone()]);
+    assert_eq!(world.issue("b").roots, std::slice::from_ref(&new_root.certificate.der));
     world.check();
 }
 
