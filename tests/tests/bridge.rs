@@ -13,11 +13,13 @@ use std::time::Duration;
 use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use vouchsafe_tests::{RunningGateway, World, fixed};
-use vouchsafe_transport::{Bridge, BridgeEnd, ConnectError, Connector, Identity, Limits};
+use vouchsafe_transport::{
+    Bridge, BridgeEnd, BridgeNews, ConnectError, Connector, Identity, Limits,
+};
 
 /// Nothing on this machine takes longer, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,6 +29,7 @@ struct Client {
     hears: BufReader<ReadHalf<DuplexStream>>,
     says: WriteHalf<DuplexStream>,
     bridge: JoinHandle<BridgeEnd>,
+    news: mpsc::UnboundedReceiver<String>,
     next: u64,
 }
 
@@ -39,11 +42,13 @@ impl Client {
             Connector::new(&address.to_string(), name, present, trust, &limits).unwrap();
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (input, output) = tokio::io::split(far);
+        let (tell, news) = mpsc::unbounded_channel();
         let bridge = tokio::spawn(async move {
-            Bridge::run(&connector, input, output, &limits, &|news| eprintln!("{news}")).await
+            let tell = |news: &BridgeNews<'_>| drop(tell.send(news.to_string()));
+            Bridge::run(&connector, input, output, &limits, &tell).await
         });
         let (hears, says) = tokio::io::split(near);
-        Self { hears: BufReader::new(hears), says, bridge, next: 0 }
+        Self { hears: BufReader::new(hears), says, bridge, news, next: 0 }
     }
 
     /// One that has agreed on a version of MCP, as up to 2025-11-25.
@@ -92,6 +97,12 @@ impl Client {
         let arguments = json!({"text": text});
         let answer = self.request("tools/call", json!({"name": "echo", "arguments": arguments}));
         answer.await["result"]["content"][0]["text"].clone()
+    }
+
+    /// Waits until the bridge says this.
+    async fn wait_for(&mut self, news: &str) {
+        let said = async { while !self.news.recv().await.unwrap().contains(news) {} };
+        timeout(PATIENCE, said).await.unwrap();
     }
 
     async fn end(mut self) -> BridgeEnd {
@@ -167,6 +178,22 @@ async fn a_session_outlives_the_certificate_it_was_opened_with() {
         |event: &Value| event["event"] == "opened" && event["serial"].as_str() == Some(&serial);
     gateway.wait_until(|events| events.iter().any(is_second)).await;
     assert_eq!(client.echo("renewed").await, "renewed");
+    assert!(matches!(client.end().await, BridgeEnd::Done));
+}
+
+#[tokio::test]
+async fn a_bridge_whose_certificate_expired_waits_for_the_renewal() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let short = world.short_lived_agent("a", &["tools:echo"], "2s");
+    let (identity, present) = watch::channel(Arc::new(short));
+    let mut client = Client::start(&world, gateway.address, present);
+    client.initialize().await;
+    client.wait_for("our own certificate has expired; waiting for its renewal").await;
+    identity.send_replace(Arc::new(world.agent("a", &["tools:echo"])));
+    assert_eq!(client.echo("renewed").await, "renewed");
+    // It knew better than to knock with the expired one.
+    assert!(gateway.events().iter().all(|event| event["event"] != "refused"));
     assert!(matches!(client.end().await, BridgeEnd::Done));
 }
 

@@ -55,12 +55,16 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether trying again later, with the same identity, would be in vain.
+    /// Whether trying again later would be in vain.
     pub(crate) fn is_final(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::TooSlow(_) => false,
-            // The gateway does not tell its own troubles, a list that has gone stale for instance.
-            Self::Refused(alert) => *alert != AlertDescription::CertificateUnknown,
+            // A renewal mends the one. As for the other, the gateway does not tell its own troubles,
+            // a list that has gone stale for instance.
+            Self::Refused(alert) => !matches!(
+                *alert,
+                AlertDescription::CertificateExpired | AlertDescription::CertificateUnknown
+            ),
             Self::Denied(denial) => !denial.may_pass(),
             Self::Name(_) | Self::Identity(_) | Self::Tls(_) => true,
         }

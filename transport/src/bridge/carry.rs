@@ -184,7 +184,13 @@ impl Bridge<'_> {
                 Heard::Repeated => {
                     // A receiver that is gone waits for nothing any more.
                     let _ = begun.take().map(|begun| begun.send(()));
-                    Verdict::Drop
+                    let changed = self.conversation().changed();
+                    for line in changed {
+                        if let Err(error) = output.send(&line).await {
+                            return SessionEnd::Over(BridgeEnd::Client(error));
+                        }
+                    }
+                    continue;
                 }
                 Heard::Failed(reason) => {
                     return SessionEnd::Lost(BridgeEnd::Closed(Some(reason)));

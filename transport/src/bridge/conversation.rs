@@ -50,6 +50,8 @@ struct Handshake {
     id: Id,
     /// The version that was agreed on.
     version: Option<String>,
+    /// The lists of which the server says when they change.
+    announced: Vec<&'static str>,
 }
 
 /// What a client's request changes once it is answered.
@@ -166,8 +168,8 @@ impl Conversation {
         let Outcome::Result(result) = outcome else { return Heard::ForClient };
         match request {
             Request::Initialize(line) => {
-                let version = version(result);
-                self.handshake = Some(Handshake { line, id: id.clone(), version });
+                let (version, announced) = (version(result), announced(result));
+                self.handshake = Some(Handshake { line, id: id.clone(), version, announced });
             }
             Request::SetLevel(params) => self.level = Some(params),
             Request::Subscribe { uri, params } if self.subscriptions.len() < MAX_SUBSCRIPTIONS => {
@@ -221,6 +223,16 @@ impl Conversation {
         Some(handshake.line.clone())
     }
 
+    /// What the client is told once its talk has begun again: another certificate may permit
+    /// something else, so lists that it keeps are to be asked for anew.
+    pub(super) fn changed(&self) -> Vec<Vec<u8>> {
+        let announced = self.handshake.iter().flat_map(|handshake| &handshake.announced);
+        let line = |list: &&str| {
+            format!(r#"{{"jsonrpc":"2.0","method":"notifications/{list}/list_changed"}}"#)
+        };
+        announced.map(|list| line(list).into_bytes()).collect()
+    }
+
     /// What restores the rest.
     pub(super) fn restore(&mut self) -> Vec<Vec<u8>> {
         let mut lines: Vec<Vec<u8>> = self.initialized.iter().cloned().collect();
@@ -259,6 +271,18 @@ impl Conversation {
 
 fn version(result: Object<'_>) -> Option<String> {
     member(result, "protocolVersion")?.as_str().map(|version| version.into_owned())
+}
+
+fn announced(result: Object<'_>) -> Vec<&'static str> {
+    let Some(capabilities) = member(result, "capabilities").and_then(Value::as_object) else {
+        return Vec::new();
+    };
+    let is_announced = |list: &&'static str| {
+        let capability = member(capabilities, list).and_then(Value::as_object);
+        let changes = capability.and_then(|capability| member(capability, "listChanged"));
+        changes.is_some_and(|changes| changes.text() == "true")
+    };
+    ["tools", "prompts", "resources"].into_iter().filter(is_announced).collect()
 }
 
 fn member<'a>(object: Object<'a>, key: &'static str) -> Option<Value<'a>> {

@@ -76,6 +76,8 @@ pub enum BridgeNews<'a> {
     Lost(&'a BridgeEnd),
     /// It is not to be had yet, nor by a renewed certificate.
     NotYet(&'a ConnectError),
+    /// It is not to be had before our own certificate is renewed.
+    Expired,
     /// There is another session.
     Back,
     /// There is another session, under a renewed certificate.
@@ -90,6 +92,9 @@ impl fmt::Display for BridgeNews<'_> {
             }
             Self::Lost(end) => write!(f, "{end}; connecting again"),
             Self::NotYet(error) => write!(f, "{error}; trying again"),
+            Self::Expired => {
+                f.write_str("our own certificate has expired; waiting for its renewal")
+            }
             Self::Back => f.write_str("connected again"),
             Self::Renewed => f.write_str("connected again with the renewed certificate"),
         }

@@ -43,6 +43,7 @@ impl Bridge<'_> {
             let mut said = String::new();
             loop {
                 sleep(backoff.pause()).await;
+                self.until_valid().await;
                 match self.open(Some(BridgeNews::Back)).await {
                     Ok(opened) => return Ok(opened),
                     Err(error) if error.is_final() => return Err(BridgeEnd::Refused(error)),
@@ -60,6 +61,20 @@ impl Bridge<'_> {
             biased;
             opened = attempts => opened,
             end = self.without_session(client) => Err(end),
+        }
+    }
+
+    /// Nobody lets an expired certificate in, so there is nothing to do until it has been renewed:
+    /// after a night on a closed lid, for instance.
+    async fn until_valid(&self) {
+        let mut identity = self.connector.identity();
+        let is_valid = |now: &Identity| !self.connector.remaining(now).is_zero();
+        if !is_valid(&identity.borrow_and_update()) {
+            (self.news)(&BridgeNews::Expired);
+            if identity.wait_for(|now| is_valid(now)).await.is_err() {
+                // Nobody renews it.
+                std::future::pending::<()>().await;
+            }
         }
     }
 
