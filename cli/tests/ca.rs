@@ -129,8 +129,10 @@ fn the_first_five_minutes() {
   issuing CA   until DATE (in 5 years)
   trusted by   HOME/roots.pem
   revocations  HOME/crl.pem
+  operator     HOME/operator, until DATE (in 90 days)
 
 To keep the root offline, move HOME/root.key away now: issuing and revoking work without it. It is needed again before DATE, for `vouchsafe crl --root-key FILE`.
+Who has the operator's identity may do everything at the CA, and grant everything.
 Next: vouchsafe issue NAME --allow tools:NAME
 "
     );
@@ -164,9 +166,10 @@ Next: vouchsafe issue NAME --allow tools:NAME
     );
     assert_eq!(
         run(&["list"]),
-        "NAME     KIND    STATUS  ENDS         SERIAL                            MAY
-build-7  agent   valid   in 24 hours  SERIAL  resources:file:///docs/* tools:search
-gw       server  valid   in 7 days    SERIAL  nothing
+        "NAME      KIND    STATUS  ENDS         SERIAL                            MAY
+build-7   agent   valid   in 24 hours  SERIAL  resources:file:///docs/* tools:search
+gw        server  valid   in 7 days    SERIAL  nothing
+operator  agent   valid   in 90 days   SERIAL  *:*
 "
     );
     assert_eq!(
@@ -204,7 +207,7 @@ gw       server  valid   in 7 days    SERIAL  nothing
     );
     assert_eq!(
         run(&["audit", "--verify"]),
-        "The history is whole: 8 records, each bound to the one before, journal and store agree.
+        "The history is whole: 9 records, each bound to the one before, journal and store agree.
 Latest: HASH
 Keep this hash elsewhere, and nobody can write the history anew without your noticing.
 "
@@ -213,10 +216,10 @@ Keep this hash elsewhere, and nobody can write the history anew without your not
     let told: Vec<&str> = story.lines().map(|line| line.split("DATE  ").last().unwrap()).collect();
     assert_eq!(told[1], "home    made the CA of acme.example");
     assert_eq!(
-        told[6],
+        told[7],
         "home    revoked device spiffe://acme.example/build-7 (keyCompromise) with everything it held"
     );
-    assert_eq!(told[7], "the CA  signed revocation list 2 of CA SERIAL, until DATE");
+    assert_eq!(told[8], "the CA  signed revocation list 2 of CA SERIAL, until DATE");
 }
 
 #[test]
@@ -246,7 +249,8 @@ fn nothing_is_overwritten_unless_asked_for() {
         "error: a holds an identity already\nhint: say --force to replace it, or --out DIR for another directory\n"
     );
     assert_eq!(sandbox.text("a/key.pem"), before);
-    assert_eq!(sandbox.json(&["list"]).as_array().unwrap().len(), 1, "and nothing was issued");
+    let issued = sandbox.json(&["list", "--principal", "a"]);
+    assert_eq!(issued.as_array().unwrap().len(), 1, "and nothing was issued");
     sandbox.run(&["issue", "a", "--force"]).succeeds();
     assert_ne!(sandbox.text("a/key.pem"), before);
     put(&sandbox.path("a/notes.txt"), "mine");
@@ -316,7 +320,7 @@ fn presumptuous_requests_are_refused() {
         assert_eq!(refused, format!("error: r.pem is refused: {reason}\n"));
         assert!(!sandbox.path("a").exists());
     }
-    assert!(sandbox.json(&["list"]).as_array().unwrap().is_empty());
+    assert!(sandbox.json(&["list", "--principal", "a"]).as_array().unwrap().is_empty());
 }
 
 #[test]
@@ -348,7 +352,8 @@ fn revoke_understands_what_people_have_at_hand() {
     assert_eq!(revoke("spiffe://acme.example/build-7")["changed"], false);
     sandbox.run(&["revoke", "build-7", "--reinstate"]).succeeds();
     issue();
-    assert_eq!(sandbox.json(&["list", "--active"]).as_array().unwrap().len(), 1);
+    let of_device = ["list", "--active", "--principal", "build-7"];
+    assert_eq!(sandbox.json(&of_device).as_array().unwrap().len(), 1);
     assert_eq!(sandbox.json(&["list", "--revoked"]).as_array().unwrap().len(), 5);
 }
 
@@ -395,15 +400,15 @@ fn lists_can_be_narrowed() {
         let name = |view: &Value| text(view, "principal").replace("spiffe://acme.example/", "");
         listed.as_array().unwrap().iter().map(name).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(names(&[]), "a b c");
-    assert_eq!(names(&["--active"]), "a b");
+    assert_eq!(names(&[]), "a b c operator");
+    assert_eq!(names(&["--active"]), "a b operator");
     assert_eq!(names(&["--revoked"]), "c");
     assert_eq!(names(&["--expired"]), "");
     assert_eq!(names(&["--expiring", "2h"]), "a");
     assert_eq!(names(&["--principal", "b"]), "b");
-    assert_eq!(names(&["--may", "tools:search"]), "a b");
-    assert_eq!(names(&["--may", "tools:other"]), "a");
-    assert_eq!(names(&["--may", "prompts:x", "--active"]), "b");
+    assert_eq!(names(&["--may", "tools:search"]), "a b operator");
+    assert_eq!(names(&["--may", "tools:other"]), "a operator");
+    assert_eq!(names(&["--may", "prompts:x", "--active"]), "b operator");
     assert_eq!(sandbox.run(&["list", "--expired"]).succeeds(), "No certificates.\n");
     assert!(
         sandbox
@@ -546,7 +551,7 @@ fn meddling_with_the_history_is_named() {
     let found = sandbox.run(&["audit", "--verify"]).ends_with(1);
     assert!(
         found
-            .starts_with("error: the history is not whole: line 4 of the journal has been altered"),
+            .starts_with("error: the history is not whole: line 5 of the journal has been altered"),
         "{found}"
     );
     let verdict = sandbox.run(&["audit", "--verify", "--json"]);
@@ -554,7 +559,7 @@ fn meddling_with_the_history_is_named() {
     let verdict: Value = serde_json::from_str(&verdict.stdout()).unwrap();
     assert_eq!(verdict["whole"], false);
     rewrite(&honest);
-    assert_eq!(sandbox.json(&["audit", "--verify"])["records"], 6);
+    assert_eq!(sandbox.json(&["audit", "--verify"])["records"], 7);
     let records = sandbox.run(&["audit", "--json"]).succeeds();
     assert_eq!(records, honest);
     // A crash before the last line was written is mended by whatever comes next, and said.
@@ -587,7 +592,8 @@ fn one_at_a_time_and_who_that_is() {
         })
         .collect();
     assert!(running.into_iter().all(|mut child| child.wait().unwrap().success()));
-    assert_eq!(sandbox.json(&["list"]).as_array().unwrap().len(), 10);
+    // And the operator's.
+    assert_eq!(sandbox.json(&["list"]).as_array().unwrap().len(), 11);
 }
 
 #[test]

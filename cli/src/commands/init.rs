@@ -1,13 +1,16 @@
 //! `vouchsafe init`: make a CA.
 
-use std::path::PathBuf;
+mod operator;
+
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vouchsafe_ca::{Actor, Founding, Home, Tier};
-use vouchsafe_certs::{KeyType, TrustDomain};
+use vouchsafe_ca::{Actor, Authority, Founding, Home, Tier};
+use vouchsafe_certs::{Certificate, KeyType, TrustDomain};
 
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::keyfile::Destination;
 use crate::output::{Sheet, date, relative, rfc3339};
 use crate::passphrase::{self, PassphraseFile};
 
@@ -30,6 +33,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     root_out: Option<PathBuf>,
 
+    /// Where the first operator's identity goes [default: operator in the home]
+    #[arg(long, value_name = "DIR")]
+    operator_out: Option<PathBuf>,
+
     #[command(flatten)]
     passphrase_file: PassphraseFile,
 }
@@ -49,6 +56,10 @@ struct Made {
     issuing_not_after: String,
     /// The published revocation lists.
     crl: String,
+    /// Identity directory of the first operator, who may do everything.
+    operator: String,
+    /// When the operator's certificate ends, RFC 3339.
+    operator_not_after: String,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -64,17 +75,33 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         passphrase,
         root_out,
     };
-    let (home, ledger) = Home::create(context.home(), founding, context.command(), now)?;
+    let directory = args.operator_out.unwrap_or(context.home()?.join("operator"));
+    let destination = Destination::whole(directory, false)?;
+    let (home, ledger) = Home::create(context.home()?, founding, context.command(), now)?;
     let authority = context.authority(home, ledger, passphrase)?;
     if let Some(directory) = root_out {
         let key = vouchsafe_ca::keys::read(&directory.join("root.key"), passphrase)?;
         authority.publish_root(&Actor::Home, key)?;
     }
 
+    let operator = operator::issue(&authority, &destination, args.key_type, passphrase)?;
+    report(&authority, root_out, &operator, destination.directory(), context)
+}
+
+fn report(
+    authority: &Authority,
+    root_out: Option<&Path>,
+    operator: &Certificate,
+    operator_directory: &Path,
+    context: &Context,
+) -> Result<(), Failure> {
+    let now = context.now()?;
     let home = authority.home();
     let (root, issuing) =
         (authority.certificate(Tier::Root)?, authority.certificate(Tier::Issuing)?);
     let root_path = home.roots_path().display().to_string();
+    let trust_domain = &home.config().trust_domain;
+    let operator_path = operator_directory.display().to_string();
     if context.json {
         return context.print_json(&Made {
             trust_domain: trust_domain.to_string(),
@@ -83,6 +110,8 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
             root_not_after: rfc3339(root.not_after),
             issuing_not_after: rfc3339(issuing.not_after),
             crl: home.lists_path().display().to_string(),
+            operator: operator_path,
+            operator_not_after: rfc3339(operator.not_after),
         });
     }
     let until = |at| format!("until {} ({})", date(at), relative(at, now));
@@ -91,6 +120,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     sheet.line("issuing CA", &until(issuing.not_after));
     sheet.line("trusted by", &root_path);
     sheet.line("revocations", &home.lists_path().display().to_string());
+    sheet.line("operator", &format!("{operator_path}, {}", until(operator.not_after)));
     let root_list = authority.look_up(|ledger| ledger.list(&root.serial))?;
     let root_list = root_list.map_or_else(String::new, |list| {
         let date = date(list.next_update);
@@ -108,6 +138,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     context.print(&format!(
         "Made a CA for {trust_domain} in {}\n{}\n\
          {offline} issuing and revoking work without it.{root_list}\n\
+         Who has the operator's identity may do everything at the CA, and grant everything.\n\
          Next: vouchsafe issue NAME --allow tools:NAME\n",
         home.path().display(),
         sheet.to_text(),
