@@ -94,6 +94,20 @@ impl Authority {
                 self.publisher.keep(self.press(&root, now))?;
             }
         }
+        self.keep_issuing_lists(now)
+    }
+
+    /// Signs the issuing CAs' lists that are due, for whoever keeps the CA open. The roots' live long, and
+    /// their keys are not at hand.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn keep_up(&self) -> Result<(), Error> {
+        self.keep_issuing_lists(self.now()?)
+    }
+
+    /// Sees to it that no issuing CA's list is due.
+    fn keep_issuing_lists(&self, now: UnixTime) -> Result<(), Error> {
         for signer in self.issuers()?.iter() {
             self.publisher.keep(self.press(&signer.issuer, now))?;
         }

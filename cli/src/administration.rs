@@ -90,7 +90,7 @@ impl<A, B> Verb<A, B> {
 
 /// Which CA: the one in the home, or a service.
 #[derive(clap::Args, Debug)]
-pub(crate) struct CaArgs {
+pub(crate) struct AdministrationArgs {
     /// Ask the CA that serves at this address, HOST:PORT, instead of the one in the home
     #[arg(
         long = "ca",
@@ -121,7 +121,7 @@ pub(crate) enum Administration<'a> {
     Remote(Remote),
 }
 
-impl CaArgs {
+impl AdministrationArgs {
     /// The host of the service, if the CA is one.
     pub(crate) fn host(&self) -> Option<&str> {
         self.address.as_deref()?.rsplit_once(':').map(|(host, _)| host)
@@ -158,7 +158,9 @@ impl Administration<'_> {
     /// Whether there is a CA to ask.
     pub(crate) fn is_there(&self) -> bool {
         match self {
-            Self::Local(context, _) => context.home().join("ca.toml").exists(),
+            Self::Local(context, _) => {
+                context.home().is_ok_and(|home| home.join("ca.toml").exists())
+            }
             Self::Remote(_) => true,
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, call, completions, connect, crl, demo, enroll, init, inspect, invite, issue, limit,
+    audit, ca, call, completions, connect, crl, demo, enroll, init, inspect, invite, issue, limit,
     list, renew, revoke, rotate, serve, tools,
 };
 
@@ -43,6 +43,7 @@ pub(crate) enum Command {
     Revoke(revoke::Args),
     Rotate(rotate::Args),
     Crl(crl::Args),
+    Ca(ca::Args),
     Serve(serve::Args),
     Connect(connect::Args),
     Call(call::Args),

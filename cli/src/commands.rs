@@ -1,6 +1,7 @@
 //! One verb, one file.
 
 pub(crate) mod audit;
+pub(crate) mod ca;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod connect;
@@ -28,24 +29,25 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let Args { global, command } = args;
     let context = |verb| Context::new(global, verb);
     match command {
-        Command::Init(args) => init::run(args, &context("init")?),
-        Command::Issue(args) => issue::run(args, &context("issue")?),
-        Command::Invite(args) => invite::run(args, &context("invite")?),
-        Command::Limit(args) => limit::run(args, &context("limit")?),
-        Command::List(args) => list::run(args, &context("list")?),
-        Command::Inspect(args) => inspect::run(args, &context("inspect")?),
-        Command::Revoke(args) => revoke::run(args, &context("revoke")?),
-        Command::Rotate(args) => rotate::run(args, &context("rotate")?),
-        Command::Crl(args) => crl::run(args, &context("crl")?),
-        Command::Enroll(args) => enroll::run(&args, &context("enroll")?),
-        Command::Renew(args) => renew::run(&args, &context("renew")?),
-        Command::Audit(args) => audit::run(args, &context("audit")?),
-        Command::Serve(args) => serve::run(&args, &context("serve")?),
+        Command::Init(args) => init::run(args, &context("init")),
+        Command::Issue(args) => issue::run(args, &context("issue")),
+        Command::Invite(args) => invite::run(args, &context("invite")),
+        Command::Limit(args) => limit::run(args, &context("limit")),
+        Command::List(args) => list::run(args, &context("list")),
+        Command::Inspect(args) => inspect::run(args, &context("inspect")),
+        Command::Revoke(args) => revoke::run(args, &context("revoke")),
+        Command::Rotate(args) => rotate::run(args, &context("rotate")),
+        Command::Crl(args) => crl::run(args, &context("crl")),
+        Command::Enroll(args) => enroll::run(&args, &context("enroll")),
+        Command::Renew(args) => renew::run(&args, &context("renew")),
+        Command::Audit(args) => audit::run(args, &context("audit")),
+        Command::Ca(args) => ca::run(args, &context("ca")),
+        Command::Serve(args) => serve::run(&args, &context("serve")),
         Command::Connect(args) => connect::run(&args),
-        Command::Call(args) => call::run(args, &context("call")?),
-        Command::Tools(args) => tools::run(&args, &context("tools")?),
-        Command::Demo(args) => demo::run(&args, &context("demo")?),
+        Command::Call(args) => call::run(args, &context("call")),
+        Command::Tools(args) => tools::run(&args, &context("tools")),
+        Command::Demo(args) => demo::run(&args, &context("demo")),
         Command::DemoServer => crate::demo_server::run(),
-        Command::Completions(args) => completions::run(args, &context("completions")?),
+        Command::Completions(args) => completions::run(args, &context("completions")),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
@@ -17,7 +17,8 @@ use crate::passphrase::{Passphrase, PassphraseFile};
 
 /// What a command works with.
 pub(crate) struct Context {
-    home: PathBuf,
+    /// Where the CA lives, if that is known; a CA that serves elsewhere can be asked without.
+    home: Option<PathBuf>,
     pub(crate) json: bool,
     clock: Arc<dyn TimeProvider>,
     /// What other processes are told while this one has the home.
@@ -25,17 +26,23 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(global: Global, verb: &str) -> Result<Self, Failure> {
-        Ok(Self {
-            home: global.home.map_or_else(default_home, Ok)?,
+    pub(crate) fn new(global: Global, verb: &str) -> Self {
+        Self {
+            home: global.home.or_else(default_home),
             json: global.json,
             clock: Arc::new(DefaultTimeProvider),
             command: format!("vouchsafe {verb}"),
-        })
+        }
     }
 
-    pub(crate) fn home(&self) -> &PathBuf {
-        &self.home
+    /// Where the CA lives.
+    pub(crate) fn home(&self) -> Result<&Path, Failure> {
+        self.home.as_deref().ok_or_else(|| {
+            Failure::usage(
+                "it is not known where the CA lives: neither XDG_DATA_HOME nor HOME is set",
+            )
+            .hint("say --home DIR, or set VOUCHSAFE_HOME")
+        })
     }
 
     pub(crate) fn command(&self) -> &str {
@@ -48,7 +55,7 @@ impl Context {
 
     /// Opens the home, for a look at its files.
     pub(crate) fn open_home(&self) -> Result<Home, Failure> {
-        Ok(Home::open(&self.home, &self.command, self.now()?)?)
+        Ok(Home::open(self.home()?, &self.command, self.now()?)?)
     }
 
     /// Opens the home and what the CA remembers, for reading. No key is needed.
@@ -131,13 +138,9 @@ pub(crate) fn principal(name: &str, trust_domain: &TrustDomain) -> Result<Princi
 }
 
 /// XDG Base Directory Specification: $XDG_DATA_HOME, else $HOME/.local/share; relative paths do not count.
-fn default_home() -> Result<PathBuf, Failure> {
+fn default_home() -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = absolute("XDG_DATA_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local").join("share")));
-    let data = data.ok_or_else(|| {
-        Failure::usage("it is not known where the CA lives: neither XDG_DATA_HOME nor HOME is set")
-            .hint("say --home DIR, or set VOUCHSAFE_HOME")
-    })?;
-    Ok(data.join("vouchsafe"))
+    Some(data?.join("vouchsafe"))
 }

@@ -3,8 +3,8 @@
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
-use vouchsafe_ca::Refusal;
 use vouchsafe_ca::file::FileError;
+use vouchsafe_ca::{LockError, Refusal};
 
 /// Why a command did not do what was asked: what happened and why, and what to do next.
 #[derive(Debug)]
@@ -17,6 +17,9 @@ pub(crate) struct Failure {
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 const UNREACHABLE: u8 = 3;
+
+/// What the CA's service calls itself in the lock of its home.
+const SERVICE: &str = "vouchsafe ca,";
 
 impl Failure {
     /// Refused or failed.
@@ -63,6 +66,11 @@ impl Display for Failure {
 impl From<vouchsafe_ca::Error> for Failure {
     fn from(error: vouchsafe_ca::Error) -> Self {
         let failure = Self::new(&error);
+        if let vouchsafe_ca::Error::Lock(LockError::Held { holder, .. }) = &error
+            && holder.contains(SERVICE)
+        {
+            return failure.hint("ask the service: say --ca ADDR --identity DIR");
+        }
         match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,

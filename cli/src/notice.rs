@@ -1,13 +1,17 @@
 //! Words for the operator on standard error, written by a thread of their own: whoever has something
 //! to say, a judge of revocations above all, is never held up by a reader that has stalled.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use vouchsafe_transport::Output;
+
+use crate::exit::Failure;
 
 /// Notices that wait for a reader; further ones are lost.
 const WAITING: usize = 256;
@@ -29,6 +33,15 @@ static NOTICES: LazyLock<SyncSender<String>> = LazyLock::new(|| {
 /// Standard error, for everybody who writes to it while others do.
 pub(crate) fn stderr() -> Arc<Output> {
     Arc::clone(&STDERR)
+}
+
+/// Where audit events go: appended to a file that only its owner reads, or to standard error.
+pub(crate) fn audit(file: Option<&Path>) -> Result<Arc<Output>, Failure> {
+    let Some(path) = file else { return Ok(stderr()) };
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    opened
+        .map(|file| Arc::new(Output::new(file)))
+        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
 }
 
 /// A descriptor of our own: the standard library's has a lock that a full pipe would hold.

@@ -8,6 +8,7 @@
 )]
 
 mod home;
+mod lines;
 mod serving;
 
 use std::fs;

@@ -8,6 +8,7 @@
 )]
 
 mod home;
+mod lines;
 mod serving;
 mod standin;
 
@@ -15,9 +16,10 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use home::{Home, VOUCHSAFE};
+use lines::PATIENCE;
 use rustix::process::Signal;
 use serde_json::json;
-use serving::{PATIENCE, Serving, Talk, replace};
+use serving::{Serving, Talk, replace};
 use standin::{Manner, StandIn};
 
 const REVOKED: &str = "error: the gateway refused this identity: its certificate is revoked\n";

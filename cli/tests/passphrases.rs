@@ -9,6 +9,7 @@
 )]
 
 mod home;
+mod lines;
 mod serving;
 
 use std::fs;

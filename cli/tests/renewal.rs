@@ -7,6 +7,7 @@
 )]
 
 mod home;
+mod lines;
 mod serving;
 
 use std::fs;

@@ -7,6 +7,7 @@
 )]
 
 mod home;
+mod lines;
 mod serving;
 
 use std::fs;
@@ -17,9 +18,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use home::{Home, VOUCHSAFE};
+use lines::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use serving::{PATIENCE, Serving, Talk, replace};
+use serving::{Serving, Talk, replace};
 
 /// A CA, a gateway's identity `gw`, and agents.
 fn cast(agents: &[(&str, &[&str])]) -> Home {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use vouchsafe_ca::{Head, Record, Whole, verify};
 
 use crate::administration::audit::{AUDIT, Audit, History, add, header};
-use crate::administration::{Administration, CaArgs};
+use crate::administration::{Administration, AdministrationArgs};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::output::count;
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     verify: bool,
 
     #[command(flatten)]
-    ca: CaArgs,
+    ca: AdministrationArgs,
 }
 
 /// What `audit --verify --json` prints. Without `--verify`, the records are printed as they stand in

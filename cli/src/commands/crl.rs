@@ -7,7 +7,7 @@ use rustls_pki_types::pem::PemObject;
 use vouchsafe_ca::Actor;
 use vouchsafe_ca::file::{self, Access};
 
-use crate::administration::CaArgs;
+use crate::administration::AdministrationArgs;
 use crate::administration::crl::{CRL, Crl, Published};
 use crate::context::Context;
 use crate::exit::Failure;
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     root: RootKey,
 
     #[command(flatten)]
-    ca: CaArgs,
+    ca: AdministrationArgs,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {

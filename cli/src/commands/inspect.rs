@@ -10,7 +10,7 @@ use vouchsafe_certs::{Certificate, Serial};
 
 use crate::administration::inspect::{INSPECT, Inspect, Inspected, Origin};
 use crate::administration::view::CertificateView;
-use crate::administration::{Administration, CaArgs};
+use crate::administration::{Administration, AdministrationArgs};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::keyfile::CERTIFICATE;
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     what: String,
 
     #[command(flatten)]
-    ca: CaArgs,
+    ca: AdministrationArgs,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use vouchsafe_ca::Lifetime;
 use vouchsafe_certs::{Permission, Principal};
 
-use crate::administration::CaArgs;
+use crate::administration::AdministrationArgs;
 use crate::administration::invite::{
     INVITATIONS, INVITE, InvitationView, Invitations, Invite, PUBLIC_PORT, WITHDRAW, Withdraw,
     in_words,
@@ -70,7 +70,7 @@ pub(crate) struct Args {
     withdraw: Option<String>,
 
     #[command(flatten)]
-    ca: CaArgs,
+    ca: AdministrationArgs,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use vouchsafe_ca::{Lifetime, pem};
 use vouchsafe_certs::{CertificateRequest, KeyType, Permission, Principal, PrivateKey};
 
-use crate::administration::CaArgs;
+use crate::administration::AdministrationArgs;
 use crate::administration::issue::{ISSUE, Issue, Issued, ServerNames};
 use crate::administration::view::CertificateView;
 use crate::context::Context;
@@ -71,7 +71,7 @@ pub(crate) struct Args {
     ip: Vec<IpAddr>,
 
     #[command(flatten)]
-    ca: CaArgs,
+    ca: AdministrationArgs,
 }
 
 /// What `issue --json` prints.

@@ -2,7 +2,7 @@
 
 use vouchsafe_certs::Permission;
 
-use crate::administration::CaArgs;
+use crate::administration::AdministrationArgs;
 use crate::administration::limit::{Allowed, LIMIT, Limit, Limited, SHOW_LIMIT, ShowLimit};
 use crate::context::Context;
 use crate::exit::Failure;
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     lift: bool,
 
     #[command(flatten)]
-    ca: CaArgs,
+    ca: AdministrationArgs,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use vouchsafe_ca::Lifetime;
 use vouchsafe_certs::{Permission, Principal};
 
-use crate::administration::CaArgs;
+use crate::administration::AdministrationArgs;
 use crate::administration::list::{LIST, List, State, in_words};
 use crate::administration::view::CertificateView;
 use crate::context::Context;
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     may: Option<Permission>,
 
     #[command(flatten)]
-    ca: CaArgs,
+    ca: AdministrationArgs,
 }
 
 impl Args {

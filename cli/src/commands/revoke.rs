@@ -6,7 +6,7 @@ use vouchsafe_ca::Reason;
 use vouchsafe_certs::Fingerprint;
 
 use super::inspect;
-use crate::administration::CaArgs;
+use crate::administration::AdministrationArgs;
 use crate::administration::revoke::{REINSTATE, REVOKE, Reinstate, Reinstated, Revoke, Revoked};
 use crate::administration::revoke_before::{REVOKE_BEFORE, RevokeBefore, RevokedBefore};
 use crate::context::Context;
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     root: RootKey,
 
     #[command(flatten)]
-    ca: CaArgs,
+    ca: AdministrationArgs,
 }
 
 /// A point in time, or everything so far.

@@ -1,7 +1,7 @@
 //! `vouchsafe serve`: an unmodified MCP server behind mutual TLS.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use vouchsafe_certs::{Permission, PermissionSet, Usage};
 use vouchsafe_transport::{
-    ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
-    Upstream,
+    ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Revocations, Rules, Upstream,
 };
 
 use crate::assemble::{self, IdentityDirectory};
@@ -148,7 +147,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         )
         .hint("issue a new one: vouchsafe issue NAME --server --dns HOST --out DIR --force"));
     }
-    let source = source(args, context.home())?;
+    let source = source(args, context)?;
     let source_name = source.to_string();
     let lists = source.follow(&present, say)?;
     let trust = assemble::trust_with_lists(&present, &lists);
@@ -167,7 +166,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         http: None,
         rules: rules(args)?,
         limits: args.limits.limits(),
-        log: EventLog::new(audit(args.audit.as_deref())?, Arc::new(DefaultTimeProvider)),
+        log: EventLog::new(notice::audit(args.audit.as_deref())?, Arc::new(DefaultTimeProvider)),
     })
     .map_err(Failure::new)?;
     make_room(&args.limits);
@@ -222,13 +221,13 @@ async fn serve(
 }
 
 /// Without a list a revoked device would be let in, so there is no way to serve without one.
-fn source(args: &Args, home: &Path) -> Result<Source, Failure> {
-    let own = home.join("crl.pem");
-    match (&args.crl, args.ca.source(&args.identity)?) {
-        (Some(file), _) => Ok(Source::File(file.clone())),
-        (None, Some(ca)) => Ok(ca),
-        (None, None) if own.exists() => Ok(Source::File(own)),
-        (None, None) => Err(Failure::usage("there is no revocation list to follow").hint(
+fn source(args: &Args, context: &Context) -> Result<Source, Failure> {
+    let own = context.home().ok().map(|home| home.join("crl.pem")).filter(|own| own.exists());
+    match (&args.crl, args.ca.source(&args.identity)?, own) {
+        (Some(file), ..) => Ok(Source::File(file.clone())),
+        (None, Some(ca), _) => Ok(ca),
+        (None, None, Some(own)) => Ok(Source::File(own)),
+        (None, None, None) => Err(Failure::usage("there is no revocation list to follow").hint(
             "follow the CA with --ca ADDR, or a file with --crl FILE; on the CA's machine `vouchsafe crl --out FILE` writes it",
         )),
     }
@@ -267,15 +266,6 @@ fn announcement(
             certificate.permissions.to_string()
         },
     )
-}
-
-fn audit(file: Option<&Path>) -> Result<Arc<Output>, Failure> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let Some(path) = file else { return Ok(notice::stderr()) };
-    let opened = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    opened
-        .map(|file| Arc::new(Output::new(file)))
-        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
 }
 
 fn rules(args: &Args) -> Result<Rules, Failure> {

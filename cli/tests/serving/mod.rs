@@ -1,52 +1,15 @@
 //! `vouchsafe serve` and `vouchsafe connect`, running, with everything they say written down.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::home::{Home, VOUCHSAFE};
-
-/// Nothing on this machine takes longer, unless it hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Lines as they come; whoever looks for one waits for it.
-#[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
-
-impl Lines {
-    fn follow(stream: impl std::io::Read + Send + 'static) -> Self {
-        let lines = Self::default();
-        let written = lines.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                written.0.0.lock().unwrap().push(line);
-                written.0.1.notify_all();
-            }
-        });
-        lines
-    }
-
-    /// The first line from the `from`th on that holds this, and where it stands.
-    pub(crate) fn wait_for(&self, from: usize, text: &str) -> (usize, String) {
-        let find = |lines: &[String]| lines.iter().skip(from).position(|line| line.contains(text));
-        let (lines, changed) = &*self.0;
-        let none_yet = |lines: &mut Vec<String>| find(lines).is_none();
-        let waited = changed.wait_timeout_while(lines.lock().unwrap(), PATIENCE, none_yet);
-        let (lines, _) = waited.unwrap();
-        let at = find(&lines).unwrap_or_else(|| panic!("no line with {text:?} in {lines:#?}"));
-        (from + at, lines.get(from + at).unwrap().clone())
-    }
-
-    pub(crate) fn all(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().clone()
-    }
-}
+use crate::lines::Lines;
 
 /// A gateway that serves until it is dropped.
 pub(crate) struct Serving {

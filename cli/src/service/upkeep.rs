@@ -1,0 +1,111 @@
+//! What the CA does unasked: its own certificate and its lists are made anew in time.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls_pki_types::UnixTime;
+use tokio::sync::watch;
+use vouchsafe_ca::{Actor, Authority, Kind, Order};
+use vouchsafe_certs::{CaCertificate, KeyType, PermissionSet, PrivateKey};
+use vouchsafe_transport::Identity;
+
+use crate::exit::Failure;
+use crate::identity::Present;
+use crate::keyfile::Papers;
+use crate::notice::say;
+
+/// The service's own name in the trust domain.
+const NAME: &str = "ca";
+
+/// How often is looked at what is due.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The service's own certificate. Its key is in memory alone: another start, another key.
+pub(super) struct OwnCertificate {
+    authority: Arc<Authority>,
+    kind: Kind,
+    identity: watch::Sender<Arc<Identity>>,
+    roots: watch::Sender<Arc<[CaCertificate]>>,
+}
+
+impl OwnCertificate {
+    /// Issues the first one, for the loopback names and those given.
+    pub(super) fn issue(
+        authority: Arc<Authority>,
+        mut dns: Vec<String>,
+        mut ip: Vec<IpAddr>,
+    ) -> Result<(Self, Present), Failure> {
+        dns.push("localhost".to_owned());
+        ip.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
+        let kind = Kind::Server { dns_names: dns, ip_addresses: ip };
+        let first = make(&authority, &kind)?;
+        let (roots, present_roots) = watch::channel(Arc::clone(&first.roots));
+        let (identity, present_identity) = watch::channel(Arc::new(first));
+        let present = Present { identity: present_identity, roots: present_roots };
+        Ok((Self { authority, kind, identity, roots }, present))
+    }
+
+    /// At two thirds of its life, which leaves a third to mend what fails; and when a root has come or gone.
+    fn is_due(&self, now: UnixTime) -> bool {
+        let identity = self.identity.borrow();
+        let shown: HashSet<_> = identity.roots.iter().map(|root| root.der.clone()).collect();
+        let roots = self.authority.roots().map(HashSet::from_iter);
+        if roots.is_ok_and(|roots| roots != shown) {
+            return true;
+        }
+        let begin = identity.certificate.not_before.as_secs();
+        let life = identity.certificate.not_after.as_secs().saturating_sub(begin);
+        now.as_secs() >= begin + life / 3 * 2
+    }
+
+    fn renew(&self) -> Result<(), Failure> {
+        let next = make(&self.authority, &self.kind)?;
+        self.roots.send_replace(Arc::clone(&next.roots));
+        self.identity.send_replace(Arc::new(next));
+        Ok(())
+    }
+}
+
+fn make(authority: &Authority, kind: &Kind) -> Result<Identity, Failure> {
+    let key = PrivateKey::generate(KeyType::P256).map_err(vouchsafe_ca::Error::from)?;
+    let trust_domain = &authority.home().config().trust_domain;
+    let order = Order {
+        principal: trust_domain.principal(NAME).map_err(Failure::new)?,
+        kind: kind.clone(),
+        permissions: PermissionSet::default(),
+        lifetime: None,
+        public_key: key.public_key().map_err(vouchsafe_ca::Error::from)?,
+    };
+    let issued = authority.issue(&Actor::Itself, order)?;
+    let Papers { certificate, roots } = Papers::of(&issued);
+    Identity::with_key(certificate.as_bytes(), key, roots.as_bytes()).map_err(Failure::new)
+}
+
+/// Keeps certificate and lists from going stale, for as long as the service runs.
+pub(super) async fn run(own: OwnCertificate) {
+    let own = Arc::new(own);
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        look.tick().await;
+        let own = Arc::clone(&own);
+        // It waits for the disk. A panic has been told by the hook.
+        drop(tokio::task::spawn_blocking(move || own.look()).await);
+    }
+}
+
+impl OwnCertificate {
+    fn look(&self) {
+        let Some(now) = DefaultTimeProvider.current_time() else { return };
+        if self.is_due(now)
+            && let Err(failure) = self.renew()
+        {
+            say(&format!("WARNING: the CA's own certificate is not renewed: {failure}"));
+        }
+        if let Err(error) = self.authority.keep_up() {
+            say(&format!("WARNING: the revocation lists are not signed anew: {error}"));
+        }
+    }
+}

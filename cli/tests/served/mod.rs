@@ -1,0 +1,80 @@
+//! `vouchsafe ca`, running, with everything it says written down.
+
+use std::process::{Child, ExitStatus, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::home::{Home, VOUCHSAFE};
+use crate::lines::Lines;
+
+/// The CA of a home, serving until it is dropped.
+pub(crate) struct Served<'a> {
+    home: &'a Home,
+    process: Child,
+    /// Where operators and agents with a certificate connect.
+    pub(crate) operators: String,
+    /// Where everybody else does.
+    pub(crate) everybody: String,
+    /// What it says on standard error.
+    pub(crate) says: Lines,
+}
+
+impl<'a> Served<'a> {
+    pub(crate) fn start(home: &'a Home, options: &[&str]) -> Self {
+        let mut serve = home.command(VOUCHSAFE);
+        serve.args(["ca", "--listen", "127.0.0.1:0", "--public", "127.0.0.1:0"]).args(options);
+        let mut process = serve.stdout(Stdio::null()).spawn().unwrap();
+        let says = Lines::follow(process.stderr.take().unwrap());
+        let (_, line) = says.wait_for(0, "for everybody");
+        let address = |line: &str| line.split(' ').nth(2).unwrap().to_owned();
+        let everybody = address(&line);
+        let operators = address(&says.wait_for(0, "for operators").1);
+        Self { home, process, operators, everybody, says }
+    }
+
+    /// A command that asks this CA, as the operator in a directory.
+    pub(crate) fn ask(&self, identity: &str, arguments: &[&str]) -> Output {
+        let mut command = self.home.command(VOUCHSAFE);
+        // No home: whatever comes back came over the network.
+        command.env_remove("VOUCHSAFE_HOME");
+        command.args(arguments).args(["--ca", &self.operators, "--identity", identity]);
+        command.output().unwrap()
+    }
+
+    /// One that must succeed, and what it printed.
+    pub(crate) fn told(&self, identity: &str, arguments: &[&str]) -> String {
+        let output = self.ask(identity, arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// One that must succeed, and the JSON it printed.
+    pub(crate) fn json(&self, identity: &str, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.told(identity, &[arguments, &["--json"]].concat())).unwrap()
+    }
+
+    /// One that must be refused, and what it said.
+    pub(crate) fn refused(&self, identity: &str, arguments: &[&str]) -> String {
+        let output = self.ask(identity, arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) fn stops(mut self, signal: Signal) -> (ExitStatus, Vec<String>) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+        let status = self.process.wait().unwrap();
+        (status, self.says.all())
+    }
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        // If it is gone already, there is nobody to tell.
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        drop(self.process.wait());
+    }
+}

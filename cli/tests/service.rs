@@ -1,0 +1,183 @@
+//! The CA as a service, asked from elsewhere: the same commands, the same answers, and nobody does
+//! more than their certificate says.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+
+mod home;
+mod lines;
+mod served;
+
+use std::fs;
+
+use home::Home;
+use rustix::process::Signal;
+use served::Served;
+
+const OPERATOR: &str = "home/operator";
+
+#[test]
+fn every_verb_answers_from_elsewhere_as_it_does_at_home() {
+    let home = Home::new();
+    home.run(&["issue", "team-a/build-7", "--allow", "tools:search", "--out", "agent"]);
+    home.run(&["revoke", "team-a/build-7", "--reason", "superseded"]);
+    let mut at_home = Vec::new();
+    let verbs: [&[&str]; 5] = [
+        &["list", "--revoked"],
+        &["list", "--principal", "team-a/build-7", "--json"],
+        &["inspect", "agent"],
+        &["inspect", "agent", "--json"],
+        &["revoke", "team-a/build-7"],
+    ];
+    // Columns move as the seconds go by.
+    let without_times = |text: String| {
+        let text = text.replace(char::is_numeric, "").replace("seconds", "second");
+        let text =
+            text.replace("revoked now", "revoked second ago").replace("(now)", "( second ago)");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    for verb in verbs {
+        at_home.push(without_times(home.run(verb)));
+    }
+    let journal = home.run(&["audit", "--json"]);
+    let ca = Served::start(&home, &[]);
+    for (verb, here) in verbs.iter().zip(at_home) {
+        assert_eq!(without_times(ca.told(OPERATOR, verb)), here, "{verb:?}");
+    }
+    // The journal is the same, octet for octet, and longer by the service's own certificate.
+    let elsewhere = ca.told(OPERATOR, &["audit", "--json"]);
+    assert!(elsewhere.starts_with(&journal) && elsewhere.len() > journal.len());
+    assert!(ca.told(OPERATOR, &["audit", "--verify"]).starts_with("The history is whole"));
+}
+
+#[test]
+fn a_certificate_is_issued_and_taken_back_over_the_network_and_the_journal_says_by_whom() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let issue =
+        ["issue", "team-a/build-7", "--allow", "tools:search", "--ttl", "1h", "--out", "agent"];
+    let issued = ca.json(OPERATOR, &issue);
+    assert_eq!(issued["permissions"][0], "tools:search");
+    // The key was made here and stayed here.
+    assert!(fs::read_to_string(home.path("agent/key.pem")).unwrap().contains("PRIVATE KEY"));
+    let serial = issued["serial"].as_str().unwrap();
+    assert_eq!(ca.json(OPERATOR, &["inspect", serial])["status"], "valid");
+
+    let revoked = ca.json(OPERATOR, &["revoke", "agent/certificate.pem"]);
+    assert_eq!((&revoked["changed"], &revoked["serial"]), (&true.into(), &serial.into()));
+    assert_eq!(ca.json(OPERATOR, &["inspect", "agent"])["status"], "revoked");
+    let list = ca.told(OPERATOR, &["crl", "--out", "copy.pem"]);
+    assert!(list.contains("1 certificate"), "{list}");
+    assert!(fs::read_to_string(home.path("copy.pem")).unwrap().contains("X509 CRL"));
+
+    let refused = ca.refused("agent", &["list"]);
+    assert!(refused.contains("its certificate is revoked"), "{refused}");
+    let history = ca.told(OPERATOR, &["audit"]);
+    let who = |what: &str| {
+        let line = history.lines().find(|line| line.contains(what)).unwrap();
+        assert!(line.contains("  operator  "), "{line}");
+    };
+    who(&format!("issued {serial}"));
+    who("revoked certificate");
+}
+
+#[test]
+fn an_operator_reaches_as_far_as_its_certificate_says() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let allow = ["tools:*", "ca:issue:team-a/*", "ca:list:team-a/*", "ca:revoke:team-a/*"];
+    let mut issue = vec!["issue", "lead-a", "--out", "lead"];
+    issue.extend(allow.iter().flat_map(|permission| ["--allow", permission]));
+    ca.told(OPERATOR, &issue);
+    ca.told(OPERATOR, &["issue", "team-b/x", "--out", "b"]);
+
+    ca.told("lead", &["issue", "team-a/x", "--allow", "tools:search", "--out", "a"]);
+    let names = ca.told("lead", &["list"]);
+    assert!(
+        names.contains("team-a/x") && !names.contains("team-b/x") && !names.contains("operator")
+    );
+    for (arguments, missing) in [
+        (&["issue", "team-b/y"][..], "lacks the permission ca:issue:team-b/y"),
+        (
+            &["issue", "team-a/y", "--allow", "resources:x"],
+            "cannot grant resources:x, which it does not hold",
+        ),
+        (&["issue", "team-a/y", "--allow", "*"], "cannot grant *:*, which it does not hold"),
+        (
+            &["issue", "team-a/gw", "--server", "--dns", "gw.example"],
+            "lacks the permission ca:dns:gw.example",
+        ),
+        (&["revoke", "team-b/x"], "lacks the permission ca:revoke:team-b/x"),
+        (&["revoke", "b/certificate.pem"], "lacks the permission ca:revoke:team-b/x"),
+        (&["revoke", "team-a/x", "--reinstate"], "lacks the permission ca:reinstate:team-a/x"),
+        (&["list", "--principal", "team-b/x"], "lacks the permission ca:list:team-b/x"),
+        (&["inspect", "b"], "lacks the permission ca:inspect:"),
+        (&["audit"], "lacks the permission ca:audit"),
+        (&["crl"], "lacks the permission ca:crl"),
+    ] {
+        let refused = ca.refused("lead", arguments);
+        assert!(refused.contains(missing), "{arguments:?}: {refused}");
+    }
+    // Nothing of it happened.
+    assert_eq!(ca.json(OPERATOR, &["list", "--active"]).as_array().unwrap().len(), 5);
+    ca.told("lead", &["revoke", "team-a/x"]);
+}
+
+#[test]
+fn an_agent_that_may_use_every_tool_of_others_is_no_operator() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    ca.told(OPERATOR, &["issue", "agent", "--allow", "tools:*", "--allow", "resources:*"]);
+    for arguments in
+        [&["issue", "other"][..], &["list"], &["revoke", "agent"], &["audit"], &["crl"]]
+    {
+        let refused = ca.refused("agent", arguments);
+        assert!(refused.contains("lacks the permission ca:"), "{refused}");
+    }
+    ca.told(OPERATOR, &["issue", "plain", "--allow", "resources:*"]);
+    let refused = ca.refused("plain", &["list"]);
+    assert!(
+        refused.contains("tools:list"),
+        "the gateway says which permission it wants: {refused}"
+    );
+}
+
+#[test]
+fn the_service_ends_in_good_order_and_begins_again() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    ca.told(OPERATOR, &["issue", "a"]);
+    // The home is in use; the error says how to ask the one who has it.
+    let busy = home.command(home::VOUCHSAFE).args(["issue", "b"]).output().unwrap();
+    let busy = String::from_utf8(busy.stderr).unwrap();
+    assert!(busy.contains("vouchsafe ca") && busy.contains("--ca"), "{busy}");
+    let (status, _) = ca.stops(Signal::TERM);
+    assert!(status.success());
+    assert!(home.run(&["list"]).contains("\na "));
+    let ca = Served::start(&home, &[]);
+    assert!(ca.told(OPERATOR, &["list"]).contains("\na "));
+}
+
+#[test]
+fn everybody_finds_the_roots_and_the_lists_without_a_certificate() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    ca.told(OPERATOR, &["issue", "a"]);
+    let root = home.path("home/root.pem");
+    let url = |path: &str| format!("https://localhost:{}{path}", port(&ca.everybody));
+    let get = |path: &str| {
+        let mut curl = home.command("curl");
+        curl.args(["-sS", "--fail", "--noproxy", "*", "--cacert"]).arg(&root).arg(url(path));
+        let output = curl.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(get("/roots.pem"), fs::read_to_string(&root).unwrap());
+    let before = get("/crl.pem");
+    ca.told(OPERATOR, &["revoke", "a"]);
+    let after = get("/crl.pem");
+    assert_ne!(before, after);
+    assert_eq!(after, fs::read_to_string(home.path("home/crl.pem")).unwrap());
+}
+
+fn port(address: &str) -> &str {
+    address.rsplit_once(':').unwrap().1
+}
