@@ -17,7 +17,7 @@ use crate::profile::Planned;
 use crate::reason::Reason;
 use crate::record::{Event, Origin};
 use crate::refusal::Refusal;
-use crate::store::{SledStore, Store};
+use crate::store::{Change, SledStore, Store};
 
 const NOW: u64 = 1_800_000_000;
 const ID: &str = "00112233445566ff";
@@ -67,6 +67,10 @@ impl Memory {
     }
 
     fn invite(&mut self, uses: u32) {
+        self.try_invite(ID, uses).unwrap();
+    }
+
+    fn try_invite(&mut self, id: &str, uses: u32) -> Result<(), Refusal> {
         let offer = Offer {
             principal: principal("a"),
             kind: Kind::Agent,
@@ -76,7 +80,7 @@ impl Memory {
             expires_in: "10m".parse().unwrap(),
         };
         let secret_sha256 = String::new();
-        self.take(&Event::Invited { id: ID.into(), secret_sha256, offer }).unwrap();
+        self.take(&Event::Invited { id: id.into(), secret_sha256, offer })
     }
 }
 
@@ -224,4 +228,17 @@ fn a_ca_does_not_retire_while_a_certificate_of_it_lives_and_signs_nothing_after(
         covers: 0,
     };
     assert_eq!(memory.take(&list), Err(Refusal::CaGone(issuer)));
+}
+
+#[test]
+fn invitations_are_counted_and_there_is_an_end_to_them() {
+    let mut memory = Memory::new();
+    memory.invite(1);
+    let key = "invitations".to_owned();
+    let count = memory.0.get(&key).unwrap();
+    assert_eq!(count.as_deref(), Some(&b"1"[..]));
+    let full = Change { key, expected: count, new: Some(b"100000".to_vec()) };
+    memory.0.replace(&[full]).unwrap();
+    let one_more = memory.try_invite("8899aabbccddeeff", 1);
+    assert_eq!(one_more, Err(Refusal::TooManyInvitations(100_000)));
 }
