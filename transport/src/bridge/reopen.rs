@@ -115,11 +115,11 @@ impl Bridge<'_> {
         }
         let life = shown.certificate.not_after.as_secs() - shown.certificate.not_before.as_secs();
         let near = NEAR.min(Duration::from_secs(life / 10));
-        let (mut heard, mut quiet) = (self.conversation().heard(), 0);
+        let mut silence = Silence::default();
         loop {
             sleep(LOOK).await;
-            quiet = if self.is_silent_since(&mut heard) { quiet + 1 } else { 0 };
-            let is_due = quiet >= QUIET || self.connector.remaining(shown) <= near;
+            let is_silent = silence.lasts(self.conversation().heard());
+            let is_due = is_silent || self.connector.remaining(shown) <= near;
             if !is_due || !self.conversation().is_quiet() {
                 continue;
             }
@@ -132,9 +132,36 @@ impl Bridge<'_> {
             sleep(PAUSE.min(near)).await;
         }
     }
+}
 
-    fn is_silent_since(&self, heard: &mut u64) -> bool {
-        let before = std::mem::replace(heard, self.conversation().heard());
-        before == *heard
+/// For how many looks nothing has been said.
+#[derive(Default)]
+struct Silence {
+    heard: u64,
+    looks: u32,
+}
+
+impl Silence {
+    /// Whether it has lasted for long, now that so many messages have been heard in all.
+    fn lasts(&mut self, heard: u64) -> bool {
+        self.looks = if heard == self.heard { self.looks + 1 } else { 0 };
+        self.heard = heard;
+        self.looks >= QUIET
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_without_a_message_is_silence_and_one_message_breaks_it() {
+        let mut silence = Silence::default();
+        assert!(!silence.lasts(5));
+        for _ in 1..QUIET {
+            assert!(!silence.lasts(5));
+        }
+        assert!(silence.lasts(5));
+        assert!(!silence.lasts(6));
     }
 }

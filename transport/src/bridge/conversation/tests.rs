@@ -144,6 +144,17 @@ fn a_stateless_client_needs_nothing_but_its_subscriptions() {
 }
 
 #[test]
+fn a_session_in_which_there_is_nothing_to_say_is_kept_by_a_ping_of_our_own() {
+    let mut talk = Talk::default();
+    assert!(talk.restored().is_empty());
+    talk.request(1, "tools/list", json!({}));
+    talk.answer(1, json!({"tools": []}));
+    let restored = talk.restored();
+    assert_eq!((restored.len(), &restored[0]["method"]), (1, &json!("ping")));
+    assert_eq!(talk.answer(restored[0]["id"].clone(), json!({})), Heard::ForNobody);
+}
+
+#[test]
 fn a_server_that_is_not_what_it_was_cannot_take_its_own_place() {
     let mut talk = Talk::begun();
     talk.0.begin_again();
