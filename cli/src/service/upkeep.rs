@@ -48,12 +48,18 @@ impl OwnCertificate {
         Ok((Self { authority, kind, identity, roots }, present))
     }
 
-    /// At two thirds of its life, which leaves a third to mend what fails; and when a root has come or gone.
+    /// At two thirds of its life, which leaves a third to mend what fails; when a root has come or gone;
+    /// and when it was revoked, as everything is by `revoke --issued-before now`.
     fn is_due(&self, now: UnixTime) -> bool {
         let identity = self.identity.borrow();
         let shown: HashSet<_> = identity.roots.iter().map(|root| root.der.clone()).collect();
         let roots = self.authority.roots().map(HashSet::from_iter);
         if roots.is_ok_and(|roots| roots != shown) {
+            return true;
+        }
+        let serial = identity.certificate.serial;
+        let record = self.authority.look_up(|ledger| ledger.certificate(&serial));
+        if record.is_ok_and(|record| record.is_none_or(|record| record.revoked.is_some())) {
             return true;
         }
         let begin = identity.certificate.not_before.as_secs();
