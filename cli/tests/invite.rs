@@ -6,12 +6,16 @@
 )]
 
 mod home;
+mod lines;
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod served;
 
 use std::fs;
 
 use serde_json::Value;
 
 use self::home::{Home, VOUCHSAFE};
+use self::served::Served;
 
 /// Exit code, what was printed, what was said beside it.
 fn run(home: &Home, arguments: &[&str]) -> (i32, String, String) {
@@ -146,10 +150,75 @@ fn everything_so_far_is_revoked_in_one_act() {
     assert!(one.contains("of spiffe://acme.example/a issued before"), "{one}");
     assert!(one.contains(": 1 certificate, 0 invitations"), "{one}");
     let rest = json(&home, &["revoke", "--issued-before", "now", "--reason", "keyCompromise"]);
-    assert_eq!(rest.get("revoked").and_then(Value::as_u64), Some(2), "a graver reason is news");
+    // The operator that `init` has issued is among them, and a graver reason is news for `a`.
+    assert_eq!(rest.get("revoked").and_then(Value::as_u64), Some(3));
     assert_eq!(rest.get("withdrawn").and_then(Value::as_u64), Some(1));
     assert_eq!(home.run(&["list", "--active"]), "No certificates.\n");
     // The devices are not revoked: they may have new ones.
     home.run(&["issue", "a", "--force"]);
     home.run(&["audit", "--verify"]);
+}
+
+#[test]
+fn an_operator_invites_limits_and_revokes_by_date_as_far_as_its_certificate_says() {
+    const OPERATOR: &str = "home/operator";
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let mut issue = vec!["issue", "lead-a", "--out", "lead"];
+    for permission in ["tools:*", "ca:invite:team-a/*", "ca:limit:team-a/*", "ca:revoke:team-a/*"] {
+        issue.extend(["--allow", permission]);
+    }
+    ca.told(OPERATOR, &issue);
+    ca.told(OPERATOR, &["invite", "team-b/x"]);
+    let elsewhere = list_of(&ca, OPERATOR);
+
+    let line = ca.told("lead", &["invite", "team-a/x", "--allow", "tools:search"]);
+    assert!(line.starts_with("vouchsafe-invitation-1.") && line.lines().count() == 1, "{line}");
+    // Only what is theirs is shown.
+    let shown = list_of(&ca, "lead");
+    assert_eq!(shown.len(), 1);
+    assert!(text(&shown[0], "principal").ends_with("/team-a/x"));
+    let (own, other) = (text(&shown[0], "id"), text(&elsewhere[0], "id"));
+    for (arguments, missing) in [
+        (&["invite", "team-b/y"][..], "lacks the permission ca:invite:team-b/y"),
+        (&["invite", "team-a/y", "--allow", "resources:x"], "cannot grant resources:x"),
+        (
+            &["invite", "team-a/gw", "--server", "--dns", "gw.example"],
+            "lacks the permission ca:dns:gw.example",
+        ),
+        (&["invite", "--withdraw", other], "lacks the permission ca:invite:team-b/x"),
+        (&["limit", "team-b/x"], "lacks the permission ca:limit:team-b/x"),
+        (&["limit", "team-a/x", "--lift"], "cannot grant *:*"),
+        (&["revoke", "--issued-before", "now"], "lacks the permission ca:revoke:*"),
+        (
+            &["revoke", "--issued-before", "now", "--principal", "team-b/x"],
+            "lacks the permission ca:revoke:team-b/x",
+        ),
+    ] {
+        let refused = ca.refused("lead", arguments);
+        assert!(refused.contains(missing), "{arguments:?}: {refused}");
+    }
+    assert_eq!(list_of(&ca, OPERATOR).len(), 2);
+
+    ca.told("lead", &["limit", "team-a/x", "--allow", "tools:search"]);
+    assert!(ca.told("lead", &["limit", "team-a/x"]).contains("may do at most: tools:search"));
+    assert!(ca.told("lead", &["invite", "--withdraw", own]).contains("is withdrawn"));
+    let swept = ca.json(
+        "lead",
+        &["revoke", "--issued-before", "now", "--principal", "team-a/x", "--reason", "superseded"],
+    );
+    assert_eq!(text(&swept, "reason"), "superseded");
+    let journal = ca.told(OPERATOR, &["audit"]);
+    let by_lead = |what: &str| {
+        let line =
+            journal.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}"));
+        assert!(line.contains("  lead-a  "), "{line}");
+    };
+    by_lead("invited spiffe://acme.example/team-a/x");
+    by_lead("limited device spiffe://acme.example/team-a/x to: tools:search");
+    by_lead(&format!("withdrew invitation {own}"));
+}
+
+fn list_of(ca: &Served<'_>, operator: &str) -> Vec<Value> {
+    ca.json(operator, &["invite", "--list"]).as_array().unwrap().clone()
 }

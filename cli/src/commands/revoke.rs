@@ -17,7 +17,9 @@ use crate::root_key::RootKey;
 /// Revoke a certificate, or a device with everything it holds
 ///
 /// A device gets no new certificates until it is reinstated; what was revoked stays revoked.
-/// With --issued-before, everything of that age is revoked in one act, and invitations are withdrawn.
+/// With --issued-before, everything of that age is revoked in one act, and invitations are withdrawn;
+/// certificates of operators are among it, also of the one who asks, and so may need issuing anew at
+/// the CA's home.
 /// The revocation list is signed anew and published in HOME/crl.pem before this returns.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
