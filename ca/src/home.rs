@@ -14,6 +14,7 @@
 //! lock            who is using the home
 //! ```
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,8 +110,33 @@ pub struct Founding<'a> {
     pub key_type: KeyType,
     /// What protects the keys on disk; `None`: the file's mode alone.
     pub passphrase: Option<&'a [u8]>,
-    /// Where the root's key goes, in a file `root.key`; `None`: into the home.
-    pub root_out: Option<&'a Path>,
+    /// Where the root's key goes; `None`: into the home.
+    pub root_out: Option<RootOut<'a>>,
+}
+
+/// A place for a root's key away from the home.
+#[derive(Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "a caller must say all of it")]
+pub struct RootOut<'a> {
+    /// The directory, in which the key is written to `root.key`.
+    pub directory: &'a Path,
+    /// What protects it there; `None`: the file's mode alone.
+    pub passphrase: Option<&'a [u8]>,
+}
+
+impl fmt::Debug for RootOut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { directory, passphrase: _ } = self;
+        write!(f, "RootOut({}, …)", directory.display())
+    }
+}
+
+impl RootOut<'_> {
+    /// Writes the key.
+    pub(crate) fn keep(&self, key: &PrivateKey) -> Result<(), Error> {
+        file::create_private_directory(self.directory)?;
+        keys::create(&self.directory.join(ROOT_KEY), key, self.passphrase)
+    }
 }
 
 /// An open home. Nobody else has it meanwhile.
@@ -138,14 +164,10 @@ impl Home {
         refuse_parts(path)?;
         let root = Issuer::root(&trust_domain, PrivateKey::generate(key_type)?, now)?;
         let issuing = root.issuing(&trust_domain, PrivateKey::generate(key_type)?, now)?;
-        let root_key = match root_out {
-            Some(directory) => {
-                file::create_private_directory(directory)?;
-                directory.join(ROOT_KEY)
-            }
-            None => path.join(ROOT_KEY),
-        };
-        keys::create(&root_key, root.key(), passphrase)?;
+        match root_out {
+            Some(out) => out.keep(root.key())?,
+            None => keys::create(&path.join(ROOT_KEY), root.key(), passphrase)?,
+        }
         keys::create(&path.join("issuing.key"), issuing.key(), passphrase)?;
         for (tier, issuer) in [(Tier::Root, &root), (Tier::Issuing, &issuing)] {
             let certificate = pem::certificates([&issuer.certificate().der]);

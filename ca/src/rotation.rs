@@ -3,7 +3,6 @@
 //! Nothing is cut over. A new CA is made known first (its certificate and list are published) and
 //! signs later; the old one's list is signed for as long as certificates of it live.
 
-use std::path::Path;
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
@@ -12,6 +11,7 @@ use vouchsafe_certs::{CaCertificate, KeyType, PrivateKey, Serial};
 use crate::authority::Authority;
 use crate::error::Error;
 use crate::file::{self, Access};
+use crate::home::RootOut;
 use crate::issuer::Issuer;
 use crate::keys;
 use crate::ledger::Ledger;
@@ -81,8 +81,7 @@ impl Authority {
     }
 
     /// Makes a new root beside those that there are. `roots.pem` holds it from now on; issuing CAs are
-    /// signed by it once no certificate lives whose holder does not know it. Its key is written to
-    /// `out/root.key`, or into the home.
+    /// signed by it once no certificate lives whose holder does not know it.
     ///
     /// # Errors
     /// See [`Error`].
@@ -90,7 +89,7 @@ impl Authority {
         &self,
         by: &Actor,
         rotation: &Rotation<'_>,
-        out: Option<&Path>,
+        out: Option<RootOut<'_>>,
     ) -> Result<Rotated, Error> {
         let _alone = self.rotating.lock().map_err(|_| Error::Stopped)?;
         let now = self.now()?;
@@ -107,20 +106,19 @@ impl Authority {
         tier: Tier,
         new: Issuer,
         rotation: &Rotation<'_>,
-        out: Option<&Path>,
+        out: Option<RootOut<'_>>,
         begins: UnixTime,
     ) -> Result<Rotated, Error> {
         let now = self.now()?;
         let certificate = new.certificate().clone();
         let serial = certificate.serial;
-        let key_path = match out {
-            Some(directory) => {
-                file::create_private_directory(directory)?;
-                directory.join("root.key")
+        match out {
+            Some(out) => out.keep(new.key())?,
+            None => {
+                let path = self.home().later_path(tier, &serial, "key");
+                keys::create(&path, new.key(), rotation.passphrase)?;
             }
-            None => self.home().later_path(tier, &serial, "key"),
-        };
-        keys::create(&key_path, new.key(), rotation.passphrase)?;
+        }
         let certificate_path = self.home().later_path(tier, &serial, "pem");
         let text = pem::certificates([&certificate.der]);
         file::create(&certificate_path, text.as_bytes(), Access::Public)?;

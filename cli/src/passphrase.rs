@@ -18,6 +18,35 @@ const MAX_LEN: usize = 4096;
 /// Enough to see that a file holds more than a passphrase and the end of its line.
 const LIMIT: u64 = 4096 + 3;
 
+/// Whose passphrase is wanted.
+pub(crate) struct Wanted {
+    /// The flag that names a file with it.
+    option: &'static str,
+    /// The credential of the systemd unit that holds it.
+    credential: &'static str,
+    /// What a terminal is asked.
+    question: &'static str,
+}
+
+const OF_CA: Wanted = Wanted {
+    option: "--passphrase-file",
+    credential: "vouchsafe.ca-passphrase",
+    question: "Passphrase of the CA: ",
+};
+
+const OF_IDENTITY: Wanted = Wanted {
+    option: "--passphrase-file",
+    credential: "vouchsafe.key-passphrase",
+    question: "Passphrase of key.pem: ",
+};
+
+/// Of a root that is kept elsewhere.
+pub(crate) const OF_ROOT: Wanted = Wanted {
+    option: "--root-passphrase-file",
+    credential: "vouchsafe.root-passphrase",
+    question: "Passphrase of the root's key: ",
+};
+
 /// Where the passphrase of the CA's keys comes from, or of the operator's who asks a CA elsewhere.
 #[derive(clap::Args, Debug)]
 pub(crate) struct PassphraseFile {
@@ -27,16 +56,14 @@ pub(crate) struct PassphraseFile {
 }
 
 impl PassphraseFile {
-    const CREDENTIAL: &str = "vouchsafe.ca-passphrase";
-
     /// The passphrase in the file or credential, if there is one.
     pub(crate) fn read(&self) -> Result<Option<Passphrase>, Failure> {
-        given(self.passphrase_file.as_deref(), Self::CREDENTIAL)
+        given(self.passphrase_file.as_deref(), OF_CA.credential)
     }
 
     /// The passphrase in the file or credential, or the one that is typed.
     pub(crate) fn obtain(&self) -> Result<Passphrase, Failure> {
-        obtain(self.passphrase_file.as_deref(), Self::CREDENTIAL, "Passphrase of the CA: ")
+        obtain(self.passphrase_file.as_deref(), &OF_CA)
     }
 }
 
@@ -61,21 +88,16 @@ pub(crate) struct KeyPassphraseFile {
 }
 
 impl KeyPassphraseFile {
-    const CREDENTIAL: &str = "vouchsafe.key-passphrase";
-
     /// The passphrase in the file or credential, or the one that is typed.
     pub(crate) fn obtain(&self) -> Result<Passphrase, Failure> {
-        obtain(self.file.as_deref(), Self::CREDENTIAL, "Passphrase of key.pem: ")
+        obtain(self.file.as_deref(), &OF_IDENTITY)
     }
 }
 
 /// The passphrase in a file that was named, in a credential, or the one that is typed.
-pub(crate) fn obtain(
-    file: Option<&Path>,
-    credential: &str,
-    question: &str,
-) -> Result<Passphrase, Failure> {
-    given(file, credential)?.map_or_else(|| prompt(question), Ok)
+pub(crate) fn obtain(file: Option<&Path>, wanted: &Wanted) -> Result<Passphrase, Failure> {
+    let Wanted { option, credential, question } = wanted;
+    given(file, credential)?.map_or_else(|| prompt(question, option), Ok)
 }
 
 /// The passphrase in a file that was named, or else in a credential of the systemd unit
@@ -110,20 +132,20 @@ pub(crate) fn read(path: &Path) -> Result<Passphrase, Failure> {
 
 /// A new passphrase, typed twice.
 pub(crate) fn choose() -> Result<Passphrase, Failure> {
-    let first = prompt("New passphrase for the CA's keys: ")?;
+    let first = prompt("New passphrase for the CA's keys: ", OF_CA.option)?;
     if first.is_empty() {
         return Err(Failure::usage("an empty passphrase protects nothing"));
     }
-    if prompt("Once more: ")? != first {
+    if prompt("Once more: ", OF_CA.option)? != first {
         return Err(Failure::usage("the two passphrases differ"));
     }
     Ok(first)
 }
 
-fn prompt(question: &str) -> Result<Passphrase, Failure> {
+fn prompt(question: &str, option: &str) -> Result<Passphrase, Failure> {
     if !io::stdin().is_terminal() {
         let message = "a passphrase is needed, and there is no terminal to ask at";
-        return Err(Failure::new(message).hint("say --passphrase-file FILE"));
+        return Err(Failure::new(message).hint(format!("say {option} FILE")));
     }
     let typed = rpassword::prompt_password(question)
         .map_err(|error| Failure::new(format!("cannot ask for the passphrase: {error}")))?;

@@ -127,9 +127,11 @@ fn a_gateway_takes_a_new_root_with_the_old_one_beside_it() {
 fn the_root_stays_offline_and_is_brought_for_as_long_as_a_command_takes() {
     let home = Home::new();
     fs::remove_dir_all(home.path("home")).unwrap();
+    replace(&home.path("secret"), b"correct horse");
     let output = home
         .command(VOUCHSAFE)
         .args(["init", "--trust-domain", "acme.example", "--root-out", "stick"])
+        .args(["--root-passphrase-file", "secret"])
         .output()
         .unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
@@ -150,7 +152,11 @@ fn the_root_stays_offline_and_is_brought_for_as_long_as_a_command_takes() {
     let strange = "error: this key is not that of a root of this CA\nhint: bring the root's key from where it is kept, and name it with --root-key FILE\n";
     let wrong = ["rotate", "issuer", "--root-key", "home/issuing.key"];
     assert_eq!(says(&home, &wrong), (Some(1), strange.into()));
-    home.run(&["rotate", "issuer", "--root-key", "drawer/root.key"]);
+    let closed = "error: a passphrase is needed, and there is no terminal to ask at\nhint: say --root-passphrase-file FILE\n";
+    let bring = ["rotate", "issuer", "--root-key", "drawer/root.key"];
+    assert_eq!(says(&home, &bring), (Some(1), closed.into()));
+    let open = ["--root-passphrase-file", "secret"];
+    home.run(&[&bring[..], &open].concat());
     assert_eq!(serial(&home, "issuing", "comes").len(), 32);
     assert!(!home.path("home/root.key").exists());
     let until = |home: &Home| {
@@ -158,7 +164,7 @@ fn the_root_stays_offline_and_is_brought_for_as_long_as_a_command_takes() {
         cas.iter().find(|ca| ca["serial"] == *root).unwrap()["list_next_update"].clone()
     };
     assert!(until(&home).is_string());
-    home.run(&["crl", "--root-key", "drawer/root.key"]);
+    home.run(&[&["crl", "--root-key", "drawer/root.key"][..], &open].concat());
     assert!(home.run(&["audit"]).contains(&format!("signed revocation list 2 of CA {root}")));
     let nothing = home.run(&["rotate", "retire"]);
     assert_eq!(nothing, "No CA's time is over\n");

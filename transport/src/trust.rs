@@ -55,7 +55,7 @@ pub enum RevocationsError {
     #[error("a certificate in it is refused: {0}")]
     Certificate(#[from] CertificateError),
     /// More CAs than anybody has.
-    #[error("it holds more than 64 certificates or lists")]
+    #[error("it holds more than 512 certificates or lists")]
     TooMany,
     /// Two lists of one issuer.
     #[error("it holds two lists of one issuer")]

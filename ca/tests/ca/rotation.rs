@@ -8,7 +8,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use vouchsafe_ca::{
     Actor, Authority, Error, Event, Founding, Home, HomeError, Issued, Ledger, Reason, Refusal,
-    Rotated, Rotation, Tier, keys, pem,
+    RootOut, Rotated, Rotation, Tier, keys, pem,
 };
 use vouchsafe_certs::{CaCertificate, KeyError, KeyType, PrivateKey, RevocationList, Serial};
 
@@ -298,8 +298,8 @@ fn the_roots_key_may_be_elsewhere_from_the_first_minute() {
     let founding = Founding {
         trust_domain: trust_domain(),
         key_type: KeyType::P256,
-        passphrase: Some(b"correct horse"),
-        root_out: Some(&elsewhere),
+        passphrase: Some(b"battery staple"),
+        root_out: Some(RootOut { directory: &elsewhere, passphrase: Some(b"correct horse") }),
     };
     let (home, ledger) = Home::create(&home, founding, "test", world.clock.now()).unwrap();
     let path = elsewhere.join("root.key");
@@ -307,7 +307,7 @@ fn the_roots_key_may_be_elsewhere_from_the_first_minute() {
     assert!(!home.path().join("root.key").exists());
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1, "the key, and nothing else");
     let clock = world.clock.clone();
-    let authority = Authority::open(home, ledger, Some(b"correct horse"), clock).unwrap();
+    let authority = Authority::open(home, ledger, Some(b"battery staple"), clock).unwrap();
     let closed = keys::read(&path, None).unwrap_err();
     assert!(matches!(closed, Error::Key(KeyError::PassphraseNeeded)));
     let key = || keys::read(&path, Some(b"correct horse")).unwrap();
@@ -315,11 +315,10 @@ fn the_roots_key_may_be_elsewhere_from_the_first_minute() {
     assert!(authority.lists().of(&root.serial).is_none(), "nobody could sign it yet");
     authority.publish_root(&Actor::Home, key()).unwrap();
     assert!(authority.lists().of(&root.serial).is_some());
-    let rotation = Rotation { passphrase: Some(b"correct horse"), ..at_once() };
+    let rotation = Rotation { passphrase: Some(b"battery staple"), ..at_once() };
     let new = authority.rotate_issuer(&Actor::Home, key(), &rotation).unwrap().certificate;
-    // The new key is under the same passphrase.
     let sealed = authority.home().path().join(format!("issuing-{}.key", new.serial));
-    assert!(keys::is_sealed(&sealed).unwrap());
+    assert!(keys::read(&sealed, Some(b"battery staple")).is_ok());
     let issued = authority.issue(&Actor::Home, world.order("a")).unwrap();
     assert_eq!(issuer_of(&issued), new.serial);
 }

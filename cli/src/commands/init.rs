@@ -13,6 +13,7 @@ use crate::exit::Failure;
 use crate::keyfile::Destination;
 use crate::output::{Sheet, date, relative, rfc3339};
 use crate::passphrase::{self, PassphraseFile};
+use crate::root_key::{RootOutArgs, RootPlace};
 
 /// Make a CA: a root, and an issuing CA that the root signs
 #[derive(clap::Args, Debug)]
@@ -29,9 +30,8 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "passphrase_file")]
     passphrase: bool,
 
-    /// Write the root's key to root.key in this directory, and never into the home
-    #[arg(long, value_name = "DIR")]
-    root_out: Option<PathBuf>,
+    #[command(flatten)]
+    root_out: RootOutArgs,
 
     /// Where the first operator's identity goes [default: operator in the home]
     #[arg(long, value_name = "DIR")]
@@ -68,7 +68,8 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
     let now = context.now()?;
     let trust_domain = args.trust_domain;
-    let root_out = args.root_out.as_deref();
+    let place = args.root_out.place(passphrase)?;
+    let root_out = place.as_ref().map(RootPlace::out);
     let founding = Founding {
         trust_domain: trust_domain.clone(),
         key_type: args.key_type,
@@ -79,18 +80,17 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let destination = Destination::whole(directory, false)?;
     let (home, ledger) = Home::create(context.home()?, founding, context.command(), now)?;
     let authority = context.authority(home, ledger, passphrase)?;
-    if let Some(directory) = root_out {
-        let key = vouchsafe_ca::keys::read(&directory.join("root.key"), passphrase)?;
-        authority.publish_root(&Actor::Home, key)?;
+    if let Some(place) = &place {
+        authority.publish_root(&Actor::Home, place.key()?)?;
     }
 
     let operator = operator::issue(&authority, &destination, args.key_type, passphrase)?;
-    report(&authority, root_out, &operator, destination.directory(), context)
+    report(&authority, place.as_ref(), &operator, destination.directory(), context)
 }
 
 fn report(
     authority: &Authority,
-    root_out: Option<&Path>,
+    place: Option<&RootPlace>,
     operator: &Certificate,
     operator_directory: &Path,
     context: &Context,
@@ -126,9 +126,9 @@ fn report(
         let date = date(list.next_update);
         format!(" It is needed again before {date}, for `vouchsafe crl --root-key FILE`.")
     });
-    let offline = match root_out {
-        Some(directory) => {
-            format!("The root's key is in {}: keep it offline;", directory.display())
+    let offline = match place {
+        Some(place) => {
+            format!("The root's key is in {}: keep it offline;", place.directory.display())
         }
         None => {
             let key = home.path().join("root.key");

@@ -1,7 +1,5 @@
 //! `vouchsafe rotate`: CAs that come and go.
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
@@ -12,7 +10,7 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::output::{Table, date, relative, rfc3339};
 use crate::passphrase::PassphraseFile;
-use crate::root_key::RootKey;
+use crate::root_key::{RootKey, RootOutArgs, RootPlace};
 
 /// Put a new issuing CA or root in the place of the one at work, without an outage
 ///
@@ -37,9 +35,8 @@ enum What {
     Root {
         #[command(flatten)]
         new: New,
-        /// Write its key to root.key in this directory, and never into the home
-        #[arg(long, value_name = "DIR")]
-        root_out: Option<PathBuf>,
+        #[command(flatten)]
+        out: RootOutArgs,
     },
     /// End the time of every CA on which nothing living hangs: a last list, and its key is removed
     Retire {
@@ -89,7 +86,7 @@ struct View {
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     match args.what {
         What::Issuer { new, root } => issuer(&new, &root, context),
-        What::Root { new, root_out } => new_root(&new, root_out, context),
+        What::Root { new, out } => new_root(&new, out, context),
         What::Retire { passphrase } => retire(&passphrase, context),
         What::Status => status(context),
     }
@@ -112,12 +109,12 @@ fn issuer(new: &New, root: &RootKey, context: &Context) -> Result<(), Failure> {
     ))
 }
 
-fn new_root(new: &New, root_out: Option<PathBuf>, context: &Context) -> Result<(), Failure> {
+fn new_root(new: &New, out: RootOutArgs, context: &Context) -> Result<(), Failure> {
     let (authority, passphrase) = context.open_with_passphrase(&new.passphrase)?;
     let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
-    let rotation = new.rotation(passphrase);
+    let (rotation, place) = (new.rotation(passphrase), out.place(passphrase)?);
     let Rotated { certificate, begins, .. } =
-        authority.rotate_root(&Actor::Home, &rotation, root_out.as_deref())?;
+        authority.rotate_root(&Actor::Home, &rotation, place.as_ref().map(RootPlace::out))?;
     if context.json {
         return context.print_json(&one(&authority, &certificate.serial, context)?);
     }

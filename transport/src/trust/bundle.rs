@@ -11,8 +11,9 @@ use vouchsafe_certs::{CaCertificate, RevocationError, RevocationList};
 
 use super::{Revocations, RevocationsError};
 
-/// Bounds the signatures that are verified for whoever writes the bundle.
-const MAX_SECTIONS: usize = 64;
+/// Bounds the signatures that are verified for whoever writes the bundle. An issuing CA stays in it
+/// until its certificate ends, so this is a change every few days for years.
+const MAX_SECTIONS: usize = 512;
 
 impl Revocations {
     /// Reads a bundle of PEM lists. `issuers` are the roots that the reader trusts, and CAs below
