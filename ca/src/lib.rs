@@ -15,6 +15,7 @@
 //! - **Events first.** The [`Ledger`] remembers [`Event`]s; everything else follows from them by one
 //!   function, so the store can be checked against the journal, and built from it.
 //! - **Durable means durable.** See [`Store`] for what is promised, and [`SledStore`] for how it is kept.
+//! - **Many at once.** Threads sign on their own and share the writes; no answer comes before its own is synced.
 //! - **Fail closed.** After a failed write nothing more is recorded until the home is opened anew.
 //!
 //! Time is injected as [`rustls::time_provider::TimeProvider`]; nothing here reads a clock.
