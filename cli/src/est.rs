@@ -90,6 +90,9 @@ impl From<EstError> for Failure {
                 Self::unreachable(said)
                     .hint("see that the CA is running and that the address is right")
             }
+            EstError::Fetch(FetchError::Refused { .. }) => Self::new(said).hint(
+                "the CA's audit says why; a copy of this identity may be in use elsewhere. To go on, enrol anew",
+            ),
             EstError::Busy { .. } => Self::unreachable(said).hint("try again in a moment"),
             EstError::Clock { .. } => Self::new(said).hint("set the clock right, then try again"),
             _ => Self::new(said),
@@ -294,5 +297,34 @@ impl From<&Certified> for Papers {
 impl From<Certified> for Papers {
     fn from(certified: Certified) -> Self {
         Self::from(&certified)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(seconds_from_now: i64) -> Response<Bytes> {
+        let now = DefaultTimeProvider.current_time().unwrap().as_secs();
+        let at = i64::try_from(now).unwrap() + seconds_from_now;
+        let date = OffsetDateTime::from_unix_timestamp(at).unwrap().format(&Rfc2822).unwrap();
+        // HTTP names the zone in another way (RFC 9110 §5.6.7).
+        let date = date.replace("+0000", "GMT");
+        Response::builder().header(DATE, date).body(Bytes::new()).unwrap()
+    }
+
+    #[test]
+    fn two_clocks_that_differ_are_told_apart() {
+        for tolerable in [0, 50, -50] {
+            compare_clocks(&answer(tolerable)).unwrap();
+        }
+        compare_clocks(&Response::new(Bytes::new())).unwrap();
+        for (theirs, said) in [
+            (7_200, "this machine's clock is 2 hours behind the CA's"),
+            (-3 * 86_400, "this machine's clock is 3 days ahead of the CA's"),
+        ] {
+            let error = compare_clocks(&answer(theirs)).unwrap_err().to_string();
+            assert!(error.starts_with(said), "{error}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use rustls_pki_types::UnixTime;
 use serde::Serialize;
 use tokio::sync::watch;
 use vouchsafe_certs::Certificate;
-use vouchsafe_transport::{Anchor, FetchLimits, Fetcher, Trust};
+use vouchsafe_transport::{Anchor, FetchError, FetchLimits, Fetcher, Trust};
 
 use crate::administration::view::CertificateView;
 use crate::assemble::{IdentityDirectory, server_name};
@@ -114,6 +114,16 @@ impl From<Failure> for NotRenewed {
 impl Renewal {
     /// Asks for a certificate for a new key, and writes both.
     async fn renew(&self) -> Result<Certificate, NotRenewed> {
+        match self.try_renew().await {
+            // Whoever is revoked by asking is cut off before the answer; the next handshake says why.
+            Err(NotRenewed::Est(EstError::Fetch(FetchError::Broken { .. }))) => {
+                self.try_renew().await
+            }
+            done => done,
+        }
+    }
+
+    async fn try_renew(&self) -> Result<Certificate, NotRenewed> {
         let identity = self.directory.read()?;
         let kind = identity.key.public_key().and_then(|key| key.key_type());
         let kind = kind.map_err(EstError::from)?;

@@ -1,0 +1,271 @@
+//! From an invitation to an identity, and on from there: what devices do at a CA that serves.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on should say so and stop"
+)]
+
+mod home;
+mod lines;
+mod served;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use home::{Home, VOUCHSAFE};
+use lines::{Lines, PATIENCE};
+use rustls::time_provider::DefaultTimeProvider;
+use served::Served;
+use tokio::sync::{mpsc, watch};
+use vouchsafe_transport::{
+    EventLog, HttpLimits, Identity, Output as Record, PublicListener, PublicListenerConfig,
+};
+
+const OPERATOR: &str = "home/operator";
+
+/// The line for a device of this name.
+fn invite(ca: &Served<'_>, name: &str, options: &[&str]) -> String {
+    let invite = ["invite", name, "--allow", "tools:search", "--address", &ca.everybody];
+    let said = ca.told(OPERATOR, &[&invite, options].concat());
+    let is_line = |word: &&str| word.starts_with("vouchsafe-invitation-1.");
+    said.split_whitespace().find(is_line).unwrap().to_owned()
+}
+
+fn enroll(home: &Home, invitation: &str, out: &str) -> Output {
+    home.command(VOUCHSAFE).args(["enroll", invitation, "--out", out]).output().unwrap()
+}
+
+fn renew(home: &Home, ca: &Served<'_>, directory: &str) -> Output {
+    let address = ca.operators.replace("127.0.0.1", "localhost");
+    home.command(VOUCHSAFE).args(["renew", directory, "--ca", &address]).output().unwrap()
+}
+
+/// What a command that must have succeeded printed.
+fn done(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What a command that must have failed said.
+fn refused(output: &Output, code: i32) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    stderr
+}
+
+fn serial(ca: &Served<'_>, identity: &str) -> String {
+    let view = ca.json(OPERATOR, &["inspect", &format!("{identity}/certificate.pem")]);
+    view["serial"].as_str().unwrap().to_owned()
+}
+
+fn copy(home: &Home, from: &str, to: &str) {
+    fs::create_dir(home.path(to)).unwrap();
+    for entry in fs::read_dir(home.path(from)).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), home.path(to).join(entry.file_name())).unwrap();
+    }
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn a_device_enrols_with_a_key_that_never_leaves_it_and_renews() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let invitation = invite(&ca, "team-a/build-7", &[]);
+    let said = done(&enroll(&home, &invitation, "agent"));
+    assert!(said.contains("Enrolled as spiffe://acme.example/team-a/build-7"), "{said}");
+    assert!(said.contains("tools:search"), "{said}");
+    let agent = home.path("agent");
+    assert_eq!(names(&agent), ["certificate.pem", "key.pem", "roots.pem"]);
+    let mode = fs::metadata(agent.join("key.pem")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // Nothing is left beside it.
+    assert!(!home.path("agent.key.next.pem").exists());
+
+    let first = serial(&ca, "agent");
+    let key = fs::read_to_string(agent.join("key.pem")).unwrap();
+    for generation in 1..3 {
+        let said = done(&renew(&home, &ca, "agent"));
+        assert!(said.contains("Renewed spiffe://acme.example/team-a/build-7"), "{said}");
+        assert_ne!(serial(&ca, "agent"), first, "{generation}");
+    }
+    assert_eq!(names(&agent), ["certificate.pem", "key.pem", "roots.pem"]);
+    assert_ne!(fs::read_to_string(agent.join("key.pem")).unwrap(), key);
+}
+
+#[test]
+fn a_gateway_enrols_and_renews_as_well() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let invitation = invite(&ca, "gateway", &["--server", "--dns", "localhost"]);
+    done(&enroll(&home, &invitation, "gateway"));
+    done(&renew(&home, &ca, "gateway"));
+    let shown = ca.told(OPERATOR, &["inspect", "gateway/certificate.pem"]);
+    assert!(shown.contains("localhost"), "{shown}");
+}
+
+#[test]
+fn an_answer_that_was_lost_is_given_again_and_a_copy_of_a_certificate_ends_the_lineage() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let invitation = invite(&ca, "build-7", &[]);
+    // Enrolled, but the process ended before it could write: the key waits where it was.
+    done(&enroll(&home, &invitation, "lost"));
+    fs::rename(home.path("lost/key.pem"), home.path("agent.key.next.pem")).unwrap();
+    done(&enroll(&home, &invitation, "agent"));
+    assert_eq!(serial(&ca, "agent"), serial(&ca, "lost"));
+
+    // The same at a renewal: certificate and key are the old ones, and the new key waits.
+    copy(&home, "agent", "interrupted");
+    copy(&home, "agent", "stolen");
+    done(&renew(&home, &ca, "agent"));
+    fs::copy(home.path("agent/key.pem"), home.path("interrupted/key.next.pem")).unwrap();
+    done(&renew(&home, &ca, "interrupted"));
+    assert_eq!(serial(&ca, "interrupted"), serial(&ca, "agent"));
+    // Or it ended between the two files: the certificate is the new one already.
+    copy(&home, "agent", "between");
+    fs::rename(home.path("between/key.pem"), home.path("between/key.next.pem")).unwrap();
+    fs::copy(home.path("stolen/key.pem"), home.path("between/key.pem")).unwrap();
+    done(&renew(&home, &ca, "between"));
+    assert_eq!(names(&home.path("between")), ["certificate.pem", "key.pem", "roots.pem"]);
+
+    // Somebody else with a copy of what was renewed before: nobody keeps anything.
+    let caught = refused(&renew(&home, &ca, "stolen"), 1);
+    assert!(caught.contains("its certificate is revoked"), "{caught}");
+    let history = ca.told(OPERATOR, &["audit"]);
+    assert!(history.contains("lineage"), "{history}");
+    let victim = refused(&renew(&home, &ca, "between"), 1);
+    assert!(victim.contains("revoked"), "{victim}");
+    let listed = ca.told(OPERATOR, &["list", "--revoked"]);
+    assert_eq!(listed.matches("build-7").count(), 3, "{listed}");
+}
+
+#[test]
+fn what_is_wrong_with_an_invitation_is_said() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let used = invite(&ca, "build-7", &[]);
+    done(&enroll(&home, &used, "agent"));
+    let again = refused(&enroll(&home, &used, "other"), 1);
+    assert!(again.contains("the invitation has been used once"), "{again}");
+
+    let withdrawn = invite(&ca, "build-8", &[]);
+    let listed = ca.json(OPERATOR, &["invite", "--list"]);
+    let open = listed.to_string();
+    let id = open.split('"').rfind(|text| text.len() == 16).unwrap();
+    ca.told(OPERATOR, &["invite", "--withdraw", id]);
+    let refusal = refused(&enroll(&home, &withdrawn, "other"), 1);
+    assert!(refusal.contains("withdrawn"), "{refusal}");
+
+    let revoked = invite(&ca, "build-9", &[]);
+    ca.told(OPERATOR, &["revoke", "build-9"]);
+    let refusal = refused(&enroll(&home, &revoked, "other"), 1);
+    assert!(refusal.contains("withdrawn") || refusal.contains("revoked"), "{refusal}");
+
+    let expired = invite(&ca, "build-10", &["--expires", "1s"]);
+    std::thread::sleep(Duration::from_millis(2100));
+    let refusal = refused(&enroll(&home, &expired, "other"), 1);
+    assert!(refusal.contains("the invitation expired at 20"), "{refusal}");
+
+    let nonsense = refused(&enroll(&home, "vouchsafe-invitation-1.abc", "other"), 2);
+    assert!(nonsense.contains("incomplete"), "{nonsense}");
+    let occupied = refused(&enroll(&home, &used, "agent"), 1);
+    assert!(occupied.contains("holds an identity already"), "{occupied}");
+    assert!(!home.path("other").exists());
+}
+
+#[test]
+fn a_ca_with_another_root_or_none_at_all_gets_nothing() {
+    let (home, other) = (Home::new(), Home::new());
+    let ca = Served::start(&home, &[]);
+    let impostor = Served::start(&other, &[]);
+    let invite = ["invite", "build-7", "--allow", "tools:search", "--address", &impostor.everybody];
+    let said = ca.told(OPERATOR, &invite);
+    let invitation = said.split_whitespace().find(|word| word.starts_with("vouchsafe-")).unwrap();
+    let refusal = refused(&enroll(&home, invitation, "agent"), 1);
+    assert!(refusal.contains("not from the CA whose root is pinned"), "{refusal}");
+    drop(impostor);
+    let refusal = refused(&enroll(&home, invitation, "agent"), 3);
+    assert!(refusal.contains("cannot be reached"), "{refusal}");
+    // Nobody has seen the secret, so it is still good.
+    let address = &ca.everybody;
+    let said = ca.json(OPERATOR, &["invite", "--list"]);
+    assert!(said.to_string().contains("open"), "{said} at {address}");
+}
+
+/// A gateway has a certificate of the same CA, and perhaps the same host name.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_of_the_trust_domain_does_not_get_to_see_the_secret() {
+    let home = Home::new();
+    home.run(&["issue", "gw", "--server", "--ip", "127.0.0.1", "--out", "gw"]);
+    let read = |name: &str| fs::read_to_string(home.path("gw").join(name)).unwrap();
+    let identity = Identity::from_pem(
+        read("certificate.pem").as_bytes(),
+        &read("key.pem"),
+        read("roots.pem").as_bytes(),
+    );
+    let (seen, mut requests) = mpsc::unbounded_channel();
+    let clock = Arc::new(DefaultTimeProvider);
+    let record = fs::File::create(home.path("audit")).unwrap();
+    let listener = PublicListener::new(PublicListenerConfig {
+        identity: watch::channel(Arc::new(identity.unwrap())).1,
+        handler: Arc::new(move |_, request| {
+            seen.send(request.uri().path().to_owned()).unwrap();
+            Box::pin(async { hyper::Response::new(bytes::Bytes::new()) })
+        }),
+        limits: HttpLimits::default(),
+        log: EventLog::new(Arc::new(Record::new(record)), clock.clone()),
+        clock,
+    });
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let shutdown = std::future::pending();
+    tokio::spawn(Arc::new(listener.unwrap()).serve(socket, shutdown));
+    let invite = ["invite", "build-7", "--allow", "tools:search", "--address", &address];
+    let said = home.run(&invite);
+    let invitation = said.split_whitespace().find(|word| word.starts_with("vouchsafe-")).unwrap();
+    let refusal = refused(&enroll(&home, invitation, "agent"), 1);
+    assert!(refusal.contains("spiffe://acme.example/gw, not the CA"), "{refusal}");
+    assert!(requests.try_recv().is_err());
+}
+
+#[test]
+fn the_daemon_renews_in_time_and_runs_its_hook_and_says_when_it_must_give_up() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let invitation = invite(&ca, "build-7", &["--ttl", "10s"]);
+    done(&enroll(&home, &invitation, "agent"));
+    let first = serial(&ca, "agent");
+    let address = ca.operators.replace("127.0.0.1", "localhost");
+    let hook = "echo renewed in $VOUCHSAFE_IDENTITY >> hook.log";
+    let mut daemon = home.command(VOUCHSAFE);
+    daemon.args(["renew", "agent", "--daemon", "--ca", &address, "--hook", hook]);
+    let mut daemon = daemon.stdout(Stdio::null()).spawn().unwrap();
+    let says = Lines::follow(daemon.stderr.take().unwrap());
+    let (at, _) = says.wait_for(0, "renewed: certificate");
+    assert_ne!(serial(&ca, "agent"), first);
+    says.wait_for(at + 1, "renewed: certificate");
+    let hooked = fs::read_to_string(home.path("hook.log")).unwrap();
+    assert!(hooked.starts_with("renewed in agent\n"), "{hooked}");
+    // The device is revoked: there is nothing left to try.
+    ca.told(OPERATOR, &["revoke", "build-7"]);
+    says.wait_for(at, "error: ");
+    let begun = std::time::Instant::now();
+    while daemon.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", says.all());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(daemon.wait().unwrap().code(), Some(1));
+}
