@@ -2,11 +2,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test that cannot go on should say so and stop"
 )]
 
 mod home;
 mod lines;
+#[expect(dead_code, reason = "of what a served CA can be asked, this needs a part")]
 mod served;
 
 use std::fs;
