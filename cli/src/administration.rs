@@ -118,7 +118,7 @@ pub(crate) enum Administration<'a> {
     /// In the home, with the passphrase of its keys.
     Local(&'a Context, &'a PassphraseFile),
     /// A service.
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 impl AdministrationArgs {
@@ -150,7 +150,8 @@ impl AdministrationArgs {
             Failure::usage("it is not known as whom to ask the CA")
                 .hint("say --identity DIR, or set VOUCHSAFE_IDENTITY")
         })?;
-        Ok(Administration::Remote(Remote::new(address, identity, &self.passphrase.of_identity())?))
+        let remote = Remote::new(address, identity, &self.passphrase.of_identity())?;
+        Ok(Administration::Remote(Box::new(remote)))
     }
 }
 

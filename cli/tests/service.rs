@@ -1,6 +1,10 @@
 //! The CA as a service, asked from elsewhere: the same commands, the same answers, and nobody does
 //! more than their certificate says.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on should say so and stop"
+)]
 
 mod home;
 mod lines;
