@@ -219,6 +219,24 @@ fn an_operator_invites_limits_and_revokes_by_date_as_far_as_its_certificate_says
     by_lead(&format!("withdrew invitation {own}"));
 }
 
+#[test]
+fn whoever_revokes_everything_is_cut_as_well_and_told_what_that_means() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let cut = ca.ask("home/operator", &["revoke", "--issued-before", "now"]);
+    // Which is faster, the answer or the cut, is not settled.
+    if !cut.status.success() {
+        let said = String::from_utf8(cut.stderr).unwrap();
+        assert!(said.contains("it is done"), "{said}");
+    }
+    let refused = ca.refused("home/operator", &["list"]);
+    assert!(refused.contains("its certificate is revoked"), "{refused}");
+    drop(ca);
+    // Only the service's own, which it has replaced if there was time, is left.
+    assert!(!home.run(&["list", "--active"]).contains("operator"));
+    home.run(&["audit", "--verify"]);
+}
+
 fn list_of(ca: &Served<'_>, operator: &str) -> Vec<Value> {
     ca.json(operator, &["invite", "--list"]).as_array().unwrap().clone()
 }

@@ -57,6 +57,10 @@ pub(crate) struct Args {
     ca: AdministrationArgs,
 }
 
+/// What it means when a CA elsewhere does not know its operator any more.
+const OWN_CERTIFICATE: &str = "if this very command has revoked your own certificate, it is done: \
+    vouchsafe audit at the CA's home says so, and vouchsafe issue there gives you another";
+
 /// A point in time, or everything so far.
 #[derive(Clone, Copy, Debug)]
 struct IssuedBefore(Option<Moment>);
@@ -79,7 +83,11 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let administration = args.ca.administration(context)?;
     if let Some(IssuedBefore(issued_before)) = args.issued_before {
         let ask = RevokeBefore { issued_before, principal: args.principal, reason: args.reason };
-        let revoked = administration.ask(&REVOKE_BEFORE, ask)?;
+        let revoked = administration.ask(&REVOKE_BEFORE, ask).map_err(|failure| {
+            // The cut may overtake the answer: it is as fast as for everybody else.
+            let may_be_cut = args.ca.host().is_some() && failure.what_next().is_none();
+            if may_be_cut { failure.hint(OWN_CERTIFICATE) } else { failure }
+        })?;
         return context.show(&revoked, RevokedBefore::in_words);
     }
     let what = args.what.unwrap_or_default();
