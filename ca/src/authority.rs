@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::home::Home;
 use crate::issuer::{Issuer, SigningError};
 use crate::issuers::{Issuers, Signer};
+use crate::keys::Passphrase;
 use crate::ledger::Ledger;
 use crate::lists::Lists;
 use crate::profile::{Order, ProfileError};
@@ -19,6 +20,7 @@ use crate::publisher::{Press, Publisher};
 use crate::reason::Reason;
 use crate::record::{Actor, CertificateRecord, Event, ListRecord, Origin, Tier};
 use crate::refusal::Refusal;
+use crate::rotation::root_above;
 use crate::store::StoreError;
 
 /// A certificate that was just issued, with everything its holder needs.
@@ -56,6 +58,7 @@ pub struct Authority {
     issuers: RwLock<Arc<Issuers>>,
     /// Held by whoever lets a CA come or go.
     pub(crate) rotating: Mutex<()>,
+    pub(crate) passphrase: Passphrase,
     clock: Arc<dyn TimeProvider>,
     home: Home,
 }
@@ -77,19 +80,20 @@ impl Authority {
         let issuers = RwLock::new(Arc::new(Issuers::open(&home, &ledger, passphrase, now)?));
         let publisher = Publisher::new(Lists::read(&home, &ledger, now)?);
         let rotating = Mutex::default();
-        let authority = Self { ledger, publisher, issuers, rotating, clock, home };
+        let passphrase = Passphrase::new(passphrase);
+        let authority = Self { ledger, publisher, issuers, rotating, passphrase, clock, home };
         authority.publish_roots()?;
         authority.remove_keys_of_retired()?;
-        authority.keep_lists(passphrase)?;
+        authority.keep_lists()?;
         Ok(authority)
     }
 
-    fn keep_lists(&self, passphrase: Option<&[u8]>) -> Result<(), Error> {
+    fn keep_lists(&self) -> Result<(), Error> {
         let now = self.now()?;
         for (serial, record) in self.ledger.cas()? {
             if record.tier == Tier::Root
                 && self.publisher.is_due(&serial, &self.ledger, now)?
-                && let Some(root) = self.home.issuer(&serial, &record, passphrase)?
+                && let Some(root) = self.home.issuer(&serial, &record, self.passphrase.octets())?
             {
                 self.publisher.keep(self.press(&root, now))?;
             }
@@ -322,13 +326,9 @@ impl Authority {
         if tier == Tier::Issuing {
             return Ok(issuing);
         }
-        for (_, record) in self.look_up(Ledger::cas)? {
-            let root = CaCertificate::from_der(&record.certificate)?;
-            if issuing.issuer == Some(root.id) {
-                return Ok(root);
-            }
-        }
-        Err(Refusal::NotARoot.into())
+        let serial = self.look_up(|ledger| root_above(ledger, &issuing))?;
+        let record = self.ledger.ca(&serial)?.ok_or(Refusal::NotARoot)?;
+        Ok(CaCertificate::from_der(&record.certificate)?)
     }
 
     /// What relying parties trust: every root whose time is not over, the newest first.

@@ -71,9 +71,12 @@ pub enum HomeError {
         /// Its mode.
         mode: u32,
     },
-    /// The key of the root is elsewhere.
+    /// A key is elsewhere.
     #[error("{} is not here", .0.display())]
     NoKey(PathBuf),
+    /// The key of the root is elsewhere.
+    #[error("the root's key is not in the home ({})", .0.display())]
+    RootElsewhere(PathBuf),
     /// The certificates beside the store are not those it was made with.
     #[error("{} is not the certificate that this CA was made with", .0.display())]
     OtherCertificate(PathBuf),
@@ -95,6 +98,9 @@ impl HomeError {
             Self::NoKey(_) => {
                 Some("bring it back from where it is kept, for as long as this takes")
             }
+            Self::RootElsewhere(_) => Some(
+                "bring it from where it is kept, and name it with --root-key FILE where the home is",
+            ),
             Self::OtherCertificate(_) => Some("put it back from a backup"),
         }
     }

@@ -1,8 +1,8 @@
 //! Files of private keys: PKCS#8 PEM, 0600, under a passphrase if there is one.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::{fmt, fs};
 
 use vouchsafe_certs::{KeyError, PrivateKey};
 use zeroize::Zeroizing;
@@ -10,6 +10,26 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::file::{self, Access, FileError};
 use crate::home::HomeError;
+
+/// What opens the keys of the home, for as long as the CA is at work: what comes later is to be
+/// sealed alike.
+pub(crate) struct Passphrase(Option<Zeroizing<Vec<u8>>>);
+
+impl Passphrase {
+    pub(crate) fn new(octets: Option<&[u8]>) -> Self {
+        Self(octets.map(|octets| octets.to_vec().into()))
+    }
+
+    pub(crate) fn octets(&self) -> Option<&[u8]> {
+        self.0.as_ref().map(|octets| octets.as_slice())
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(…)")
+    }
+}
 
 /// Whether a passphrase protects the key in a file.
 ///

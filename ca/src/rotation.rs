@@ -11,7 +11,7 @@ use vouchsafe_certs::{CaCertificate, KeyType, PrivateKey, Serial};
 use crate::authority::Authority;
 use crate::error::Error;
 use crate::file::{self, Access};
-use crate::home::RootOut;
+use crate::home::{HomeError, RootOut};
 use crate::issuer::Issuer;
 use crate::keys;
 use crate::ledger::Ledger;
@@ -23,15 +23,12 @@ use crate::refusal::Refusal;
 /// How long a new issuing CA is known before it signs: enough for everybody who polls.
 const NOTICE: Duration = Duration::from_secs(5 * 60);
 
-/// How a new CA comes to be.
-#[derive(Debug)]
+/// How a new CA comes to be. Its key is sealed like those that are there.
+#[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a caller must say all of it")]
-pub struct Rotation<'a> {
+pub struct Rotation {
     /// What its key is made of.
     pub key_type: KeyType,
-    /// What protects its key on disk; `None`: the file's mode alone. The keys of all issuing CAs have
-    /// one passphrase.
-    pub passphrase: Option<&'a [u8]>,
     /// Whether it signs at once, though not everybody may know it yet: after a key was lost.
     pub at_once: bool,
 }
@@ -56,28 +53,29 @@ impl Authority {
         self.look_up(|ledger| newest_root(ledger, now))
     }
 
-    /// Makes a new issuing CA, signed by the root at work with `root_key`. Both issuing CAs are
-    /// accepted; the new one signs five minutes from now, when everybody has its list.
+    /// Makes a new issuing CA, signed by the root at work with `root_key`, or with its key in the home.
+    /// Both issuing CAs are accepted; the new one signs five minutes from now, when everybody has its list.
     ///
     /// # Errors
-    /// [`Refusal::NotTheRoot`] if the key is not that of the root at work; or see [`Error`].
+    /// [`Refusal::NotTheRoot`] if the key is not that of the root at work,
+    /// [`HomeError::RootElsewhere`] if it is needed; or see [`Error`].
     pub fn rotate_issuer(
         &self,
         by: &Actor,
-        root_key: PrivateKey,
-        rotation: &Rotation<'_>,
+        root_key: Option<PrivateKey>,
+        rotation: Rotation,
     ) -> Result<Rotated, Error> {
         let _alone = self.rotating.lock().map_err(|_| Error::Stopped)?;
         let now = self.now()?;
         let at_work = newest_root(&self.ledger, now)?;
-        let root = self.root_with(root_key)?;
+        let root = self.root_with(root_key, &at_work)?;
         if root.certificate().serial != at_work {
             return Err(Refusal::NotTheRoot(at_work).into());
         }
         let trust_domain = &self.home().config().trust_domain;
         let new = root.issuing(trust_domain, PrivateKey::generate(rotation.key_type)?, now)?;
         let begins = if rotation.at_once { now } else { later(now, NOTICE) };
-        self.add(by, Tier::Issuing, new, rotation, None, begins)
+        self.add(by, Tier::Issuing, new, None, begins)
     }
 
     /// Makes a new root beside those that there are. `roots.pem` holds it from now on; issuing CAs are
@@ -88,7 +86,7 @@ impl Authority {
     pub fn rotate_root(
         &self,
         by: &Actor,
-        rotation: &Rotation<'_>,
+        rotation: Rotation,
         out: Option<RootOut<'_>>,
     ) -> Result<Rotated, Error> {
         let _alone = self.rotating.lock().map_err(|_| Error::Stopped)?;
@@ -96,7 +94,7 @@ impl Authority {
         let begins = if rotation.at_once { now } else { last_leaf(&self.ledger)?.max(now) };
         let trust_domain = &self.home().config().trust_domain;
         let new = Issuer::root(trust_domain, PrivateKey::generate(rotation.key_type)?, now)?;
-        self.add(by, Tier::Root, new, rotation, out, begins)
+        self.add(by, Tier::Root, new, out, begins)
     }
 
     /// Key first, record second: an interrupted rotation leaves a key that has signed nothing.
@@ -105,7 +103,6 @@ impl Authority {
         by: &Actor,
         tier: Tier,
         new: Issuer,
-        rotation: &Rotation<'_>,
         out: Option<RootOut<'_>>,
         begins: UnixTime,
     ) -> Result<Rotated, Error> {
@@ -116,7 +113,7 @@ impl Authority {
             Some(out) => out.keep(new.key())?,
             None => {
                 let path = self.home().later_path(tier, &serial, "key");
-                keys::create(&path, new.key(), rotation.passphrase)?;
+                keys::create(&path, new.key(), self.passphrase.octets())?;
             }
         }
         let certificate_path = self.home().later_path(tier, &serial, "pem");
@@ -132,23 +129,25 @@ impl Authority {
     }
 
     /// Revokes an issuing CA, and with it every certificate that it has issued. The root's list says so,
-    /// which needs the key of the root that signed it.
+    /// which needs the key of the root that signed it: `root_key`, or that in the home.
     ///
     /// # Errors
-    /// [`Refusal::CaAtWork`] while there is none in its place; [`Refusal::NotTheRoot`]; or see [`Error`].
+    /// [`Refusal::CaAtWork`] while there is none in its place, [`Refusal::NotItsRoot`],
+    /// [`HomeError::RootElsewhere`]; or see [`Error`].
     pub fn revoke_issuer(
         &self,
         by: &Actor,
         serial: &Serial,
         reason: Reason,
-        root_key: PrivateKey,
+        root_key: Option<PrivateKey>,
     ) -> Result<bool, Error> {
         let _alone = self.rotating.lock().map_err(|_| Error::Stopped)?;
         let now = self.now()?;
         let record = self.ledger.ca(serial)?.filter(|record| record.tier == Tier::Issuing);
         let record = record.ok_or(Refusal::NoSuchCa(*serial))?;
         let certificate = CaCertificate::from_der(&record.certificate)?;
-        let root = self.root_with(root_key)?;
+        let above = root_above(&self.ledger, &certificate)?;
+        let root = self.root_with(root_key, &above)?;
         if certificate.issuer != Some(root.certificate().id) {
             return Err(Refusal::NotItsRoot(*serial).into());
         }
@@ -171,7 +170,8 @@ impl Authority {
     /// [`Refusal::NotARoot`], or see [`Error`].
     pub fn publish_root(&self, by: &Actor, root_key: PrivateKey) -> Result<Serial, Error> {
         let now = self.now()?;
-        let root = self.root_with(root_key)?;
+        let at_work = newest_root(&self.ledger, now)?;
+        let root = self.root_with(Some(root_key), &at_work)?;
         self.publisher.publish(by, self.press(&root, now))?;
         Ok(root.certificate().serial)
     }
@@ -182,7 +182,7 @@ impl Authority {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn retire(&self, by: &Actor, passphrase: Option<&[u8]>) -> Result<Retired, Error> {
+    pub fn retire(&self, by: &Actor) -> Result<Retired, Error> {
         let _alone = self.rotating.lock().map_err(|_| Error::Stopped)?;
         let now = self.now()?;
         let ledger = &self.ledger;
@@ -195,7 +195,7 @@ impl Authority {
                     retired.still_needed.push((serial, until));
                     continue;
                 }
-                match self.home().issuer(&serial, &record, passphrase)? {
+                match self.home().issuer(&serial, &record, self.passphrase.octets())? {
                     Some(issuer) => self.publisher.end(by, self.press(&issuer, now))?,
                     None => {
                         self.publisher.end_without_key(by, &serial, self.home(), ledger, now)?;
@@ -209,8 +209,15 @@ impl Authority {
         Ok(retired)
     }
 
-    /// The root that this key belongs to.
-    fn root_with(&self, key: PrivateKey) -> Result<Issuer, Error> {
+    /// The root that this key belongs to; without one, that with this serial number, if its key is in
+    /// the home.
+    fn root_with(&self, key: Option<PrivateKey>, serial: &Serial) -> Result<Issuer, Error> {
+        let Some(key) = key else {
+            let record = self.ledger.ca(serial)?.ok_or(Refusal::NotARoot)?;
+            let path = self.home().key_path(serial, &record);
+            let issuer = self.home().issuer(serial, &record, self.passphrase.octets())?;
+            return Ok(issuer.ok_or(HomeError::RootElsewhere(path))?);
+        };
         let root = self.issuers()?.root_of(&key.public_key()?)?;
         Ok(Issuer::new(root.ok_or(Refusal::NotARoot)?, key)?)
     }
@@ -260,6 +267,16 @@ fn newest_root(ledger: &Ledger, now: UnixTime) -> Result<Serial, Error> {
     let begun = roots.clone().find(|(_, record)| record.begins <= now);
     let found = begun.or_else(|| roots.next_back()).ok_or(Refusal::NotARoot)?;
     Ok(found.0)
+}
+
+/// The root that signed an issuing CA's certificate.
+pub(crate) fn root_above(ledger: &Ledger, issuing: &CaCertificate) -> Result<Serial, Error> {
+    for (serial, record) in ledger.cas()? {
+        if issuing.issuer == Some(CaCertificate::from_der(&record.certificate)?.id) {
+            return Ok(serial);
+        }
+    }
+    Err(Refusal::NotARoot.into())
 }
 
 /// When the last certificate of any issuing CA ends.

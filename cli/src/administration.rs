@@ -20,6 +20,7 @@ mod operator;
 mod remote;
 pub(crate) mod revoke;
 pub(crate) mod revoke_before;
+pub(crate) mod rotate;
 mod sentence;
 pub(crate) mod view;
 

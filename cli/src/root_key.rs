@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use vouchsafe_ca::{Authority, RootOut, keys};
+use vouchsafe_ca::{RootOut, keys};
 use vouchsafe_certs::PrivateKey;
 
 use crate::exit::Failure;
@@ -69,28 +69,6 @@ impl RootKey {
         let Some(path) = &self.root_key else { return Ok(None) };
         let passphrase = if keys::is_sealed(path)? { Some(self.obtain()?) } else { None };
         Ok(Some(keys::read(path, passphrase.as_ref().map(|secret| secret.as_slice()))?))
-    }
-
-    /// The key in the file that was named, or that of the newest root in the home, which the CA's
-    /// passphrase opens.
-    pub(crate) fn obtain_for(
-        &self,
-        authority: &Authority,
-        passphrase: Option<&[u8]>,
-    ) -> Result<PrivateKey, Failure> {
-        if let Some(key) = self.read()? {
-            return Ok(key);
-        }
-        let root = authority.root_at_work()?;
-        let record = authority.look_up(|ledger| ledger.ca(&root))?;
-        let record = record.ok_or(vouchsafe_ca::Refusal::NoSuchCa(root))?;
-        let path = authority.home().key_path(&root, &record);
-        if !path.exists() {
-            let message = format!("the root's key is not in the home ({})", path.display());
-            return Err(Failure::new(message)
-                .hint("bring it from where it is kept, and name it with --root-key FILE"));
-        }
-        Ok(keys::read(&path, passphrase)?)
     }
 
     fn obtain(&self) -> Result<Passphrase, Failure> {

@@ -1,6 +1,5 @@
 //! Renewal: what it grants, when the same answer is given again, and what is taken for theft.
 
-use std::fs;
 use std::sync::Barrier;
 use std::thread;
 
@@ -10,7 +9,7 @@ use vouchsafe_ca::{
     Actor, Authority, CertificateRecord, Error, Event, Issued, Kind, Offer, Order, Reason, Refusal,
     Rotation,
 };
-use vouchsafe_certs::{Certificate, KeyType, PrivateKey};
+use vouchsafe_certs::{Certificate, KeyType};
 
 const HOUR: u64 = 3_600;
 
@@ -217,16 +216,12 @@ fn what_does_not_count_is_not_renewed() {
 fn a_lineage_goes_on_under_a_new_issuing_ca_unless_the_old_one_is_revoked() {
     let world = World::new();
     let authority = world.open();
-    let root_key = || {
-        let text = fs::read_to_string(world.path("root.key")).unwrap();
-        PrivateKey::from_pem(&text).unwrap()
-    };
     let invited = authority.invite(&Actor::Home, offer("a")).unwrap();
     let enrolling = request();
     let first = redeem(&authority, &invited, &enrolling).unwrap();
     let beside = authority.issue(&Actor::Home, order(&world, "b", &[])).unwrap();
-    let rotation = Rotation { key_type: KeyType::P256, passphrase: None, at_once: true };
-    authority.rotate_issuer(&Actor::Home, root_key(), &rotation).unwrap();
+    let rotation = Rotation { key_type: KeyType::P256, at_once: true };
+    authority.rotate_issuer(&Actor::Home, None, rotation).unwrap();
 
     // A repeated answer comes with the chain it had; the successor with the new one.
     assert_eq!(redeem(&authority, &invited, &enrolling).unwrap().chain, first.chain);
@@ -235,7 +230,7 @@ fn a_lineage_goes_on_under_a_new_issuing_ca_unless_the_old_one_is_revoked() {
     assert_ne!(second.chain[1], first.chain[1]);
 
     let old = record(&authority, &first.certificate).planned.issuer;
-    authority.revoke_issuer(&Actor::Home, &old, Reason::KeyCompromise, root_key()).unwrap();
+    authority.revoke_issuer(&Actor::Home, &old, Reason::KeyCompromise, None).unwrap();
     for held in [&first, &beside] {
         let refused = refusal(authority.renew(&held.certificate, &own));
         let expected = Refusal::CertificateRevoked {

@@ -18,11 +18,11 @@ use crate::world::{DAY, Fault, REMAINS, World, trust_domain};
 const MINUTE: u64 = 60;
 const NOTICE: u64 = 5 * MINUTE;
 
-fn gently() -> Rotation<'static> {
-    Rotation { key_type: KeyType::P256, passphrase: None, at_once: false }
+fn gently() -> Rotation {
+    Rotation { key_type: KeyType::P256, at_once: false }
 }
 
-fn at_once() -> Rotation<'static> {
+fn at_once() -> Rotation {
     Rotation { at_once: true, ..gently() }
 }
 
@@ -31,8 +31,8 @@ fn root_key(world: &World) -> PrivateKey {
     keys::read(&world.path("root.key"), None).unwrap()
 }
 
-fn rotate(world: &World, rotation: &Rotation<'_>) -> Rotated {
-    world.open().rotate_issuer(&Actor::Home, root_key(world), rotation).unwrap()
+fn rotate(world: &World, rotation: Rotation) -> Rotated {
+    world.open().rotate_issuer(&Actor::Home, None, rotation).unwrap()
 }
 
 /// The CA whose certificate comes with an issued one.
@@ -71,7 +71,7 @@ fn a_new_issuing_ca_is_known_before_it_issues_and_the_old_one_is_accepted_to_its
     let world = World::new();
     let roots = world.path("roots.pem");
     let before = world.issue("before");
-    let Rotated { certificate: new, begins, .. } = rotate(&world, &gently());
+    let Rotated { certificate: new, begins, .. } = rotate(&world, gently());
     assert_eq!(begins.as_secs(), world.clock.now().as_secs() + NOTICE);
     // Its list is there at once, its certificates come when everybody has that.
     assert!(world.published_by(&new).serials().is_empty());
@@ -116,10 +116,10 @@ fn a_new_issuing_ca_is_known_before_it_issues_and_the_old_one_is_accepted_to_its
 fn an_issuing_ca_retires_when_its_last_certificate_has_ended_and_leaves_a_list_that_lasts() {
     let world = World::new();
     let issued = world.issue("a");
-    let retire = || world.open().retire(&Actor::Home, None).unwrap();
+    let retire = || world.open().retire(&Actor::Home).unwrap();
     // The one at work does not retire, nor does one that somebody needs.
     assert!(retire().ended.is_empty() && retire().still_needed.is_empty());
-    rotate(&world, &at_once());
+    rotate(&world, at_once());
     let old = first(&world);
     let needed = retire().still_needed;
     let last = issued.certificate.not_after;
@@ -128,7 +128,7 @@ fn an_issuing_ca_retires_when_its_last_certificate_has_ended_and_leaves_a_list_t
     assert!((last.as_secs()..last.as_secs() + 3_600).contains(&needed[0].1.as_secs()));
 
     world.clock.advance(DAY + 3_600);
-    let retired = world.open().retire(&Actor::Home, None).unwrap();
+    let retired = world.open().retire(&Actor::Home).unwrap();
     assert_eq!(retired.ended, [old.serial]);
     assert!(!world.path("issuing.key").exists());
     // Nobody who follows the lists misses one, until the CA's own certificate ends.
@@ -154,7 +154,7 @@ fn a_new_root_signs_when_everybody_knows_it_and_the_old_one_goes_when_nothing_ha
     let world = World::new();
     let before = world.issue("before");
     let old_root = world.open().certificate(Tier::Root).unwrap();
-    let new_root = world.open().rotate_root(&Actor::Home, &gently(), None).unwrap();
+    let new_root = world.open().rotate_root(&Actor::Home, gently(), None).unwrap();
     let new_key = || {
         let name = format!("root-{}.key", new_root.certificate.serial);
         keys::read(&world.path(&name), None).unwrap()
@@ -165,17 +165,17 @@ fn a_new_root_signs_when_everybody_knows_it_and_the_old_one_goes_when_nothing_ha
     let meanwhile = world.issue("meanwhile");
     assert_eq!(meanwhile.roots.len(), 2);
     assert!(new_root.begins >= before.certificate.not_after);
-    let early = world.open().rotate_issuer(&Actor::Home, new_key(), &gently());
+    let early = world.open().rotate_issuer(&Actor::Home, Some(new_key()), gently());
     assert!(
         matches!(early, Err(Error::Refused(Refusal::NotTheRoot(root))) if root == old_root.serial)
     );
     world.check();
 
     world.clock.advance(DAY + 3_600);
-    let outdated = world.open().rotate_issuer(&Actor::Home, root_key(&world), &gently());
+    let outdated = world.open().rotate_issuer(&Actor::Home, Some(root_key(&world)), gently());
     assert!(matches!(outdated, Err(Error::Refused(Refusal::NotTheRoot(_)))));
     world.issue("late");
-    world.open().rotate_issuer(&Actor::Home, new_key(), &gently()).unwrap();
+    world.open().rotate_issuer(&Actor::Home, Some(new_key()), gently()).unwrap();
     world.clock.advance(NOTICE);
     let after = world.issue("after");
     let only = |name: &str, roots: &[CertificateDer<'static>]| {
@@ -193,12 +193,12 @@ fn a_new_root_signs_when_everybody_knows_it_and_the_old_one_goes_when_nothing_ha
     assert!(verdict(&world, &path, &old_only).is_err());
 
     // First the old issuing CA, and then the root above it.
-    let needed = world.open().retire(&Actor::Home, None).unwrap();
+    let needed = world.open().retire(&Actor::Home).unwrap();
     assert!(needed.ended.is_empty());
     let needed: Vec<Serial> = needed.still_needed.iter().map(|(serial, _)| *serial).collect();
     assert_eq!(needed, [first(&world).serial, old_root.serial]);
     world.clock.advance(DAY + 3_600);
-    let retired = world.open().retire(&Actor::Home, None).unwrap();
+    let retired = world.open().retire(&Actor::Home).unwrap();
     assert_eq!(retired.ended, [first(&world).serial, old_root.serial]);
     assert_eq!(count(&world.path("roots.pem")), 1);
     assert!(!world.path("root.key").exists());
@@ -211,22 +211,22 @@ fn a_revoked_issuing_ca_takes_everything_it_has_issued_with_it() {
     let world = World::new();
     let issued = world.issue("a");
     let old = first(&world);
-    let revoke = |serial: &Serial, key: PrivateKey| {
+    let revoke = |serial: &Serial, key: Option<PrivateKey>| {
         world.open().revoke_issuer(&Actor::Home, serial, Reason::KeyCompromise, key)
     };
     // Somebody must be there to issue.
-    let alone = revoke(&old.serial, root_key(&world));
+    let alone = revoke(&old.serial, None);
     assert!(matches!(alone, Err(Error::Refused(Refusal::CaAtWork(_)))));
-    let new = rotate(&world, &at_once()).certificate;
+    let new = rotate(&world, at_once()).certificate;
     let strange = PrivateKey::generate(KeyType::P256).unwrap();
-    let refused = revoke(&old.serial, strange);
+    let refused = revoke(&old.serial, Some(strange));
     assert!(matches!(refused, Err(Error::Refused(Refusal::NotARoot))));
     let root = world.open().certificate(Tier::Root).unwrap();
-    let no_issuing_ca = revoke(&root.serial, root_key(&world));
+    let no_issuing_ca = revoke(&root.serial, None);
     assert!(matches!(no_issuing_ca, Err(Error::Refused(Refusal::NoSuchCa(_)))));
 
     let number = world.published_by(&root).number;
-    assert!(revoke(&old.serial, root_key(&world)).unwrap());
+    assert!(revoke(&old.serial, None).unwrap());
     let list = world.published_by(&root);
     assert_eq!(list.number, number + 1);
     assert!(list.revokes(&old.serial) && !list.revokes(&new.serial));
@@ -238,12 +238,12 @@ fn a_revoked_issuing_ca_takes_everything_it_has_issued_with_it() {
     let path = written(&world, "again", &again);
     assert!(verdict(&world, &path, &world.path("roots.pem")).is_ok());
     // Twice is no error, and no news.
-    assert!(!revoke(&old.serial, root_key(&world)).unwrap());
+    assert!(!revoke(&old.serial, None).unwrap());
     assert_eq!(world.published_by(&root).number, number + 1);
     // Its own list is kept up for as long as its certificates live, and it never issues again.
     world.clock.advance(6 * DAY);
     world.check();
-    assert_eq!(world.open().retire(&Actor::Home, None).unwrap().ended, [old.serial]);
+    assert_eq!(world.open().retire(&Actor::Home).unwrap().ended, [old.serial]);
     world.check();
 }
 
@@ -255,7 +255,8 @@ fn whatever_fails_in_a_rotation_the_ca_goes_on_and_the_history_is_whole() {
                 let world = World::new();
                 let issued = world.issue("a");
                 let authority = world.open_faulty(after, fault).unwrap();
-                let failed = authority.rotate_issuer(&Actor::Home, root_key(&world), &at_once());
+                let failed =
+                    authority.rotate_issuer(&Actor::Home, Some(root_key(&world)), at_once());
                 let acknowledged = failed.is_ok();
                 world.crash(authority, remains);
                 world.check();
@@ -264,7 +265,7 @@ fn whatever_fails_in_a_rotation_the_ca_goes_on_and_the_history_is_whole() {
                 assert_eq!(issuer_of(&next) != issuer_of(&issued), has_come, "{after}");
                 assert!(has_come || !acknowledged);
                 // And the next attempt succeeds.
-                rotate(&world, &at_once());
+                rotate(&world, at_once());
                 assert_ne!(issuer_of(&world.issue("c")), issuer_of(&next));
                 world.check();
             }
@@ -276,10 +277,10 @@ fn whatever_fails_in_a_rotation_the_ca_goes_on_and_the_history_is_whole() {
 fn a_retirement_that_was_interrupted_is_completed() {
     let world = World::new();
     world.issue("a");
-    rotate(&world, &at_once());
+    rotate(&world, at_once());
     world.clock.advance(DAY + 3_600);
     let key = fs::read(world.path("issuing.key")).unwrap();
-    world.open().retire(&Actor::Home, None).unwrap();
+    world.open().retire(&Actor::Home).unwrap();
     // As if it had been interrupted before it removed the key.
     vouchsafe_ca::file::create(
         &world.path("issuing.key"),
@@ -313,10 +314,11 @@ fn the_roots_key_may_be_elsewhere_from_the_first_minute() {
     let key = || keys::read(&path, Some(b"correct horse")).unwrap();
     let root = authority.certificate(Tier::Root).unwrap();
     assert!(authority.lists().of(&root.serial).is_none(), "nobody could sign it yet");
+    let away = authority.rotate_issuer(&Actor::Home, None, at_once());
+    assert!(matches!(away, Err(Error::Home(HomeError::RootElsewhere(_)))));
     authority.publish_root(&Actor::Home, key()).unwrap();
     assert!(authority.lists().of(&root.serial).is_some());
-    let rotation = Rotation { passphrase: Some(b"battery staple"), ..at_once() };
-    let new = authority.rotate_issuer(&Actor::Home, key(), &rotation).unwrap().certificate;
+    let new = authority.rotate_issuer(&Actor::Home, Some(key()), at_once()).unwrap().certificate;
     let sealed = authority.home().path().join(format!("issuing-{}.key", new.serial));
     assert!(keys::read(&sealed, Some(b"battery staple")).is_ok());
     let issued = authority.issue(&Actor::Home, world.order("a")).unwrap();
@@ -327,7 +329,7 @@ fn the_roots_key_may_be_elsewhere_from_the_first_minute() {
 fn the_key_that_issues_must_be_there_and_the_others_may_be_lost() {
     let world = World::new();
     let issued = world.issue("a");
-    let new = rotate(&world, &at_once()).certificate;
+    let new = rotate(&world, at_once()).certificate;
     let new_key = world.path(&format!("issuing-{}.key", new.serial));
     fs::rename(&new_key, world.folder().join("away")).unwrap();
     let refused = world.try_open(None).unwrap_err();
@@ -342,7 +344,7 @@ fn the_key_that_issues_must_be_there_and_the_others_may_be_lost() {
     world.issue("b");
     // It cannot be hidden that it told no more: its latest list is its last.
     world.clock.advance(DAY + 3_600);
-    let ended = world.open().retire(&Actor::Home, None).unwrap().ended;
+    let ended = world.open().retire(&Actor::Home).unwrap().ended;
     assert_eq!(ended, [first(&world).serial]);
     assert_eq!(world.published().number, number);
 }
@@ -350,8 +352,8 @@ fn the_key_that_issues_must_be_there_and_the_others_may_be_lost() {
 #[test]
 fn a_home_remembers_who_rotated_and_when() {
     let world = World::new();
-    rotate(&world, &gently());
-    world.open().rotate_root(&Actor::Home, &gently(), None).unwrap();
+    rotate(&world, gently());
+    world.open().rotate_root(&Actor::Home, gently(), None).unwrap();
     let cas = world.records().into_iter().filter(|record| {
         assert!(record.by == Actor::Home || matches!(record.event, Event::ListSigned { .. }));
         matches!(record.event, Event::CaAdded { .. })

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     reinstate: bool,
 
     /// Revoke an issuing CA, given its serial number, with everything that it has issued
-    #[arg(long, conflicts_with = "reinstate")]
+    #[arg(long, conflicts_with_all = ["reinstate", "issued_before"])]
     issuer: bool,
 
     #[command(flatten)]

@@ -32,6 +32,7 @@ use crate::administration::limit::{LIMIT, SHOW_LIMIT};
 use crate::administration::list::LIST;
 use crate::administration::revoke::{REINSTATE, REVOKE};
 use crate::administration::revoke_before::REVOKE_BEFORE;
+use crate::administration::rotate::{CAS, RETIRE, ROTATE};
 use crate::administration::{Operator, Question, Refused, Verb};
 use crate::exit::Failure;
 
@@ -51,6 +52,9 @@ static TOOLS: LazyLock<Vec<AdminTool>> = LazyLock::new(|| {
         AdminTool::of(&INSPECT),
         AdminTool::of(&AUDIT),
         AdminTool::of(&CRL),
+        AdminTool::of(&ROTATE),
+        AdminTool::of(&RETIRE),
+        AdminTool::of(&CAS),
     ]
 });
 
