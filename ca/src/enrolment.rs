@@ -66,6 +66,7 @@ impl Authority {
         };
         let invitation = find()?;
         if matches!(invitation.state(now), InvitationState::Withdrawn | InvitationState::Used) {
+            self.look_up(Ledger::settle)?;
             return Ok(invitation);
         }
         self.record(by, &Event::Withdrawn { id: id.to_owned() }, now)?;
@@ -229,6 +230,7 @@ impl Authority {
         }
         let device = self.look_up(|ledger| ledger.device(principal))?;
         if device.and_then(|device| device.limit) == permissions {
+            self.look_up(Ledger::settle)?;
             return Ok(false);
         }
         let event = Event::Limited { principal: principal.clone(), permissions };

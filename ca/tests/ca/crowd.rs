@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -42,6 +42,69 @@ impl Store for SlowStore {
         thread::sleep(Duration::from_millis(20));
         self.inner.replace(changes)
     }
+}
+
+/// A store in which something is revoked just after what is revoked was read for a list.
+#[derive(Debug)]
+struct BusyStore {
+    inner: SledStore,
+    /// Whom to tell, and the key that they will write.
+    meanwhile: Mutex<Option<(mpsc::Sender<()>, String)>>,
+}
+
+impl Store for BusyStore {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.get(key)
+    }
+
+    fn scan_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.inner.scan_after(prefix, after, visit)?;
+        if prefix == "revoked/"
+            && let Some((other, key)) = self.meanwhile.lock().unwrap().take()
+        {
+            other.send(()).unwrap();
+            while self.inner.get(&key)?.is_none() {
+                thread::yield_now();
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(&self, changes: &[Change]) -> Result<(), StoreError> {
+        self.inner.replace(changes)
+    }
+}
+
+#[test]
+fn what_is_revoked_while_a_list_is_made_is_on_the_next_before_anybody_is_answered() {
+    let world = World::new();
+    let (one, other) = (world.issue("a"), world.issue("b"));
+    let [one, other] = [one, other].map(|issued| issued.certificate.serial);
+    let home = world.home();
+    let inner = home.open_store().unwrap();
+    let store = Arc::new(BusyStore { inner, meanwhile: Mutex::default() });
+    let shared: Arc<dyn Store> = store.clone();
+    let ledger = Ledger::open(shared, &home.journal_path()).unwrap();
+    let authority = Authority::open(home, ledger, None, world.clock()).unwrap();
+    let (tell, told) = mpsc::channel();
+    *store.meanwhile.lock().unwrap() = Some((tell, format!("revoked/{other}")));
+    thread::scope(|scope| {
+        let authority = &authority;
+        scope.spawn(move || {
+            told.recv().unwrap();
+            authority.revoke(&Actor::Home, &other, Reason::Superseded).unwrap();
+            assert!(listed(authority, &other), "answered, and not listed");
+        });
+        authority.revoke(&Actor::Home, &one, Reason::Superseded).unwrap();
+        assert!(listed(authority, &one));
+    });
+    drop((authority, store));
+    world.check();
 }
 
 /// Does something on so many threads at once.
