@@ -28,6 +28,7 @@ use crate::exit::Failure;
 use crate::follow::Source;
 use crate::identity::Present;
 use crate::notice::say;
+use crate::systemd;
 use upkeep::OwnCertificate;
 
 /// Connections that may wait to be accepted.
@@ -64,6 +65,7 @@ pub(crate) async fn serve(authority: Authority, settings: Settings) -> Result<()
     let trust_domain = &authority.home().config().trust_domain;
     say(&format!("listening on {} for operators of {trust_domain}", address_of(&operators)?));
     say(&format!("listening on {} for everybody", address_of(&everybody)?));
+    systemd::notify("READY=1");
     let upkeep = tokio::spawn(upkeep::run(own));
     tokio::join!(
         gateway.serve(operators, stop.asked()),
@@ -161,6 +163,7 @@ impl Stop {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+        systemd::notify("STOPPING=1");
         say("stopping: every session is closed");
         self.stopping.send_replace(true);
     }

@@ -145,6 +145,40 @@ fn an_agent_that_may_use_every_tool_of_others_is_no_operator() {
 }
 
 #[test]
+fn to_an_mcp_client_the_verbs_are_tools_that_answer_in_words() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    ca.told(OPERATOR, &["issue", "reader", "--allow", "tools:list", "--allow", "ca:list:*"]);
+    let as_client = |identity: &str, verb: &str, arguments: &[&str]| {
+        let mut command = home.command(home::VOUCHSAFE);
+        let output = command
+            .args([verb, &ca.operators, "--identity", identity])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    };
+    // Listed is what can be called.
+    let (_, tools) = as_client("reader", "tools", &[]);
+    assert_eq!(tools.lines().count(), 2, "{tools}");
+    let (_, tools) = as_client(OPERATOR, "tools", &[]);
+    assert!(["issue ", "invite ", "revoke ", "audit "].iter().all(|verb| tools.contains(verb)));
+    let (code, table) = as_client("reader", "call", &["list"]);
+    assert_eq!(code, Some(0));
+    assert!(table.starts_with("NAME ") && table.contains("\nreader "), "{table}");
+    let (_, refused) = as_client("reader", "call", &["revoke", r#"{"what": "reader"}"#]);
+    assert!(refused.contains("tools:revoke"), "{refused}");
+    // A question that is not understood is not half answered.
+    for question in [r#"{"what": "reader", "force": true}"#, r#"{"what": 7}"#, "{}"] {
+        let (code, refused) = as_client(OPERATOR, "call", &["revoke", question]);
+        assert_eq!(code, Some(1));
+        assert!(refused.contains("the arguments are not understood"), "{refused}");
+    }
+    assert_eq!(ca.json(OPERATOR, &["list", "--revoked"]).as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn the_service_ends_in_good_order_and_begins_again() {
     let home = Home::new();
     let ca = Served::start(&home, &[]);
