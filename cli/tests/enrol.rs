@@ -145,7 +145,9 @@ fn an_answer_that_was_lost_is_given_again_and_a_copy_of_a_certificate_ends_the_l
 
     // Somebody else with a copy of what was renewed before: nobody keeps anything.
     let caught = refused(&renew(&home, &ca, "stolen"), 1);
-    assert!(caught.contains("its certificate is revoked"), "{caught}");
+    // The answer says why, unless the cut overtakes it; then the next handshake says that it is so.
+    let said = ["somebody holds a copy", "its certificate is revoked"];
+    assert!(said.iter().any(|said| caught.contains(said)), "{caught}");
     let history = ca.told(OPERATOR, &["audit"]);
     assert!(history.contains("lineage"), "{history}");
     let victim = refused(&renew(&home, &ca, "between"), 1);
