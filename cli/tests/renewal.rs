@@ -86,8 +86,9 @@ fn a_bridge_goes_on_beyond_its_certificate_and_beyond_its_gateway() {
     let (first, _) = serving.says.wait_for(0, "acme.example/brief");
     home.run(&["issue", "brief", "--allow", "tools:read_note", "--force"]);
     // Another session is opened and the old one ends, of which the client knows nothing.
-    let (second, _) = serving.says.wait_for(first + 1, r#""event":"opened""#);
-    serving.says.wait_for(second, "the client closed the session");
+    for event in [r#""event":"opened""#, "the client closed the session"] {
+        serving.says.wait_for(first + 1, event);
+    }
     assert_eq!(reads(&mut talk), plan);
 
     let address = serving.address.clone();

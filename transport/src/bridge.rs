@@ -121,8 +121,7 @@ impl<'a> Bridge<'a> {
                     if begun.elapsed() >= STEADY {
                         backoff.reset();
                     }
-                    (self.news)(&BridgeNews::Lost(&end));
-                    match self.open_again(&mut client, &mut backoff).await {
+                    match self.open_again(&end, &mut client, &mut backoff).await {
                         Ok(opened) => opened,
                         Err(end) => return end,
                     }

@@ -72,14 +72,12 @@ pub enum BridgeNews<'a> {
         /// Why.
         refusal: &'a Refusal,
     },
-    /// A session was lost, and another one is wanted.
-    Lost(&'a BridgeEnd),
-    /// It is not to be had yet, nor by a renewed certificate.
+    /// Another session is wanted, and not to be had yet.
     NotYet(&'a ConnectError),
     /// It is not to be had before our own certificate is renewed.
     Expired,
-    /// There is another session.
-    Back,
+    /// There is another session, after one that ended like this.
+    Back(String),
     /// There is another session, under a renewed certificate.
     Renewed,
 }
@@ -90,12 +88,11 @@ impl fmt::Display for BridgeNews<'_> {
             Self::Denied { method, refusal } => {
                 write!(f, "the server's {method} was refused: {refusal}")
             }
-            Self::Lost(end) => write!(f, "{end}; connecting again"),
             Self::NotYet(error) => write!(f, "{error}; trying again"),
             Self::Expired => {
                 f.write_str("our own certificate has expired; waiting for its renewal")
             }
-            Self::Back => f.write_str("connected again"),
+            Self::Back(end) => write!(f, "{end}; connected again"),
             Self::Renewed => f.write_str("connected again with the renewed certificate"),
         }
     }

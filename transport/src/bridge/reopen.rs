@@ -32,6 +32,7 @@ impl Bridge<'_> {
     /// Opens another session after one was lost, however long that takes, unless it is in vain.
     pub(super) async fn open_again<I, O>(
         &self,
+        lost: &BridgeEnd,
         client: &mut Client<I, O>,
         backoff: &mut Backoff,
     ) -> Result<Opened, BridgeEnd>
@@ -44,7 +45,7 @@ impl Bridge<'_> {
             loop {
                 sleep(backoff.pause()).await;
                 self.until_valid().await;
-                match self.open(Some(BridgeNews::Back)).await {
+                match self.open(Some(BridgeNews::Back(lost.to_string()))).await {
                     Ok(opened) => return Ok(opened),
                     Err(error) if error.is_final() => return Err(BridgeEnd::Refused(error)),
                     Err(error) => {
