@@ -58,6 +58,8 @@ pub(crate) enum Protocol {
     Mcp,
     /// HTTP/1.1.
     Http,
+    /// The client did not say, and there is a choice: its first octet tells.
+    Unsaid,
 }
 
 /// Turns connections into sessions.
@@ -65,6 +67,7 @@ pub(crate) struct Acceptor {
     tls: Present<ServerConfig>,
     deadline: Duration,
     handshakes: Handshakes,
+    with_http: bool,
 }
 
 impl Acceptor {
@@ -79,6 +82,7 @@ impl Acceptor {
             tls: Present::new(config, identity, trust)?,
             deadline: limits.handshake,
             handshakes: Handshakes::new(limits.handshakes),
+            with_http,
         })
     }
 
@@ -98,7 +102,7 @@ impl Acceptor {
             () = place.gives_way() => return Err(AcceptError::GaveWay),
         };
         drop(place);
-        session(stream, trust)
+        session(stream, trust, self.with_http)
     }
 }
 
@@ -119,10 +123,12 @@ async fn handshake(
 fn session(
     stream: TlsStream<TcpStream>,
     trust: Trust,
+    with_http: bool,
 ) -> Result<(Session<TlsStream<TcpStream>>, Protocol), AcceptError> {
     let (_, tls) = stream.get_ref();
     let (role, protocol) = match tls.alpn_protocol() {
         Some(HTTP) => (Role::Holder, Protocol::Http),
+        None if with_http => (Role::Holder, Protocol::Unsaid),
         _ => (Role::Client, Protocol::Mcp),
     };
     let chain = tls.peer_certificates().unwrap_or_default();

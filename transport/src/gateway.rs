@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ use crate::frame::LineWriter;
 use crate::http::{Caller, HttpService, Server};
 use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
 use crate::relay::{Relay, RelayEnd, Subject, Tally};
-use crate::{Denial, Identity, Limits, Peer, Session, TlsError, Trust, Upstream};
+use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, Upstream};
 
 /// How long accepting pauses where the system has no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -150,13 +150,15 @@ impl Gateway {
                 if self.log.record(opened).await.is_ok() {
                     let http = match protocol {
                         Protocol::Mcp => None,
-                        // Whoever came for HTTP need not be an agent: for him there is nothing else.
-                        Protocol::Http => match self.http.as_ref().zip(address) {
-                            None => return,
-                            http => http,
-                        },
+                        // Whoever comes for HTTP need not be an agent: without it there is nothing for them.
+                        Protocol::Http | Protocol::Unsaid => {
+                            match self.http.as_ref().zip(address) {
+                                None => return,
+                                http => http,
+                            }
+                        }
                     };
-                    self.session(session, &peer, &subject, http, alive).await;
+                    self.session(session, &peer, &subject, (protocol, http), alive).await;
                 }
             }
             Err(error) => self.refused(address, &error).await,
@@ -204,7 +206,7 @@ impl Gateway {
         session: Session<S>,
         peer: &Arc<Peer>,
         subject: &Subject,
-        http: Option<(&Server, SocketAddr)>,
+        (protocol, http): (Protocol, Option<(&Server, SocketAddr)>),
         alive: mpsc::Sender<()>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -214,22 +216,28 @@ impl Gateway {
             Ok(place) => {
                 let keeper = Box::new((alive, place));
                 let held = session.held();
-                let work = session.run(async |stream| match http {
-                    Some((http, address)) => {
-                        let caller = Caller { address, peer: Some(Arc::clone(peer)) };
-                        http.serve(stream, &caller, self.stopping.subscribe()).await;
-                        drop(keeper);
-                        RelayEnd::ClientClosed
+                let work = session.run(async |stream| match (protocol, http) {
+                    (Protocol::Http, Some(http)) => self.exchange(stream, peer, http).await,
+                    (Protocol::Unsaid, Some(http)) => {
+                        let mut stream = BufReader::new(stream);
+                        if self.begins_as_http(&mut stream).await {
+                            self.exchange(stream, peer, http).await
+                        } else if peer.is_agent() {
+                            self.work(stream, peer, held, subject, &tally, keeper).await
+                        } else {
+                            let reason = Denial::Usage(Role::Client).to_string();
+                            tell(stream, reason, self.limits.drain).await
+                        }
                     }
-                    None => self.work(stream, peer, held, subject, &tally, keeper).await,
+                    _ => self.work(stream, peer, held, subject, &tally, keeper).await,
                 });
                 tokio::select! {
                     biased;
-                    () = self.stopped(), if http.is_none() => Ok(RelayEnd::Stopped),
+                    () = self.stopped(), if protocol != Protocol::Http => Ok(RelayEnd::Stopped),
                     ended = work => ended,
                 }
             }
-            Err(denial) if http.is_some() => Err(denial),
+            Err(denial) if protocol != Protocol::Mcp => Err(denial),
             Err(denial) => {
                 let told = |stream| tell(stream, denial.to_string(), self.limits.drain);
                 session.run(told).await.and(Err(denial))
@@ -246,6 +254,26 @@ impl Gateway {
         event.junk = (junk > 0).then_some(junk);
         // The session is over already.
         drop(self.log.record(event).await);
+    }
+
+    /// HTTP, for as long as it lasts.
+    async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        peer: &Arc<Peer>,
+        (http, address): (&Server, SocketAddr),
+    ) -> RelayEnd {
+        let caller = Caller { address, peer: Some(Arc::clone(peer)) };
+        http.serve(stream, &caller, self.stopping.subscribe()).await;
+        RelayEnd::ClientClosed
+    }
+
+    /// What a client speaks that did not say so: a method of HTTP begins with a capital letter (RFC
+    /// 9110 §9.1), a message of MCP never.
+    async fn begins_as_http<S: AsyncRead + Unpin>(&self, stream: &mut BufReader<S>) -> bool {
+        let first = timeout(self.limits.first_message, stream.fill_buf()).await;
+        let first = first.ok().and_then(Result::ok).and_then(<[u8]>::first);
+        first.is_some_and(u8::is_ascii_uppercase)
     }
 
     /// Waits until the gateway stops.

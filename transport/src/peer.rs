@@ -101,6 +101,11 @@ impl Peer {
         if is_same { Ok(()) } else { Err(Denial::Path("its root is another".to_owned())) }
     }
 
+    /// Whether it may be a client of MCP, which takes an agent's certificate.
+    pub(crate) fn is_agent(&self) -> bool {
+        Certificate::from_der(self.certificate()).is_ok_and(|leaf| leaf.usage == Usage::Agent)
+    }
+
     /// The leaf that it showed.
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
