@@ -202,7 +202,16 @@ pub enum RevocationError {
     /// RFC 5280 §5.2.1: the authority key identifier MUST be there.
     #[error("the revocation list does not name its issuer's key")]
     NoKeyIdentifier,
-    /// A critical extension that this program does not know, or a delta list.
+    /// A delta list where a complete one is needed.
+    #[error("the revocation list says only what changed, and a complete one is needed")]
+    Delta,
+    /// RFC 5280 §5.2.4: a delta list without the complete list that it was made for.
+    #[error("the revocation list says what changed since a list that is not here")]
+    Baseless,
+    /// A list that cannot be written.
+    #[error("a date or the length of the revocation list is beyond what a list can hold")]
+    Unwritable,
+    /// A critical extension that this program does not know.
     #[error("the revocation list has a critical extension that this program does not know")]
     CriticalExtension,
     /// An entry's serial number breaks RFC 5280.

@@ -3,15 +3,19 @@
 //! The TLS library would verify the signature over the whole list at every handshake, 10 ms at
 //! 100,000 entries; here a question costs one binary search.
 
+mod unsigned;
+
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 use x509_parser::extensions::{ParsedExtension, X509Extension};
+use x509_parser::oid_registry::OID_X509_EXT_DELTA_CRL_INDICATOR;
 use x509_parser::prelude::{FromDer, X509Version};
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+pub use self::unsigned::{ListEntry, UnsignedList};
 use crate::{CaCertificate, IssuerId, RevocationError, Serial};
 
 /// What one issuer has revoked, at one point in time.
@@ -44,35 +48,35 @@ impl RevocationList {
     /// # Errors
     /// [`RevocationError::UnknownIssuer`] if it names another CA; otherwise as [`from_der`](Self::from_der).
     pub fn by_one_of(issuers: &[CaCertificate], der: &[u8]) -> Result<Self, RevocationError> {
-        let (rest, list) =
-            CertificateRevocationList::from_der(der).map_err(|_| RevocationError::Malformed)?;
-        if !rest.is_empty() || list.version() != Some(X509Version::V2) {
-            return Err(RevocationError::Malformed);
+        match SignedList::by_one_of(issuers, der)? {
+            SignedList::Complete(list) => Ok(list),
+            SignedList::Delta(_) => Err(RevocationError::Delta),
         }
-        let extensions = Extensions::read(list.extensions())?;
-        // RFC 5280 §5.2.1: the key identifier in the list says which of the issuer's keys signed it.
-        let named = IssuerId::new(list.issuer().as_raw(), &extensions.key_identifier);
-        let issuer = issuers.iter().find(|issuer| issuer.id == named);
-        let issuer = issuer.ok_or(RevocationError::UnknownIssuer)?;
-        verify(&list, issuer)?;
-        let this_update = time(list.last_update())?;
-        let next_update = time(list.next_update().ok_or(RevocationError::NoNextUpdate)?)?;
-        if this_update > next_update {
-            return Err(RevocationError::Malformed);
+    }
+
+    /// The complete list that this one and a later delta come to.
+    ///
+    /// # Errors
+    /// [`RevocationError::Baseless`] if the delta is another CA's, or says what changed since a list
+    /// later than this one.
+    pub fn with(&self, delta: &RevocationDelta) -> Result<Self, RevocationError> {
+        let RevocationDelta { base_number, list } = delta;
+        // RFC 5280 §5.2.4 (c): the number of the complete list is at least the delta's BaseCRLNumber.
+        if list.issuer != self.issuer || self.number < *base_number {
+            return Err(RevocationError::Baseless);
         }
-        let mut serials = list
-            .iter_revoked_certificates()
-            .map(|entry| {
-                if entry.extensions().iter().any(|extension| extension.critical) {
-                    return Err(RevocationError::CriticalExtension);
-                }
-                Serial::from_der_content(entry.raw_serial()).map_err(|_| RevocationError::Serial)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        serials.sort_unstable();
-        serials.dedup();
-        serials.shrink_to_fit();
-        Ok(Self { issuer: issuer.id, number: extensions.number, this_update, next_update, serials })
+        // (d): and lower than the delta's own, or the delta has nothing to add.
+        if list.number <= self.number {
+            return Ok(self.clone());
+        }
+        let mut serials = Vec::with_capacity(self.serials.len() + list.serials.len());
+        serials.extend_from_slice(&self.serials);
+        serials.extend(list.serials.iter().filter(|serial| !self.revokes(serial)));
+        // Two sorted runs: this takes as long as looking at them once.
+        serials.sort();
+        // "A CRL that is constructed locally has the thisUpdate and nextUpdate times specified in the
+        // corresponding fields of the delta CRL", and its number.
+        Ok(Self { serials, ..list.clone() })
     }
 
     /// Whether the list names the certificate with this serial number.
@@ -101,6 +105,90 @@ impl std::fmt::Debug for RevocationList {
     }
 }
 
+/// What one issuer has revoked since an earlier list (RFC 5280 §5.2.4). An entry that takes a
+/// certificate off the list again (removeFromCRL) is read like any other: nobody is reinstated by it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RevocationDelta {
+    base_number: u64,
+    list: RevocationList,
+}
+
+impl RevocationDelta {
+    /// Whose it is.
+    #[must_use]
+    pub fn issuer(&self) -> IssuerId {
+        self.list.issuer
+    }
+
+    /// The number of the complete list that it was made for; it fits that and every later one.
+    #[must_use]
+    pub fn base_number(&self) -> u64 {
+        self.base_number
+    }
+
+    /// What it says itself: its number and times, and what is new.
+    #[must_use]
+    pub fn changes(&self) -> &RevocationList {
+        &self.list
+    }
+}
+
+/// A list whose signature was verified.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SignedList {
+    /// All that is revoked.
+    Complete(RevocationList),
+    /// What was revoked since.
+    Delta(RevocationDelta),
+}
+
+impl SignedList {
+    /// Reads DER and verifies that the CA it names, one of `issuers`, signed it.
+    ///
+    /// # Errors
+    /// As [`RevocationList::by_one_of`].
+    pub fn by_one_of(issuers: &[CaCertificate], der: &[u8]) -> Result<Self, RevocationError> {
+        let (rest, parsed) =
+            CertificateRevocationList::from_der(der).map_err(|_| RevocationError::Malformed)?;
+        if !rest.is_empty() || parsed.version() != Some(X509Version::V2) {
+            return Err(RevocationError::Malformed);
+        }
+        let extensions = Extensions::read(parsed.extensions())?;
+        // RFC 5280 §5.2.1: the key identifier in the list says which of the issuer's keys signed it.
+        let named = IssuerId::new(parsed.issuer().as_raw(), &extensions.key_identifier);
+        let issuer = issuers.iter().find(|issuer| issuer.id == named);
+        let issuer = issuer.ok_or(RevocationError::UnknownIssuer)?;
+        verify(&parsed, issuer)?;
+        let this_update = time(parsed.last_update())?;
+        let next_update = time(parsed.next_update().ok_or(RevocationError::NoNextUpdate)?)?;
+        if this_update > next_update {
+            return Err(RevocationError::Malformed);
+        }
+        let (issuer, number, serials) = (issuer.id, extensions.number, serials(&parsed)?);
+        let list = RevocationList { issuer, number, this_update, next_update, serials };
+        Ok(match extensions.base_number {
+            None => Self::Complete(list),
+            Some(base_number) => Self::Delta(RevocationDelta { base_number, list }),
+        })
+    }
+}
+
+/// Sorted.
+fn serials(list: &CertificateRevocationList<'_>) -> Result<Vec<Serial>, RevocationError> {
+    let read = list.iter_revoked_certificates().map(|entry| {
+        if entry.extensions().iter().any(|extension| extension.critical) {
+            return Err(RevocationError::CriticalExtension);
+        }
+        Serial::from_der_content(entry.raw_serial()).map_err(|_| RevocationError::Serial)
+    });
+    let mut serials = read.collect::<Result<Vec<_>, _>>()?;
+    serials.sort_unstable();
+    serials.dedup();
+    serials.shrink_to_fit();
+    Ok(serials)
+}
+
 fn verify(
     list: &CertificateRevocationList<'_>,
     issuer: &CaCertificate,
@@ -123,24 +211,29 @@ fn time(time: ASN1Time) -> Result<UnixTime, RevocationError> {
 struct Extensions {
     number: u64,
     key_identifier: Vec<u8>,
+    /// RFC 5280 §5.2.4: of a delta list, the number of the complete list it was made for.
+    base_number: Option<u64>,
 }
 
 impl Extensions {
     fn read(all: &[X509Extension<'_>]) -> Result<Self, RevocationError> {
-        let (mut number, mut key_identifier) = (None, None);
+        let (mut number, mut key_identifier, mut base_number) = (None, None, None);
         for extension in all {
             match extension.parsed_extension() {
                 ParsedExtension::CRLNumber(value) => {
-                    if number.is_some() {
-                        return Err(RevocationError::Malformed);
-                    }
-                    number = Some(u64::try_from(value).map_err(|_| RevocationError::NoNumber)?);
+                    let value = u64::try_from(value).map_err(|_| RevocationError::NoNumber)?;
+                    once(&mut number, value)?;
                 }
                 ParsedExtension::AuthorityKeyIdentifier(id) => {
                     key_identifier = id.key_identifier.as_ref().map(|id| id.0.to_vec());
                 }
-                // RFC 5280 §5.2: a critical extension that is not understood (a delta list, an
-                // indirect list) makes the whole list unusable.
+                _ if extension.oid == OID_X509_EXT_DELTA_CRL_INDICATOR => {
+                    let value = <u64 as der::Decode>::from_der(extension.value);
+                    let value = value.map_err(|_| RevocationError::Malformed)?;
+                    once(&mut base_number, value)?;
+                }
+                // RFC 5280 §5.2: a critical extension that is not understood (an indirect list, one
+                // of a part of the certificates) makes the whole list unusable.
                 _ if extension.critical => return Err(RevocationError::CriticalExtension),
                 _ => {}
             }
@@ -148,6 +241,15 @@ impl Extensions {
         Ok(Self {
             number: number.ok_or(RevocationError::NoNumber)?,
             key_identifier: key_identifier.ok_or(RevocationError::NoKeyIdentifier)?,
+            base_number,
         })
+    }
+}
+
+/// RFC 5280 §4.2: no extension appears twice.
+fn once<T>(place: &mut Option<T>, value: T) -> Result<(), RevocationError> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(RevocationError::Malformed),
     }
 }
