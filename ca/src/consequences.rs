@@ -32,7 +32,7 @@ mod revoking;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 use rustls_pki_types::UnixTime;
@@ -106,6 +106,15 @@ pub(crate) fn device_key(principal: &Principal) -> String {
 
 pub(crate) fn list_key(issuer: &Serial) -> String {
     format!("list/{issuer}")
+}
+
+pub(crate) fn delta_key(issuer: &Serial) -> String {
+    format!("delta/{issuer}")
+}
+
+/// Of what was revoked since a CA's last complete list.
+pub(crate) fn recent_prefix(issuer: &Serial) -> String {
+    format!("recent/{issuer}/")
 }
 
 pub(crate) fn ca_key(serial: &Serial) -> String {
@@ -224,10 +233,14 @@ pub(crate) fn consequences(
     store: &dyn Store,
 ) -> Result<Vec<Change>, RecordError> {
     let mut draft =
-        Draft { store, changes: Vec::new(), compromised: HashSet::new(), lacking: BTreeSet::new() };
+        Draft { store, changes: Vec::new(), compromised: HashSet::new(), lacking: BTreeMap::new() };
     draft.follow(occurrence)?;
-    for issuer in std::mem::take(&mut draft.lacking) {
+    for (issuer, serials) in std::mem::take(&mut draft.lacking) {
         draft.set(revocations_key(&issuer), &occurrence.sequence)?;
+        for serial in serials {
+            let key = format!("{}{serial}", recent_prefix(&issuer));
+            draft.set(key, &occurrence.sequence)?;
+        }
     }
     Ok(draft.changes)
 }
@@ -237,8 +250,8 @@ struct Draft<'a> {
     changes: Vec<Change>,
     /// Keys that the changes already mark as compromised: two certificates of a device may share one.
     compromised: HashSet<String>,
-    /// CAs whose next list has something to say.
-    lacking: BTreeSet<Serial>,
+    /// CAs whose next list has something to say, and of which certificates.
+    lacking: BTreeMap<Serial, BTreeSet<Serial>>,
 }
 
 impl Draft<'_> {
@@ -282,13 +295,22 @@ impl Draft<'_> {
                 let revocation = Revocation { at, reason: *reason };
                 self.revoked_issued_before(principal.as_ref(), *before, revocation)
             }
-            Event::ListSigned { issuer, number, this_update, next_update, sha256, covers } => {
+            Event::ListSigned {
+                issuer,
+                number,
+                this_update,
+                next_update,
+                sha256,
+                covers,
+                base,
+            } => {
                 let list = ListRecord {
                     number: *number,
                     this_update: *this_update,
                     next_update: *next_update,
                     sha256: sha256.clone(),
                     covers: *covers,
+                    base: *base,
                 };
                 self.list_signed(issuer, &list)
             }
@@ -298,6 +320,11 @@ impl Draft<'_> {
     /// A certificate, with what is known of its revocation.
     fn certificate(&self, serial: &Serial) -> Result<CertificateRecord, RecordError> {
         Ok(read_certificate(self.store, serial)?.ok_or(Refusal::NoSuchCertificate(*serial))?)
+    }
+
+    /// A CA's next list must name this certificate.
+    fn lacks(&mut self, issuer: Serial, serial: Serial) {
+        self.lacking.entry(issuer).or_default().insert(serial);
     }
 
     fn create<T: Serialize>(&mut self, key: String, value: &T) -> Result<(), RecordError> {

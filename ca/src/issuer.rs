@@ -5,26 +5,26 @@
 //! reader that relying parties use, and compared with what was meant.
 
 mod delegate;
+mod list;
 
 use std::fmt;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
-    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose,
-    RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
 use vouchsafe_certs::{
     CaCertificate, Certificate, CertificateError, KeyError, PERMISSION_EXTENSION_OID, PrivateKey,
-    RevocationList, Serial, SerialError, TrustDomain, Usage,
+    RevocationError, Serial, SerialError, TrustDomain, Usage,
 };
 
 pub(crate) use delegate::Delegation;
+pub use list::Entry;
 
 use crate::profile::{Plan, Planned};
-use crate::reason::Reason;
 use crate::text::date_time;
 
 /// A CA's certificate begins this much earlier, for clocks that are behind, like a leaf's.
@@ -61,6 +61,9 @@ pub enum SigningError {
     /// No key could be made.
     #[error("{0}")]
     Key(#[from] KeyError),
+    /// A revocation list that nobody could write.
+    #[error("{0}")]
+    List(#[from] RevocationError),
     /// A date beyond the year 9999.
     #[error("the clock shows a time that no certificate can hold")]
     Date,
@@ -74,24 +77,6 @@ pub struct SignedCertificate {
     pub der: CertificateDer<'static>,
     /// What it says.
     pub certificate: Certificate,
-}
-
-/// One entry of a revocation list.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Entry {
-    /// Which certificate.
-    pub serial: Serial,
-    /// Since when.
-    pub revoked_at: UnixTime,
-    /// Why.
-    pub reason: Reason,
-}
-
-impl Entry {
-    pub(crate) fn new(serial: Serial, revoked_at: UnixTime, reason: Reason) -> Self {
-        Self { serial, revoked_at, reason }
-    }
 }
 
 /// A CA's certificate together with its key.
@@ -183,53 +168,6 @@ impl Issuer {
             return Err(SigningError::NotAsPlanned);
         }
         Ok(SignedCertificate { der: signed.der().clone(), certificate })
-    }
-
-    /// Signs a revocation list (RFC 5280 §5: v2, with number, authority key identifier, reasons).
-    ///
-    /// # Errors
-    /// [`SigningError::NotAsPlanned`] must stop the CA.
-    pub fn sign_list(
-        &self,
-        number: u64,
-        this_update: UnixTime,
-        next_update: UnixTime,
-        entries: &[Entry],
-    ) -> Result<Vec<u8>, SigningError> {
-        let revoked_certs = entries
-            .iter()
-            .map(|entry| {
-                Ok(RevokedCertParams {
-                    serial_number: serial_number(&entry.serial),
-                    revocation_time: date_time(entry.revoked_at).ok_or(SigningError::Date)?,
-                    reason_code: Some(entry.reason.to_rcgen()),
-                    invalidity_date: None,
-                })
-            })
-            .collect::<Result<_, SigningError>>()?;
-        let params = CertificateRevocationListParams {
-            this_update: date_time(this_update).ok_or(SigningError::Date)?,
-            next_update: date_time(next_update).ok_or(SigningError::Date)?,
-            crl_number: SerialNumber::from(number),
-            issuing_distribution_point: None,
-            revoked_certs,
-            key_identifier_method: KeyIdMethod::PreSpecified(
-                self.certificate.key_identifier.clone(),
-            ),
-        };
-        let der = params.signed_by(&self.signer)?.der().to_vec();
-        let read = RevocationList::from_der(&der, &self.certificate)
-            .map_err(|_| SigningError::NotAsPlanned)?;
-        let mut serials: Vec<Serial> = entries.iter().map(|entry| entry.serial).collect();
-        serials.sort_unstable();
-        if read.number != number
-            || read.this_update != this_update
-            || read.next_update != next_update
-            || read.serials() != serials
-        {
-            return Err(SigningError::NotAsPlanned);
-        }
-        Ok(der)
     }
 }
 
@@ -411,23 +349,6 @@ pub(crate) mod tests {
         let certificate = issuing_ca(now()).certificate().clone();
         let other = PrivateKey::generate(KeyType::P256).unwrap();
         assert!(matches!(Issuer::new(certificate, other), Err(SigningError::WrongKey)));
-    }
-
-    #[test]
-    fn lists_say_what_was_revoked() {
-        let issuer = issuing_ca(now());
-        let next = UnixTime::since_unix_epoch(Duration::from_secs(1_800_604_800));
-        let mut entries: Vec<Entry> = Reason::ALL
-            .into_iter()
-            .map(|reason| Entry::new(Serial::random().unwrap(), now(), reason))
-            .collect();
-        for number in [1, 127, 128, 255, 256, u64::MAX / 2] {
-            let der = issuer.sign_list(number, now(), next, &entries).unwrap();
-            let read = RevocationList::from_der(&der, issuer.certificate()).unwrap();
-            assert_eq!((read.number, read.serials().len()), (number, entries.len()));
-            entries.pop();
-        }
-        assert!(entries.is_empty());
     }
 
     #[test]

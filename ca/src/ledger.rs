@@ -12,10 +12,10 @@ use vouchsafe_certs::{Fingerprint, Principal, PublicKey, Serial};
 use crate::audit::{HEAD, Head, stored_head};
 use crate::committer::Committer;
 use crate::consequences::{
-    AUTHORITY, CERTIFICATES, INVITATIONS, REVOKED, ca_key, cas, certificate_key, device_key,
-    fingerprint_key, holder_prefix, invitation_key, invited_prefix, last_leaf_key, lineage_key,
-    list_key, parse, read, read_certificate, read_newest, read_revocation, redeemed_key,
-    revocations_key, serial_from,
+    AUTHORITY, CERTIFICATES, INVITATIONS, REVOKED, ca_key, cas, certificate_key, delta_key,
+    device_key, fingerprint_key, holder_prefix, invitation_key, invited_prefix, last_leaf_key,
+    lineage_key, list_key, parse, read, read_certificate, read_newest, read_revocation,
+    recent_prefix, redeemed_key, revocations_key, revoked_key, serial_from,
 };
 use crate::error::Error;
 use crate::invitation::{InvitationRecord, is_id};
@@ -295,17 +295,47 @@ impl Ledger {
         Ok(seconds.map(|seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds))))
     }
 
-    /// The latest revocation list of a CA, given the serial number of its certificate.
+    /// The latest revocation list of a CA, complete or not, given the serial number of its certificate.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn list(&self, issuer: &Serial) -> Result<Option<ListRecord>, Error> {
+        let complete = self.complete_list(issuer)?;
+        let number = complete.as_ref().map_or(0, |complete| complete.number);
+        Ok(self.delta(issuer)?.filter(|delta| delta.number > number).or(complete))
+    }
+
+    /// The latest complete revocation list of a CA.
+    pub(crate) fn complete_list(&self, issuer: &Serial) -> Result<Option<ListRecord>, Error> {
         Ok(read(&*self.store, &list_key(issuer))?)
+    }
+
+    /// The latest list of what was revoked lately, if it says no less than the complete one.
+    pub(crate) fn delta(&self, issuer: &Serial) -> Result<Option<ListRecord>, Error> {
+        let delta: Option<ListRecord> = read(&*self.store, &delta_key(issuer))?;
+        let complete = self.complete_list(issuer)?.map_or(0, |complete| complete.number);
+        Ok(delta.filter(|delta| delta.number >= complete))
     }
 
     /// The place in the journal of the latest revocation that a CA's list must tell; 0 if there was none.
     pub(crate) fn latest_revocation(&self, issuer: &Serial) -> Result<u64, Error> {
         Ok(read(&*self.store, &revocations_key(issuer))?.unwrap_or_default())
+    }
+
+    /// What was revoked since a CA's last complete list.
+    pub(crate) fn recently_revoked(
+        &self,
+        issuer: &Serial,
+    ) -> Result<Vec<(Serial, RevokedRecord)>, Error> {
+        let prefix = recent_prefix(issuer);
+        let entry = |(key, _): (String, u64)| {
+            let serial = key.strip_prefix(&prefix).and_then(|serial| serial.parse().ok());
+            let serial = serial.ok_or_else(|| damaged(&key))?;
+            let revoked_key = revoked_key(&serial);
+            let record = read(&*self.store, &revoked_key)?.ok_or_else(|| damaged(&revoked_key))?;
+            Ok((serial, record))
+        };
+        self.all(&prefix)?.into_iter().map(entry).collect()
     }
 
     /// Everything that was ever revoked.

@@ -21,6 +21,15 @@ use crate::publisher::Press;
 use crate::record::{Actor, Event, ListRecord, RevokedRecord, Tier};
 use crate::text;
 
+/// A complete list of more octets is not sent anew at every revocation.
+const LONG: usize = 16 * 1024;
+
+/// Who reads only complete lists, as most tools do, is no further behind than this.
+const LAG: u64 = 3_600;
+
+/// Octets of one entry of a list, about.
+const ENTRY_LEN: usize = 38;
+
 /// The list of one CA, as relying parties see it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -29,8 +38,10 @@ pub struct PublishedList {
     pub issuer: CaCertificate,
     /// Whether that is a root or an issuing CA.
     pub tier: Tier,
-    /// DER; `None` if it is lost and the CA's key is not here.
+    /// DER of all that is revoked; `None` if it is lost and the CA's key is not here.
     pub der: Option<Arc<[u8]>>,
+    /// DER of what was revoked lately (RFC 5280 §5.2.4), where that is shorter. It may say more.
+    pub delta: Option<Arc<[u8]>>,
     /// Whether it is the last one of a CA whose time is over.
     pub is_last: bool,
 }
@@ -63,7 +74,7 @@ impl Lists {
     pub(crate) fn follow(&mut self, ledger: &Ledger, now: UnixTime) -> Result<(), Error> {
         let known = std::mem::take(self);
         self.refresh(ledger, now, |record| {
-            let mut ders = known.0.iter().filter_map(|list| list.der.as_ref());
+            let mut ders = known.0.iter().flat_map(|list| list.der.iter().chain(&list.delta));
             ders.find(|der| text::sha256(der) == record.sha256).cloned()
         })
     }
@@ -81,11 +92,14 @@ impl Lists {
                 continue;
             }
             let is_last = record.is_retired();
-            let der = match is_last {
-                true => Some(record.last_list.into()),
-                false => ledger.list(&serial)?.and_then(|record| find(&record)),
+            let (der, delta) = match is_last {
+                true => (Some(record.last_list.into()), None),
+                false => (
+                    ledger.complete_list(&serial)?.and_then(|record| find(&record)),
+                    ledger.delta(&serial)?.and_then(|record| find(&record)),
+                ),
             };
-            self.0.push(PublishedList { issuer, tier: record.tier, der, is_last });
+            self.0.push(PublishedList { issuer, tier: record.tier, der, delta, is_last });
         }
         self.0.sort_by_key(|list| list.tier == Tier::Root);
         Ok(())
@@ -116,9 +130,21 @@ impl Lists {
     /// verify the lists of issuing CAs that are new to them.
     #[must_use]
     pub fn to_pem(&self) -> String {
-        let lists = pem::revocation_lists(self.0.iter().filter_map(|list| list.der.as_ref()));
+        let lists = self.0.iter().flat_map(|list| list.der.iter().chain(&list.delta));
+        pem::revocation_lists(lists) + &self.issuing_to_pem()
+    }
+
+    /// What was revoked lately, as far as the lists are so long that this is shorter; otherwise the
+    /// lists. With the issuing CAs' certificates, as in [`to_pem`](Self::to_pem).
+    #[must_use]
+    pub fn changes_to_pem(&self) -> String {
+        let latest = |list: &'_ PublishedList| list.delta.clone().or_else(|| list.der.clone());
+        pem::revocation_lists(self.0.iter().filter_map(latest)) + &self.issuing_to_pem()
+    }
+
+    fn issuing_to_pem(&self) -> String {
         let issuing = self.0.iter().filter(|list| list.tier == Tier::Issuing);
-        lists + &pem::certificates(issuing.map(|list| &list.issuer.der))
+        pem::certificates(issuing.map(|list| &list.issuer.der))
     }
 
     /// Whether a CA's list must be signed anew: there is none, it lacks the revocation at that place of
@@ -130,48 +156,44 @@ impl Lists {
         needed: u64,
         now: UnixTime,
     ) -> Result<bool, Error> {
-        let (record, published) = (ledger.list(issuer)?, self.find(issuer));
-        if published.is_none_or(|list| list.is_last) {
+        let Some(published) = self.find(issuer).filter(|list| !list.is_last) else {
             return Ok(false);
-        }
-        let (Some(record), Some(_)) = (record, self.of(issuer)) else { return Ok(true) };
-        let half = (record.this_update.as_secs() + record.next_update.as_secs()) / 2;
-        let lacks_one = needed > record.covers;
-        Ok(lacks_one || now.as_secs() >= half)
+        };
+        let Some(latest) = ledger.list(issuer)? else { return Ok(true) };
+        let is_out =
+            published.der.is_some() && (latest.base.is_none() || published.delta.is_some());
+        let complete = ledger.complete_list(issuer)?;
+        let is_old = complete.is_none_or(|complete| is_old(&complete, latest.base.is_some(), now));
+        Ok(!is_out || needed > latest.covers || is_old)
     }
 
-    /// Signs a CA's list, puts it on record, and publishes it.
-    pub(crate) fn renew(&mut self, by: &Actor, press: Press<'_>) -> Result<(), Error> {
+    /// Signs a CA's list, puts it on record, and publishes it. Where the complete list is long, what
+    /// was revoked since is enough, unless `all` is wanted.
+    pub(crate) fn renew(&mut self, by: &Actor, press: Press<'_>, all: bool) -> Result<(), Error> {
         let Press { issuer, home, ledger, now } = press;
-        let certificate = issuer.certificate();
-        let serial = certificate.serial;
+        let serial = issuer.certificate().serial;
         // Before the entries are read: more may be revoked while they are.
         let covers = ledger.latest_revocation(&serial)?;
-        let earlier = ledger.list(&serial)?;
-        let number = earlier.as_ref().map_or(0, |earlier| earlier.number) + 1;
-        let lifetimes = home.config().lifetimes;
-        let is_root = certificate.issuer.is_none();
-        let lifetime = if is_root { lifetimes.root_list } else { lifetimes.list };
-        let entries = entries(&serial, ledger, earlier.as_ref(), now)?;
-        let seconds = Duration::from_secs(now.as_secs()) + lifetime.as_duration();
-        let next_update = UnixTime::since_unix_epoch(seconds);
-        let der = issuer.sign_list(number, now, next_update, &entries).inspect_err(|error| {
-            if matches!(error, SigningError::NotAsPlanned) {
-                ledger.stop();
-            }
-        })?;
-        let sha256 = text::sha256(&der);
-        let event = Event::ListSigned {
-            issuer: serial,
-            number,
-            this_update: now,
-            next_update,
-            sha256,
-            covers,
-        };
-        ledger.record(by, &event, now)?;
+        let complete = ledger.complete_list(&serial)?;
+        let edition =
+            Edition { number: ledger.list(&serial)?.map_or(0, |list| list.number) + 1, covers };
+        let length = self.of(&serial).map_or(0, <[u8]>::len);
+        let (mut delta, mut is_enough) = (None, false);
+        if let Some(base) = complete.as_ref().filter(|_| length > LONG) {
+            let entries = to_entries(ledger.recently_revoked(&serial)?);
+            is_enough = !all
+                && entries.len() <= most_recent(length)
+                && !is_old(base, !entries.is_empty(), now);
+            delta = Some(edition.sign(by, press, Some(base.number), &entries)?);
+        }
+        let mut der = None;
+        if !is_enough {
+            let entries = entries(&serial, ledger, complete.as_ref(), now)?;
+            der = Some(edition.sign(by, press, None, &entries)?);
+        }
         if let Some(list) = self.0.iter_mut().find(|list| list.issuer.serial == serial) {
-            list.der = Some(der.into());
+            list.der = der.or_else(|| list.der.take());
+            list.delta = delta;
         }
         self.publish(home)
     }
@@ -180,6 +202,60 @@ impl Lists {
     pub(crate) fn publish(&self, home: &Home) -> Result<(), Error> {
         Ok(file::replace(&home.lists_path(), self.to_pem().as_bytes(), Access::Public)?)
     }
+}
+
+/// What the lists that are signed together have in common.
+#[derive(Clone, Copy)]
+struct Edition {
+    number: u64,
+    covers: u64,
+}
+
+impl Edition {
+    /// Signs one list and puts it on record, before anybody can see it.
+    fn sign(
+        self,
+        by: &Actor,
+        press: Press<'_>,
+        base: Option<u64>,
+        entries: &[Entry],
+    ) -> Result<Arc<[u8]>, Error> {
+        let Press { issuer, home, ledger, now } = press;
+        let Self { number, covers } = self;
+        let lifetimes = home.config().lifetimes;
+        let is_root = issuer.certificate().issuer.is_none();
+        let lifetime = if is_root { lifetimes.root_list } else { lifetimes.list };
+        let seconds = Duration::from_secs(now.as_secs()) + lifetime.as_duration();
+        let next_update = UnixTime::since_unix_epoch(seconds);
+        let signed = match base {
+            None => issuer.sign_list(number, now, next_update, entries),
+            Some(base) => issuer.sign_delta(base, number, now, next_update, entries),
+        };
+        let der = signed.inspect_err(|error| {
+            if matches!(error, SigningError::NotAsPlanned) {
+                ledger.stop();
+            }
+        })?;
+        let (issuer, sha256) = (issuer.certificate().serial, text::sha256(&der));
+        let this_update = now;
+        let event =
+            Event::ListSigned { issuer, number, this_update, next_update, sha256, covers, base };
+        ledger.record(by, &event, now)?;
+        Ok(der.into())
+    }
+}
+
+/// Whether half the life of a complete list is over, or it lacks something for too long.
+fn is_old(complete: &ListRecord, lacks_something: bool, now: UnixTime) -> bool {
+    let begun = complete.this_update.as_secs();
+    let half = (begun + complete.next_update.as_secs()) / 2;
+    now.as_secs() >= half || lacks_something && now.as_secs() >= begun + LAG
+}
+
+/// How many revocations are told beside a complete list of this length before another is signed: as
+/// many as make the octets of all the deltas in between those of one complete list (n²/2 = N).
+fn most_recent(length: usize) -> usize {
+    (2 * length / ENTRY_LEN).isqrt()
 }
 
 /// What relying parties find.
@@ -210,9 +286,14 @@ fn entries(
     let beyond = earlier.map_or(0, |earlier| earlier.this_update.as_secs().min(now.as_secs()));
     let belongs =
         |record: &RevokedRecord| record.issuer == *issuer && record.not_after.as_secs() >= beyond;
-    let revoked = ledger.revoked()?.into_iter();
-    Ok(revoked
-        .filter(|(_, record)| belongs(record))
-        .map(|(serial, record)| Entry::new(serial, record.revocation.at, record.revocation.reason))
-        .collect())
+    let mut revoked = ledger.revoked()?;
+    revoked.retain(|(_, record)| belongs(record));
+    Ok(to_entries(revoked))
+}
+
+fn to_entries(revoked: Vec<(Serial, RevokedRecord)>) -> Vec<Entry> {
+    let entry = |(serial, record): (Serial, RevokedRecord)| {
+        Entry::new(serial, record.revocation.at, record.revocation.reason)
+    };
+    revoked.into_iter().map(entry).collect()
 }

@@ -58,7 +58,7 @@ impl Publisher {
         let needed = ledger.latest_revocation(&issuer)?;
         let mut unfinished = self.unfinished.lock().map_err(|_| Error::Stopped)?;
         if unfinished.contains(&issuer) || self.lists().is_due(&issuer, ledger, needed, now)? {
-            self.renew(&Actor::Itself, press, &mut unfinished)?;
+            self.renew(&Actor::Itself, press, false, &mut unfinished)?;
         }
         ledger.list(&issuer)
     }
@@ -81,7 +81,7 @@ impl Publisher {
         press: Press<'_>,
     ) -> Result<Option<ListRecord>, Error> {
         let mut unfinished = self.unfinished.lock().map_err(|_| Error::Stopped)?;
-        self.renew(by, press, &mut unfinished)?;
+        self.renew(by, press, true, &mut unfinished)?;
         press.ledger.list(&press.issuer.certificate().serial)
     }
 
@@ -102,7 +102,7 @@ impl Publisher {
         let mut unfinished = self.unfinished.lock().map_err(|_| Error::Stopped)?;
         // One list beyond the end of every certificate has to name those revoked (RFC 5280 §3.3), so
         // an ordinary one comes before the last.
-        self.renew(&Actor::Itself, press, &mut unfinished)?;
+        self.renew(&Actor::Itself, press, true, &mut unfinished)?;
         let number = ledger.list(&serial)?.map_or(1, |list| list.number + 1);
         let last_list = issuer.sign_list(number, now, certificate.not_after, &[])?;
         self.conclude(by, &serial, last_list, press.home, ledger, now)
@@ -118,7 +118,9 @@ impl Publisher {
         now: UnixTime,
     ) -> Result<(), Error> {
         let _alone = self.unfinished.lock().map_err(|_| Error::Stopped)?;
-        let published = self.lists().of(serial).map(<[u8]>::to_vec);
+        // Nobody who has heard of a later list would go back to the complete one.
+        let is_whole = ledger.list(serial)?.is_some_and(|latest| latest.base.is_none());
+        let published = self.lists().of(serial).filter(|_| is_whole).map(<[u8]>::to_vec);
         let last_list = published.ok_or(Refusal::NoLastList(*serial))?;
         self.conclude(by, serial, last_list, home, ledger, now)
     }
@@ -144,12 +146,13 @@ impl Publisher {
         &self,
         by: &Actor,
         press: Press<'_>,
+        all: bool,
         unfinished: &mut HashSet<Serial>,
     ) -> Result<(), Error> {
         let issuer = press.issuer.certificate().serial;
         unfinished.insert(issuer);
         let mut lists = (*self.lists()).clone();
-        lists.renew(by, press)?;
+        lists.renew(by, press, all)?;
         self.published.send_replace(Arc::new(lists));
         unfinished.remove(&issuer);
         Ok(())

@@ -50,18 +50,6 @@ impl Reason {
         }
     }
 
-    /// As the encoder knows it.
-    pub(crate) fn to_rcgen(self) -> rcgen::RevocationReason {
-        match self {
-            Self::Unspecified => rcgen::RevocationReason::Unspecified,
-            Self::KeyCompromise => rcgen::RevocationReason::KeyCompromise,
-            Self::AffiliationChanged => rcgen::RevocationReason::AffiliationChanged,
-            Self::Superseded => rcgen::RevocationReason::Superseded,
-            Self::CessationOfOperation => rcgen::RevocationReason::CessationOfOperation,
-            Self::PrivilegeWithdrawn => rcgen::RevocationReason::PrivilegeWithdrawn,
-        }
-    }
-
     /// Whether somebody who revoked for `self` learns something new from `later`.
     pub(crate) fn yields_to(self, later: Self) -> bool {
         later == Self::KeyCompromise && self != Self::KeyCompromise

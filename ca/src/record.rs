@@ -168,6 +168,10 @@ pub enum Event {
         sha256: String,
         /// Every revocation up to this place of the journal is in it, and perhaps later ones.
         covers: u64,
+        /// RFC 5280 §5.2.4: of a list that says only what was revoked since, the number of the complete
+        /// list that it was made for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<u64>,
     },
 }
 
@@ -404,4 +408,7 @@ pub struct ListRecord {
     pub sha256: String,
     /// Every revocation up to this place of the journal is in it, and perhaps later ones.
     pub covers: u64,
+    /// Of a delta list, the number of the complete list that it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u64>,
 }

@@ -1,9 +1,14 @@
 //! What follows from an event of the CAs themselves: one comes, is revoked, retires, signs a list.
 
+use std::ops::ControlFlow;
+
 use rustls_pki_types::UnixTime;
 use vouchsafe_certs::{CaCertificate, Serial};
 
-use super::{AUTHORITY, Draft, RecordError, ca_key, last_leaf_key, list_key, read, revoked_key};
+use super::{
+    AUTHORITY, Draft, RecordError, ca_key, delta_key, last_leaf_key, list_key, parse, read,
+    recent_prefix, revoked_key,
+};
 use crate::profile::Planned;
 use crate::record::{AuthorityRecord, CaRecord, ListRecord, Revocation, RevokedRecord, Tier};
 use crate::refusal::Refusal;
@@ -50,7 +55,7 @@ impl Draft<'_> {
         self.set(ca_key(serial), &record)?;
         let not_after = certificate.not_after;
         let entry = RevokedRecord { revocation, not_after, issuer: root };
-        self.lacking.insert(root);
+        self.lacks(root, *serial);
         self.set(revoked_key(serial), &entry)
     }
 
@@ -77,12 +82,39 @@ impl Draft<'_> {
         if self.ca(issuer)?.is_retired() {
             return Err(Refusal::CaGone(*issuer).into());
         }
-        let earlier: Option<ListRecord> = read(self.store, &list_key(issuer))?;
-        // RFC 5280 §5.2.3: the number rises with every list.
-        if earlier.is_some_and(|earlier| earlier.number >= list.number) {
-            return Err(Refusal::OutOfOrder.into());
+        let number = |record: Option<ListRecord>| record.map_or(0, |record| record.number);
+        let complete = number(read(self.store, &list_key(issuer))?);
+        let delta = number(read(self.store, &delta_key(issuer))?);
+        // RFC 5280 §5.2.3: the number rises with every list, complete or not; one of each may share it.
+        let rises = match list.base {
+            None => list.number > complete && list.number >= delta,
+            Some(base) => list.number > complete && list.number > delta && base == complete,
+        };
+        match (rises, list.base) {
+            (false, _) => Err(Refusal::OutOfOrder.into()),
+            (true, Some(_)) => self.set(delta_key(issuer), list),
+            (true, None) => {
+                self.forget_recent(issuer, list.covers)?;
+                self.set(list_key(issuer), list)
+            }
         }
-        self.set(list_key(issuer), list)
+    }
+
+    /// What a complete list holds is recent no more.
+    fn forget_recent(&mut self, issuer: &Serial, covers: u64) -> Result<(), RecordError> {
+        let mut covered = Ok(Vec::new());
+        self.store.scan(&recent_prefix(issuer), &mut |key, value| {
+            match (&mut covered, parse::<u64>(key, value)) {
+                (Ok(keys), Ok(sequence)) if sequence <= covers => keys.push(key.to_owned()),
+                (_, Err(error)) => covered = Err(error),
+                _ => {}
+            }
+            if covered.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        for key in covered? {
+            self.remove(key)?;
+        }
+        Ok(())
     }
 
     /// Whether the CA that signed may, and until when it is needed because of that.

@@ -32,7 +32,7 @@ impl Draft<'_> {
         let revocation = revoked.after(target.revoked);
         let Target { not_after, issuer, .. } = *target;
         let entry = RevokedRecord { revocation, not_after, issuer };
-        self.lacking.insert(issuer);
+        self.lacks(issuer, target.serial);
         self.set(revoked_key(&target.serial), &entry)?;
         if revocation.reason == Reason::KeyCompromise {
             let key = compromised_key_of(&target.public_key);

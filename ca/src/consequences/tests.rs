@@ -226,6 +226,7 @@ fn a_ca_does_not_retire_while_a_certificate_of_it_lives_and_signs_nothing_after(
         next_update: at(NOW + 9),
         sha256: String::new(),
         covers: 0,
+        base: None,
     };
     assert_eq!(memory.take(&list), Err(Refusal::CaGone(issuer)));
 }

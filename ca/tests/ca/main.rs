@@ -9,6 +9,7 @@
 
 mod authority;
 mod crowd;
+mod deltas;
 mod enrolment;
 mod faults;
 mod history;

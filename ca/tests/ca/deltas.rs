@@ -1,0 +1,164 @@
+//! Long revocation lists: what was revoked lately is told beside them, and nobody who follows ever
+//! needs the whole list again.
+
+use rustls_pki_types::CertificateRevocationListDer;
+use rustls_pki_types::pem::PemObject;
+use vouchsafe_ca::{Actor, Authority, Event, Reason, Tier};
+use vouchsafe_certs::{CaCertificate, RevocationList, Serial, SignedList};
+
+use crate::world::World;
+
+/// More than a list of 16 KiB holds.
+const MANY: usize = 460;
+
+/// A CA that has revoked so many that its list is long.
+fn long_list() -> (World, Authority) {
+    let world = World::new();
+    let authority = world.open();
+    issue(&world, &authority, MANY);
+    world.clock.advance(1);
+    let before = world.clock.now();
+    authority.revoke_issued_before(&Actor::Home, None, before, Reason::Superseded).unwrap();
+    (world, authority)
+}
+
+fn issue(world: &World, authority: &Authority, count: usize) -> Vec<Serial> {
+    std::thread::scope(|scope| {
+        let issue = || authority.issue(&Actor::Home, world.order("a")).unwrap().certificate.serial;
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(issue)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn revoke(authority: &Authority, serial: &Serial) {
+    authority.revoke(&Actor::Home, serial, Reason::Superseded).unwrap();
+}
+
+/// A relying party that has read everything once, and hears only of changes since.
+struct Follower {
+    issuer: CaCertificate,
+    list: RevocationList,
+}
+
+impl Follower {
+    fn new(world: &World, authority: &Authority) -> Self {
+        let issuer = authority.certificate(Tier::Issuing).unwrap();
+        Self { list: world.published_by(&issuer), issuer }
+    }
+
+    /// Reads what changed, and says how many octets that took.
+    fn hears(&mut self, authority: &Authority) -> usize {
+        let pem = authority.lists().changes_to_pem();
+        let ders = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes());
+        let read = |der: &[u8]| SignedList::by_one_of(std::slice::from_ref(&self.issuer), der);
+        let lists: Vec<_> = ders.filter_map(|der| read(&der.unwrap()).ok()).collect();
+        self.list = match &lists[..] {
+            [SignedList::Complete(list)] => list.clone(),
+            [SignedList::Delta(delta)] => self.list.with(delta).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        pem.len()
+    }
+}
+
+fn complete_lists(world: &World) -> usize {
+    let is_complete = |event: &Event| matches!(event, Event::ListSigned { base: None, .. });
+    world.events().iter().filter(|event| is_complete(event)).count()
+}
+
+#[test]
+fn a_change_to_a_long_list_is_short_and_reaches_whoever_follows() {
+    let (world, authority) = long_list();
+    let mut follower = Follower::new(&world, &authority);
+    assert_eq!(follower.list.serials().len(), MANY);
+    let whole = authority.lists().to_pem().len();
+    let before = complete_lists(&world);
+    let revoked = issue(&world, &authority, 100);
+    for serial in &revoked {
+        revoke(&authority, serial);
+        let octets = follower.hears(&authority);
+        assert!(octets < whole / 4, "{octets} of {whole}");
+        assert!(follower.list.revokes(serial));
+    }
+    assert_eq!(follower.list.serials().len(), MANY + revoked.len());
+    // The whole list was signed a few times on the way, for those who come anew.
+    let signed = complete_lists(&world) - before;
+    assert!((2..6).contains(&signed), "{signed}");
+    let newcomer = Follower::new(&world, &authority);
+    assert_eq!(newcomer.list, follower.list);
+    drop(authority);
+    world.check();
+}
+
+#[test]
+fn a_ca_that_starts_anew_goes_on_where_it_was() {
+    let (world, authority) = long_list();
+    let revoked = issue(&world, &authority, 2);
+    revoke(&authority, &revoked[0]);
+    let (published, signed) = (authority.lists().changes_to_pem(), complete_lists(&world));
+    drop(authority);
+    let authority = world.open();
+    assert_eq!(authority.lists().changes_to_pem(), published);
+    let mut follower = Follower::new(&world, &authority);
+    assert!(follower.list.revokes(&revoked[0]));
+    revoke(&authority, &revoked[1]);
+    follower.hears(&authority);
+    assert!(follower.list.revokes(&revoked[0]) && follower.list.revokes(&revoked[1]));
+    assert_eq!(complete_lists(&world), signed);
+    drop(authority);
+    // What was damaged is signed anew, whole.
+    let text = std::fs::read_to_string(world.path("crl.pem")).unwrap();
+    let damaged = text.replacen("CRL-----\nM", "CRL-----\nN", 2);
+    std::fs::write(world.path("crl.pem"), damaged).unwrap();
+    drop(world.open());
+    assert_eq!(complete_lists(&world), signed + 1);
+    world.check();
+}
+
+#[test]
+fn whoever_reads_whole_lists_alone_is_an_hour_behind_at_most() {
+    let (world, authority) = long_list();
+    let issuer = authority.certificate(Tier::Issuing).unwrap();
+    let whole = |authority: &Authority| {
+        let der = authority.lists().of(&issuer.serial).unwrap().to_vec();
+        RevocationList::from_der(&der, &issuer).unwrap()
+    };
+    let revoked = issue(&world, &authority, 1);
+    revoke(&authority, &revoked[0]);
+    assert!(!whole(&authority).revokes(&revoked[0]));
+    world.clock.advance(3_600);
+    drop(authority);
+    let authority = world.open();
+    assert!(whole(&authority).revokes(&revoked[0]));
+    // Where it lacks nothing it need not be signed anew.
+    let signed = complete_lists(&world);
+    world.clock.advance(2 * 3_600);
+    drop(authority);
+    drop(world.open());
+    assert_eq!(complete_lists(&world), signed);
+    world.check();
+}
+
+#[test]
+fn a_long_list_is_signed_whole_at_half_its_life_and_on_demand() {
+    let (world, authority) = long_list();
+    let mut follower = Follower::new(&world, &authority);
+    let revoked = issue(&world, &authority, 1);
+    revoke(&authority, &revoked[0]);
+    follower.hears(&authority);
+    drop(authority);
+    let signed = complete_lists(&world);
+    world.clock.advance(4 * 86_400);
+    let authority = world.open();
+    assert_eq!(complete_lists(&world), signed + 1);
+    // Whoever follows learns of the new dates by a short list as well.
+    assert!(follower.hears(&authority) < 4_000);
+    let day = 86_400;
+    assert!(follower.list.next_update.as_secs() > world.clock.now().as_secs() + 6 * day);
+    authority.publish(&Actor::Home).unwrap();
+    assert_eq!(complete_lists(&world), signed + 2);
+    follower.hears(&authority);
+    assert_eq!(follower.list.number, world.published().number);
+    drop(authority);
+    world.check();
+}
