@@ -5,6 +5,7 @@
 //! somebody may be keeping from us, than for a CA, whose lists say themselves when they go stale.
 
 mod ca;
+mod cache;
 mod file;
 mod in_force;
 

@@ -118,8 +118,8 @@ fn older_and_foreign_lists_are_ignored_and_said() {
     scene.home.run(&["revoke", "a"]);
     scene.offers(&[&scene.current()[..], &foreign].concat());
     assert_eq!(scene.hears("in force, "), "revocation list number 3 in force, 2 revoked");
-    let revoked = (Some(1), REVOKED.trim_end().to_owned());
-    assert_eq!(scene.talk.ended(), revoked);
+    let (code, said) = scene.talk.ended();
+    assert!(code == Some(1) && said.ends_with(REVOKED.trim_end()), "{said}");
 }
 
 #[test]

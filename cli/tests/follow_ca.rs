@@ -13,14 +13,18 @@ mod serving;
 mod standin;
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use home::{Home, VOUCHSAFE};
 use lines::PATIENCE;
 use rustix::process::Signal;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use serde_json::json;
 use serving::{Serving, Talk, replace};
 use standin::{Manner, StandIn};
+use vouchsafe_ca::{Actor, Authority, Kind, Order, Reason};
+use vouchsafe_certs::{KeyType, PermissionSet, Principal, PrivateKey, Serial, TrustDomain};
 
 const REVOKED: &str = "error: the gateway refused this identity: its certificate is revoked\n";
 
@@ -99,9 +103,10 @@ fn a_revocation_arrives_as_the_answer_to_a_question_that_waits() {
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
         assert_eq!(scene.asks_as(agent), (false, REVOKED.into()));
     }
-    // At the start, and once for each list.
-    assert_eq!(scene.ca.asked(), 4);
-    assert_eq!(scene.talk.ended(), (Some(1), REVOKED.trim_end().to_owned()));
+    // At the start, for what changed since, and once for each list.
+    assert_eq!(scene.ca.asked(), 5);
+    let (code, said) = scene.talk.ended();
+    assert!(code == Some(1) && said.ends_with(REVOKED.trim_end()), "{said}");
 }
 
 #[test]
@@ -130,7 +135,7 @@ fn a_ca_that_goes_and_comes_disturbs_nobody() {
     scene.home.run(&["revoke", "stolen"]);
     scene.ca.comes(Manner::Fails);
     let trouble = scene.hears(" answers ");
-    assert!(trouble.starts_with("WARNING: CA answers /crl.pem with 503"), "{trouble}");
+    assert!(trouble.starts_with("WARNING: CA answers /delta.pem with 503"), "{trouble}");
     scene.is_served();
     scene.ca.goes();
     scene.ca.publishes(current(&scene.home));
@@ -147,12 +152,9 @@ fn a_gateway_starts_without_its_ca_and_never_behind_what_it_knew() {
     let before = current(&scene.home);
     scene.revokes("stolen");
     scene.hears("number 2 in force");
-    let kept = || fs::read(scene.home.path("gw.crl.pem")).unwrap() == current(&scene.home);
-    let begun = Instant::now();
-    while !kept() {
-        assert!(begun.elapsed() < PATIENCE, "the lists are not kept");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let kept =
+        || fs::read(scene.home.path("gw.crl.pem.delta-1")).ok() == Some(current(&scene.home));
+    wait_for(kept);
     assert!(!scene.serving.says.all().iter().any(|line| line.contains("WARNING")));
     scene.talk.leaves();
     let Scene { home, mut ca, serving, .. } = scene;
@@ -215,4 +217,96 @@ fn an_agent_follows_the_ca_as_well_and_leaves_a_gateway_that_is_revoked() {
         text.contains("error: the gateway is not trusted: the certificate is revoked"),
         "{text}"
     );
+}
+
+/// More than a list of 16 KiB holds.
+const MANY: usize = 460;
+
+fn open(home: &Home) -> Authority {
+    let clock = Arc::new(DefaultTimeProvider);
+    let now = clock.current_time().unwrap();
+    let home = vouchsafe_ca::Home::open(&home.path("home"), "test", now).unwrap();
+    let ledger = home.open_ledger().unwrap();
+    Authority::open(home, ledger, None, clock).unwrap()
+}
+
+fn principal(name: &str) -> Principal {
+    TrustDomain::parse("acme.example").unwrap().principal(name).unwrap()
+}
+
+/// Issues certificates to one device.
+fn issue(authority: &Authority, name: &str, count: usize) -> Vec<Serial> {
+    let key = PrivateKey::generate(KeyType::P256).unwrap().public_key().unwrap();
+    let issue = || {
+        let order = Order {
+            principal: principal(name),
+            kind: Kind::Agent,
+            permissions: PermissionSet::default(),
+            lifetime: None,
+            public_key: key.clone(),
+        };
+        authority.issue(&Actor::Home, order).unwrap().certificate.serial
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(issue)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_long_list_is_sent_once_and_then_only_what_changed() {
+    let home = founded();
+    let authority = open(&home);
+    issue(&authority, "old", MANY);
+    authority.revoke_device(&Actor::Home, &principal("old"), Reason::Superseded).unwrap();
+    let publish = |ca: &StandIn| {
+        let lists = authority.lists();
+        ca.publishes_changes(lists.to_pem().into(), lists.changes_to_pem().into());
+        lists.to_pem().len()
+    };
+    let ca = StandIn::new(&home, Manner::Waits);
+    let all = publish(&ca);
+    let serving = serve(&home, &ca);
+    let talk = Talk::with(&home, &serving.address, "a");
+    let mut scene = Scene { home, ca, serving, talk, read: 0 };
+    let revoked = issue(&authority, "new", 40);
+    for (nth, serial) in revoked.iter().enumerate() {
+        authority.revoke(&Actor::Home, serial, Reason::Superseded).unwrap();
+        publish(&scene.ca);
+        scene.hears(&format!(" in force, {} revoked", MANY + nth + 1));
+    }
+    // The CA has signed a whole list on the way; whoever follows has no need of it.
+    let sent = scene.ca.sent();
+    assert!(sent < all + revoked.len() * all / 4, "{sent} octets; all lists have {all}");
+    authority.revoke_device(&Actor::Home, &principal("stolen"), Reason::KeyCompromise).unwrap();
+    publish(&scene.ca);
+    scene.hears(&format!(" in force, {} revoked", MANY + revoked.len() + 1));
+    assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
+
+    // What changed is kept beside the whole list, for a start without the CA.
+    let changes = authority.lists().changes_to_pem();
+    let kept = scene.home.path("gw.crl.pem.delta-2");
+    wait_for(|| fs::read_to_string(&kept).ok() == Some(changes.clone()));
+    let Scene { home, serving, ca, .. } = scene;
+    let mut ca = ca;
+    assert!(serving.stops(Signal::TERM).0.success());
+    ca.goes();
+    let serving = serve(&home, &ca);
+    serving.says.wait_for(0, &format!("({} revoked), followed", MANY + revoked.len() + 1));
+    // Where the CA has gone on for so long that what changed does not fit, all is asked for.
+    for serial in issue(&authority, "new", 80) {
+        authority.revoke(&Actor::Home, &serial, Reason::Superseded).unwrap();
+    }
+    publish(&ca);
+    ca.comes(Manner::Waits);
+    serving.says.wait_for(0, &format!(" in force, {} revoked", MANY + revoked.len() + 81));
+    assert!(ca.sent() > all);
+}
+
+fn wait_for(mut happens: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !happens() {
+        assert!(begun.elapsed() < PATIENCE, "it does not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -21,7 +21,7 @@ use rustls::time_provider::TimeProvider;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use vouchsafe_certs::Fingerprint;
@@ -32,6 +32,9 @@ use crate::{ConnectError, Denial, Identity, TlsError, Trust, tls};
 
 /// Octets that are read at once, and of an answer's whole head.
 const BUFFER: usize = 64 * 1024;
+
+/// For a connection that has failed to say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Header fields of an answer.
 const MAX_HEADERS: usize = 64;
@@ -205,12 +208,9 @@ impl Fetcher {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| broken(&self.address, &error))?;
-        let driver = tokio::spawn(async move {
-            // What goes wrong here, the request in flight is told.
-            drop(connection.await);
-        });
-        let (address, limits) = (self.address.clone(), self.limits);
-        Ok(Exchange { address, limits, chain, sender, driver })
+        let driver = tokio::spawn(async move { connection.await.err() });
+        let (address, limits, abort) = (self.address.clone(), self.limits, driver.abort_handle());
+        Ok(Exchange { address, limits, chain, sender, driver: Some(driver), abort })
     }
 
     fn handshake_error(&self, error: io::Error) -> FetchError {
@@ -256,7 +256,9 @@ pub struct Exchange {
     limits: FetchLimits,
     chain: Vec<CertificateDer<'static>>,
     sender: SendRequest<Full<Bytes>>,
-    driver: JoinHandle<()>,
+    /// Moves the octets, and knows in the end what went wrong.
+    driver: Option<JoinHandle<Option<hyper::Error>>>,
+    abort: AbortHandle,
 }
 
 impl Exchange {
@@ -288,14 +290,19 @@ impl Exchange {
             parts.headers.entry(HOST).or_insert(host);
         }
         let request = Request::from_parts(parts, Full::new(body));
-        let address = self.address.clone();
+        let (address, deadline) = (self.address.clone(), patience + self.limits.head);
         let asking = async {
-            self.sender.ready().await?;
-            self.sender.send_request(request).await
+            let answer = match self.sender.ready().await {
+                Ok(()) => self.sender.send_request(request).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(self.why(error).await),
+            }
         };
-        let asking = async { asking.await.map_err(|error| broken(&address, &error)) };
-        let (parts, body) =
-            within(patience + self.limits.head, &self.address, asking).await?.into_parts();
+        let answer = within(deadline, &address, asking).await?;
+        let (parts, body) = answer.into_parts();
         let limit = self.limits.body_len;
         let too_long = || FetchError::TooLong { address: self.address.clone(), limit };
         // Where the head says how long the body is, it need not come first.
@@ -314,9 +321,20 @@ impl Exchange {
     }
 }
 
+impl Exchange {
+    /// Why a request failed: where it was only told that the connection is gone, that knows more.
+    async fn why(&mut self, error: hyper::Error) -> FetchError {
+        let ended = match self.driver.take() {
+            Some(driver) => timeout(LAST_WORDS, driver).await.ok().and_then(Result::ok).flatten(),
+            None => None,
+        };
+        broken(&self.address, &ended.unwrap_or(error))
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.abort.abort();
     }
 }
 
@@ -338,13 +356,21 @@ fn broken(address: &str, error: &(dyn std::error::Error + 'static)) -> FetchErro
             if let Some(refusal) = refusal_in(io) {
                 return refused(address, refusal);
             }
-            if io.kind() == io::ErrorKind::UnexpectedEof {
-                let reason = "the connection ended".to_owned();
-                return FetchError::Broken { address, reason };
-            }
+        }
+        if is_end(inner) {
+            return FetchError::Broken { address, reason: "the connection ended".to_owned() };
         }
         cause = inner.source();
     }
     let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     FetchError::Broken { address, reason }
+}
+
+/// Whether the other side has gone without a word.
+fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_eof = |io: &io::Error| io.kind() == io::ErrorKind::UnexpectedEof;
+    let is_gone = |http: &hyper::Error| {
+        http.is_incomplete_message() || http.is_closed() || http.is_canceled()
+    };
+    error.downcast_ref().is_some_and(is_eof) || error.downcast_ref().is_some_and(is_gone)
 }

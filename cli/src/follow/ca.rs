@@ -5,7 +5,6 @@
 //! harm until they go stale. The last ones are kept in a file, so that a gateway can be started
 //! while the CA is away, and never falls behind what it knew.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,21 +17,25 @@ use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use vouchsafe_ca::file::{self, Access};
+use vouchsafe_certs::RevocationError;
 use vouchsafe_transport::{
     Anchor, Backoff, Exchange, FetchError, FetchLimits, Fetcher, Revocations, RevocationsError,
     TlsError, Trust, jittered,
 };
 
 use super::MAX_LEN;
-use super::file::{FollowError, read_regular};
+use super::cache::Cache;
+use super::file::FollowError;
 use super::in_force::InForce;
 use crate::exit::Failure;
 use crate::identity::Present;
 use crate::runtime;
 
-/// Where the CA publishes its lists.
-const LISTS: &str = "/crl.pem";
+/// Where the CA publishes all its lists.
+const ALL: &str = "/crl.pem";
+
+/// Where it publishes what was revoked lately: short, where all the lists are long (RFC 5280 §5.2.4).
+const CHANGES: &str = "/delta.pem";
 
 /// RFC 7240 §2.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -70,8 +73,8 @@ enum AskError {
     Fetch(#[from] FetchError),
     #[error("{0}")]
     Tls(#[from] TlsError),
-    #[error("{0} answers {LISTS} with {1}")]
-    Status(String, StatusCode),
+    #[error("{0} answers {1} with {2}")]
+    Status(String, &'static str, StatusCode),
     #[error("the revocation list of {0} is not taken: {1}")]
     Lists(String, RevocationsError),
 }
@@ -87,74 +90,131 @@ pub(crate) fn follow(
     notice: impl Fn(&str) + Send + 'static,
 ) -> Result<watch::Receiver<Arc<Revocations>>, Failure> {
     let runtime = runtime::small()?;
-    let mut source = Source { followed, present, connection: None, tag: None };
-    let kept = source.kept();
-    let (asked, answer) = (Instant::now(), runtime.block_on(source.ask()));
-    let (first, begun) = match (kept, answer) {
-        (Ok(Some(kept)), answer) => (kept, Some(answer)),
-        (_, Ok(Some((lists, pem)))) => {
-            source.keep(&pem, &notice);
-            (lists, None)
-        }
-        (kept, answer) => return Err(source.nothing_to_begin_with(answer.err(), kept.err())),
+    let mut cache = Cache::new(followed.cache.clone(), present.clone());
+    let kept = cache.read();
+    let mut source = Source::new(followed, present);
+    source.needs_all = !matches!(kept, Ok(Some(_)));
+    let begin = |source, cache, first, notice| {
+        let (in_force, receiver) = InForce::new(first, notice);
+        let backoff = Backoff::new(RETRY.0, RETRY.1);
+        (Follower { source, cache, in_force, backoff, trouble: None }, receiver)
     };
-    let (in_force, receiver) = InForce::new(first, notice);
-    let backoff = Backoff::new(RETRY.0, RETRY.1);
-    let mut follower = Follower { source, in_force, backoff, trouble: None };
-    if let Some(answer) = begun {
-        follower.consider(answer, asked.elapsed());
-    }
+    let (follower, receiver) = match kept {
+        Ok(Some(kept)) => {
+            let (asked, answer) = (Instant::now(), runtime.block_on(source.ask(&kept)));
+            let (mut follower, receiver) = begin(source, cache, kept, notice);
+            follower.consider(answer, asked.elapsed());
+            (follower, receiver)
+        }
+        kept => {
+            let fresh = match runtime.block_on(source.ask(&Revocations::Unreadable)) {
+                Ok(Some(fresh)) => fresh,
+                answer => return Err(source.nothing_to_begin_with(answer.err(), kept.err())),
+            };
+            let first = Arc::new(fresh.lists);
+            let (mut follower, receiver) = begin(source, cache, Arc::clone(&first), notice);
+            follower.keep(&fresh.pem, true, &first);
+            (follower, receiver)
+        }
+    };
     std::thread::spawn(move || follower.run(&runtime));
     Ok(receiver)
 }
 
-/// New lists with the PEM they were read from, or that nothing has changed.
-type Answer = Option<(Revocations, Bytes)>;
+/// Lists, and the PEM they were read from.
+struct Fresh {
+    lists: Revocations,
+    pem: Bytes,
+    /// Whether the PEM is enough to read them from.
+    is_all: bool,
+}
+
+/// One of the CA's resources, and what was seen of it last.
+struct Resource {
+    path: &'static str,
+    /// RFC 9110 §8.8.3.
+    tag: Option<HeaderValue>,
+}
+
+impl Resource {
+    fn new(path: &'static str) -> Self {
+        Self { path, tag: None }
+    }
+}
 
 struct Source {
     followed: Followed,
     /// Whose roots the CA and its lists are verified with.
     present: Present,
     connection: Option<Exchange>,
-    /// RFC 9110 §8.8.3: names the lists that were seen last.
-    tag: Option<HeaderValue>,
+    /// Whether what is known is no base for what changed.
+    needs_all: bool,
+    all: Resource,
+    /// `None` where the CA has no such thing.
+    changes: Option<Resource>,
 }
 
 impl Source {
-    async fn ask(&mut self) -> Result<Answer, AskError> {
+    fn new(followed: Followed, present: Present) -> Self {
+        let (all, changes) = (Resource::new(ALL), Some(Resource::new(CHANGES)));
+        Self { followed, present, connection: None, needs_all: true, all, changes }
+    }
+
+    /// Asks for what changed since the lists that are known, and for all of them where that is not enough.
+    async fn ask(&mut self, known: &Revocations) -> Result<Option<Fresh>, AskError> {
+        loop {
+            let Some(answer) = self.request().await? else { return Ok(None) };
+            let (is_all, pem) = match answer {
+                Answer::NoSuchThing => {
+                    self.changes = None;
+                    continue;
+                }
+                Answer::All(pem) => (true, pem),
+                Answer::Changes(pem) => (false, pem),
+            };
+            let issuers = self.present.now().list_issuers();
+            match Revocations::from_changes(&pem, &issuers, known) {
+                Ok(lists) => {
+                    self.needs_all = false;
+                    return Ok(Some(Fresh { lists, pem, is_all }));
+                }
+                Err(RevocationsError::List(RevocationError::Baseless)) if !is_all => {
+                    self.needs_all = true;
+                    self.all.tag = None;
+                }
+                Err(error) => return Err(AskError::Lists(self.followed.address.clone(), error)),
+            }
+        }
+    }
+
+    async fn request(&mut self) -> Result<Option<Answer>, AskError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.fetcher()?.open().await?,
+            None => self.open().await?,
         };
-        let answer = connection.send_for(self.request(), WAIT).await?;
+        let needs_all = self.needs_all;
+        let changes = self.changes.as_mut().filter(|_| !needs_all);
+        let is_all = changes.is_none();
+        let resource = changes.unwrap_or(&mut self.all);
+        let answer = connection.send_for(question(resource), WAIT).await?;
         // Not put back after an error: a connection that failed once is done with.
         self.connection = Some(connection);
-        let address = &self.followed.address;
         match answer.status() {
-            StatusCode::NOT_MODIFIED if self.tag.is_some() => return Ok(None),
-            StatusCode::OK => self.tag = answer.headers().get(ETAG).cloned(),
-            other => return Err(AskError::Status(address.clone(), other)),
+            StatusCode::NOT_MODIFIED if resource.tag.is_some() => return Ok(None),
+            StatusCode::NOT_FOUND if !is_all => return Ok(Some(Answer::NoSuchThing)),
+            StatusCode::OK => resource.tag = answer.headers().get(ETAG).cloned(),
+            other => {
+                let address = self.followed.address.clone();
+                return Err(AskError::Status(address, resource.path, other));
+            }
         }
         let pem = answer.into_body();
-        let issuers = self.present.now().list_issuers();
-        match Revocations::from_pem(&pem, &issuers) {
-            Ok(lists) => Ok(Some((lists, pem))),
-            Err(error) => Err(AskError::Lists(address.clone(), error)),
-        }
+        Ok(Some(if is_all { Answer::All(pem) } else { Answer::Changes(pem) }))
     }
 
-    fn request(&self) -> Request<Bytes> {
-        let mut request = Request::new(Bytes::new());
-        *request.uri_mut() = Uri::from_static(LISTS);
-        if let Some(tag) = &self.tag {
-            request.headers_mut().insert(IF_NONE_MATCH, tag.clone());
-            let wait = HeaderValue::from_static("wait=30");
-            request.headers_mut().insert(PREFER, wait);
-        }
-        request
-    }
-
-    fn fetcher(&self) -> Result<Fetcher, TlsError> {
+    async fn open(&mut self) -> Result<Exchange, AskError> {
+        // The CA may have learnt something since.
+        self.changes.get_or_insert_with(|| Resource::new(CHANGES));
         // The CA's own certificate is not looked up in its lists: without new ones from the CA, a
         // gateway whose lists are stale would never get out of that.
         let trust = Trust::unchecked(self.present.roots.clone(), Arc::new(DefaultTimeProvider));
@@ -162,33 +222,22 @@ impl Source {
         limits.body = TRANSFER;
         limits.body_len = usize::try_from(MAX_LEN).unwrap_or(usize::MAX);
         let Followed { address, name, cache: _ } = &self.followed;
-        Fetcher::new(address, name.clone(), &Anchor::Trust(trust), None, limits)
+        let fetcher = Fetcher::new(address, name.clone(), &Anchor::Trust(trust), None, limits)?;
+        Ok(fetcher.open().await?)
     }
 
     /// Begins anew: with other roots, other lists may be believed.
     fn reset(&mut self) {
         self.connection = None;
-        self.tag = None;
+        self.needs_all = true;
+        self.all.tag = None;
+        self.changes = None;
     }
 
-    /// The lists that an earlier process kept.
-    fn kept(&self) -> Result<Option<Revocations>, FollowError> {
-        let cache = &self.followed.cache;
-        let pem = match read_regular(cache) {
-            Err(FollowError::Read(_, error)) if error.kind() == ErrorKind::NotFound => {
-                return Ok(None);
-            }
-            read => read?,
-        };
-        Revocations::from_pem(&pem, &self.present.now().list_issuers())
-            .map(Some)
-            .map_err(|error| FollowError::List(cache.clone(), error))
-    }
-
-    fn keep(&self, pem: &[u8], notice: &impl Fn(&str)) {
-        if let Err(error) = file::replace(&self.followed.cache, pem, Access::Public) {
-            notice(&format!("WARNING: {error}; without it a start needs the CA (--cache FILE)"));
-        }
+    /// Whether the CA names what it sends, so that it can be asked whether that has changed.
+    fn is_tagged(&self) -> bool {
+        let resource = self.changes.as_ref().filter(|_| !self.needs_all).unwrap_or(&self.all);
+        resource.tag.is_some() || resource.path == CHANGES
     }
 
     fn nothing_to_begin_with(&self, ca: Option<AskError>, file: Option<FollowError>) -> Failure {
@@ -202,8 +251,27 @@ impl Source {
     }
 }
 
+/// What the CA says where something is new.
+enum Answer {
+    All(Bytes),
+    Changes(Bytes),
+    NoSuchThing,
+}
+
+/// For what is new since the tag, if there is one: then it may take a while.
+fn question(resource: &Resource) -> Request<Bytes> {
+    let mut request = Request::new(Bytes::new());
+    *request.uri_mut() = Uri::from_static(resource.path);
+    if let Some(tag) = &resource.tag {
+        request.headers_mut().insert(IF_NONE_MATCH, tag.clone());
+        request.headers_mut().insert(PREFER, HeaderValue::from_static("wait=30"));
+    }
+    request
+}
+
 struct Follower<N> {
     source: Source,
+    cache: Cache,
     in_force: InForce<N>,
     backoff: Backoff,
     trouble: Option<Trouble>,
@@ -224,7 +292,7 @@ impl<N: Fn(&str)> Follower<N> {
             while self.in_force.is_wanted() {
                 let asked = Instant::now();
                 let answer = tokio::select! {
-                    answer = self.source.ask() => answer,
+                    answer = self.source.ask(self.in_force.taken()) => answer,
                     Ok(()) = roots.changed() => {
                         self.source.reset();
                         continue;
@@ -237,7 +305,7 @@ impl<N: Fn(&str)> Follower<N> {
     }
 
     /// What comes of an answer, and how long until the next question.
-    fn consider(&mut self, answer: Result<Answer, AskError>, waited: Duration) -> Duration {
+    fn consider(&mut self, answer: Result<Option<Fresh>, AskError>, waited: Duration) -> Duration {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => return self.complain(&error),
@@ -247,14 +315,8 @@ impl<N: Fn(&str)> Follower<N> {
             self.in_force.say(&format!("following {} again", self.source.followed.address));
         }
         let has_news = match answer {
-            Some((lists, pem)) => match self.in_force.offer(lists) {
-                Ok(is_news) => {
-                    self.trouble = None;
-                    if is_news {
-                        self.source.keep(&pem, &|text: &str| self.in_force.say(text));
-                    }
-                    is_news
-                }
+            Some(fresh) => match self.take(fresh) {
+                Ok(is_news) => is_news,
                 Err(error) => {
                     let address = self.source.followed.address.clone();
                     return self.complain(&AskError::Lists(address, error));
@@ -263,8 +325,32 @@ impl<N: Fn(&str)> Follower<N> {
             None => false,
         };
         // Whoever says at once that nothing is new does not wait for news, and is not pressed.
-        let waits = has_news && self.source.tag.is_some() || waited >= WAIT / 2;
+        let waits = has_news && self.source.is_tagged() || waited >= WAIT / 2;
         if waits { Duration::ZERO } else { jittered(POLL) }
+    }
+
+    /// Brings lists into force, then keeps them; says whether they are news.
+    fn take(&mut self, fresh: Fresh) -> Result<bool, RevocationsError> {
+        let before = Arc::clone(self.in_force.taken());
+        let is_news = self.in_force.offer(fresh.lists)?;
+        self.trouble = None;
+        if is_news {
+            self.keep(&fresh.pem, fresh.is_all, &before);
+        }
+        Ok(is_news)
+    }
+
+    fn keep(&mut self, pem: &[u8], is_all: bool, before: &Arc<Revocations>) {
+        let kept = match is_all {
+            true => self.cache.keep_all(pem, self.in_force.taken()).map(|()| true),
+            false => self.cache.keep_changes(pem, before),
+        };
+        match kept {
+            Ok(has_room) => self.source.needs_all |= !has_room,
+            Err(error) => self
+                .in_force
+                .say(&format!("WARNING: {error}; without it a start needs the CA (--cache FILE)")),
+        }
     }
 
     fn complain(&mut self, error: &AskError) -> Duration {

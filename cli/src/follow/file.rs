@@ -75,7 +75,7 @@ pub(crate) fn follow(
     let mut source = Source { path: path.to_owned(), identity, seen: None };
     // Watched before it is read, so that no change falls between.
     let (watcher, changes) = source.watch()?;
-    let (in_force, receiver) = InForce::new(source.read()?, notice);
+    let (in_force, receiver) = InForce::new(Arc::new(source.read()?), notice);
     let follower = Follower { source, in_force, unreadable_since: None };
     std::thread::spawn(move || follower.run(&changes, watcher));
     Ok(receiver)

@@ -20,10 +20,17 @@ pub(super) struct InForce<N> {
 }
 
 impl<N: Fn(&str)> InForce<N> {
-    pub(super) fn new(first: Revocations, notice: N) -> (Self, watch::Receiver<Arc<Revocations>>) {
-        let taken = Arc::new(first);
+    pub(super) fn new(
+        taken: Arc<Revocations>,
+        notice: N,
+    ) -> (Self, watch::Receiver<Arc<Revocations>>) {
         let (sender, receiver) = watch::channel(Arc::clone(&taken));
         (Self { sender, taken, notice }, receiver)
+    }
+
+    /// The last lists that were taken.
+    pub(super) fn taken(&self) -> &Arc<Revocations> {
+        &self.taken
     }
 
     /// Whether anybody still wants to know.
@@ -38,10 +45,7 @@ impl<N: Fn(&str)> InForce<N> {
         if is_whole && offered.lists().all(is_known) && !self.is_shut() {
             return Ok(false);
         }
-        // Without a clock no list is known to be stale, and none may go.
-        let now = DefaultTimeProvider.current_time();
-        let now = now.unwrap_or(UnixTime::since_unix_epoch(Duration::ZERO));
-        let offered = Arc::new(offered.following(&self.taken, now)?);
+        let offered = Arc::new(offered.following(&self.taken, now())?);
         self.taken = Arc::clone(&offered);
         let revoked: usize = offered.lists().map(|list| list.serials().len()).sum();
         let number = offered.lists().map(|list| list.number).max().unwrap_or_default();
@@ -74,4 +78,10 @@ impl<N: Fn(&str)> InForce<N> {
         let until = until.unwrap_or_default();
         self.say(&format!("WARNING: {error}; the list in force stays until {until}"));
     }
+}
+
+/// Without a clock no list is known to be stale, and none may go.
+pub(super) fn now() -> UnixTime {
+    let now = DefaultTimeProvider.current_time();
+    now.unwrap_or(UnixTime::since_unix_epoch(Duration::ZERO))
 }

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `/roots.pem`, `/issuers.pem` | CA certificates | |
 //! | `/crl.pem` | all lists; `If-None-Match`, `Prefer: wait=N` | RFC 9110, RFC 7240 |
+//! | `/delta.pem` | what was revoked lately, where lists are long; the same | RFC 5280 §5.2.4 |
 //! | `/crl/SERIAL.crl`, `/crl/SERIAL.pem` | the list of one CA | RFC 5280 |
 //! | `/issuer/SERIAL.cer` | the certificate of one CA | RFC 5280 |
 //! | `/ocsp` | the state of certificates | RFC 6960, RFC 9654 |
@@ -80,7 +81,8 @@ impl Site {
             "/.well-known/est/csrattrs" => est::attributes(),
             "/roots.pem" => self.on_authority(roots).await,
             "/issuers.pem" => self.on_authority(issuers).await,
-            "/crl.pem" => lists::bundle(self.lists.clone(), &self.waiting, &request).await,
+            "/crl.pem" => self.lists(|lists| &lists.all, &request).await,
+            "/delta.pem" => self.lists(|lists| &lists.changes, &request).await,
             "/healthz" => self.on_authority(health).await,
             path => match path.trim_start_matches('/').split_once('/') {
                 Some(("crl", name)) => self.lists.borrow().one(name),
@@ -89,6 +91,14 @@ impl Site {
                 _ => refusal(StatusCode::NOT_FOUND, "there is nothing here"),
             },
         }
+    }
+
+    async fn lists(
+        &self,
+        of_lists: fn(&Published) -> &lists::Bundle,
+        request: &Request<Bytes>,
+    ) -> Response<Bytes> {
+        lists::bundle(self.lists.clone(), of_lists, &self.waiting, request).await
     }
 
     /// Works with the CA, whose calls block.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -14,15 +15,20 @@ use vouchsafe_transport::Identity;
 
 use crate::home::Home;
 
-/// What is published, and what its tag is.
-type Published = Arc<(usize, Vec<u8>)>;
+/// What is published: all lists, and what changed lately.
+#[derive(Clone, Default)]
+struct Published {
+    tag: usize,
+    all: Vec<u8>,
+    changes: Vec<u8>,
+}
 
 /// How it behaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
     /// Sits on a request that prefers that (RFC 7240).
     Waits,
-    /// Answers at once, always.
+    /// Answers at once, always, and knows nothing of changes.
     Hurries,
     /// Has trouble of its own.
     Fails,
@@ -32,7 +38,9 @@ pub(crate) enum Manner {
 pub(crate) struct StandIn {
     runtime: Runtime,
     identity: Identity,
-    published: watch::Sender<Published>,
+    published: watch::Sender<Arc<Published>>,
+    /// Octets of the lists that were sent.
+    sent: Arc<AtomicUsize>,
     pub(crate) address: SocketAddr,
     server: Option<WebServer>,
 }
@@ -44,11 +52,13 @@ impl StandIn {
         let (certificate, roots) = (read("certificate.pem"), read("roots.pem"));
         let identity =
             Identity::from_pem(certificate.as_bytes(), &read("key.pem"), roots.as_bytes()).unwrap();
-        let lists = fs::read(home.path("home/crl.pem")).unwrap();
+        let all = fs::read(home.path("home/crl.pem")).unwrap();
+        let changes = all.clone();
         let mut stand_in = Self {
             runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap(),
             identity,
-            published: watch::channel(Arc::new((0, lists))).0,
+            published: watch::channel(Arc::new(Published { tag: 0, all, changes })).0,
+            sent: Arc::default(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             server: None,
         };
@@ -56,8 +66,21 @@ impl StandIn {
         stand_in
     }
 
-    pub(crate) fn publishes(&self, lists: Vec<u8>) {
-        self.published.send_modify(|now| *now = Arc::new((now.0 + 1, lists)));
+    pub(crate) fn publishes(&self, all: Vec<u8>) {
+        self.publishes_changes(all.clone(), all);
+    }
+
+    pub(crate) fn publishes_changes(&self, all: Vec<u8>, changes: Vec<u8>) {
+        let publish = |now: &mut Arc<_>| {
+            let Published { tag, .. } = **now;
+            *now = Arc::new(Published { tag: tag + 1, all, changes });
+        };
+        self.published.send_modify(publish);
+    }
+
+    /// Octets of lists that were sent since this was asked last.
+    pub(crate) fn sent(&self) -> usize {
+        self.sent.swap(0, Ordering::SeqCst)
     }
 
     /// Every connection breaks off, and nobody listens.
@@ -68,7 +91,15 @@ impl StandIn {
     /// Where it was before, if it was anywhere.
     pub(crate) fn comes(&mut self, manner: Manner) {
         let published = self.published.subscribe();
-        let answer = move |head: String| answer(manner, head, published.clone());
+        let sent = Arc::clone(&self.sent);
+        let answer = move |head: String| {
+            let (published, sent) = (published.clone(), Arc::clone(&sent));
+            async move {
+                let answer = answer(manner, head, published).await;
+                sent.fetch_add(answer.len(), Ordering::SeqCst);
+                answer
+            }
+        };
         let listening = async {
             let listener = loop {
                 // The last one may need a moment to leave.
@@ -92,11 +123,15 @@ impl StandIn {
 async fn answer(
     manner: Manner,
     head: String,
-    mut published: watch::Receiver<Published>,
+    mut published: watch::Receiver<Arc<Published>>,
 ) -> Vec<u8> {
-    let knows = |now: &Published| head.contains(&format!("if-none-match: \"{}\"", now.0));
+    let knows = |now: &Published| head.contains(&format!("if-none-match: \"{}\"", now.tag));
     if manner == Manner::Fails {
         return b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec();
+    }
+    let is_of_changes = head.starts_with("GET /delta.pem ");
+    if is_of_changes && manner == Manner::Hurries {
+        return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec();
     }
     if manner == Manner::Waits && head.contains("prefer: wait=30") {
         let news = published.wait_for(|now| !knows(now));
@@ -106,7 +141,8 @@ async fn answer(
     if knows(&now) {
         return b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec();
     }
-    let (tag, length) = (now.0, now.1.len());
+    let pem = if is_of_changes { &now.changes } else { &now.all };
+    let (tag, length) = (now.tag, pem.len());
     let head = format!("HTTP/1.1 200 OK\r\nETag: \"{tag}\"\r\nContent-Length: {length}\r\n\r\n");
-    [head.as_bytes(), &now.1].concat()
+    [head.as_bytes(), pem].concat()
 }

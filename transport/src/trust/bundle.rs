@@ -4,10 +4,10 @@
 //! come with the lists (PEM `CERTIFICATE` beside `X509 CRL`; tools that read lists skip them), and
 //! count only if a root that the reader trusts has signed them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rustls_pki_types::pem::{PemObject, SectionKind};
-use vouchsafe_certs::{CaCertificate, RevocationError, RevocationList};
+use vouchsafe_certs::{CaCertificate, IssuerId, RevocationError, RevocationList, SignedList};
 
 use super::{Revocations, RevocationsError};
 
@@ -25,34 +25,73 @@ impl Revocations {
     /// # Errors
     /// See [`RevocationsError`]. A bundle is taken whole or not at all.
     pub fn from_pem(pem: &[u8], issuers: &[CaCertificate]) -> Result<Self, RevocationsError> {
-        let (certificates, lists) = sections(pem)?;
-        let mut known = issuers.to_vec();
-        for der in certificates {
-            let authority = CaCertificate::from_der(&der)?;
-            let is_root = |issuer: &&CaCertificate| issuer.issuer.is_none();
-            if issuers.iter().filter(is_root).any(|root| root.has_signed(&authority)) {
-                known.push(authority);
-            }
-        }
-        let mut read = HashMap::new();
+        Self::from_changes(pem, issuers, &Self::Unreadable)
+    }
+
+    /// As [`from_pem`](Self::from_pem), where delta lists (RFC 5280 §5.2.4) may also say what was
+    /// revoked since the lists in `current`.
+    ///
+    /// # Errors
+    /// [`RevocationError::Baseless`] if a delta fits neither a list beside it nor the current one;
+    /// otherwise as [`from_pem`](Self::from_pem).
+    pub fn from_changes(
+        pem: &[u8],
+        issuers: &[CaCertificate],
+        current: &Self,
+    ) -> Result<Self, RevocationsError> {
+        let (certificates, ders) = sections(pem)?;
+        let known = known(&certificates, issuers)?;
+        let (mut lists, mut deltas) = (HashMap::new(), Vec::new());
         let mut left_out = None;
-        for der in lists {
-            match RevocationList::by_one_of(&known, &der) {
-                Ok(list) => {
-                    if read.insert(list.issuer, list).is_some() {
+        for der in ders {
+            match SignedList::by_one_of(&known, &der) {
+                Ok(SignedList::Complete(list)) => {
+                    if lists.insert(list.issuer, list).is_some() {
                         return Err(RevocationsError::Twice);
                     }
                 }
+                Ok(SignedList::Delta(delta)) => deltas.push(delta),
+                Ok(_) => return Err(RevocationError::CriticalExtension.into()),
                 Err(error @ RevocationError::UnknownIssuer) => left_out = Some(error),
                 Err(error) => return Err(error.into()),
             }
         }
-        match (read.is_empty(), left_out) {
-            (false, _) => Ok(Self::Lists(read)),
+        let mut changed = HashSet::new();
+        for delta in deltas {
+            let issuer = delta.issuer();
+            if !changed.insert(issuer) {
+                return Err(RevocationsError::Twice);
+            }
+            let base = lists.get(&issuer).or_else(|| current.list_of(&issuer));
+            let list = base.ok_or(RevocationError::Baseless)?.with(&delta)?;
+            lists.insert(issuer, list);
+        }
+        match (lists.is_empty(), left_out) {
+            (false, _) => Ok(Self::Lists(lists)),
             (true, Some(error)) => Err(error.into()),
             (true, None) => Err(RevocationsError::Empty),
         }
     }
+
+    fn list_of(&self, issuer: &IssuerId) -> Option<&RevocationList> {
+        if let Self::Lists(lists) = self { lists.get(issuer) } else { None }
+    }
+}
+
+/// The CAs whose lists count: those that are known, and those that one of their roots has signed.
+fn known(
+    certificates: &Ders,
+    issuers: &[CaCertificate],
+) -> Result<Vec<CaCertificate>, RevocationsError> {
+    let mut known = issuers.to_vec();
+    for der in certificates {
+        let authority = CaCertificate::from_der(der)?;
+        let is_root = |issuer: &&CaCertificate| issuer.issuer.is_none();
+        if issuers.iter().filter(is_root).any(|root| root.has_signed(&authority)) {
+            known.push(authority);
+        }
+    }
+    Ok(known)
 }
 
 type Ders = Vec<Vec<u8>>;

@@ -24,25 +24,41 @@ const LONGEST_WAIT: u64 = 60;
 
 const PEM: &str = "application/x-pem-file";
 
+/// PEM, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    pem: Bytes,
+    /// RFC 9110 §8.8.3: strong, so a hash of the octets.
+    etag: HeaderValue,
+}
+
+impl Bundle {
+    fn new(pem: impl Into<Bytes>) -> Self {
+        let pem = pem.into();
+        Self { etag: etag(&pem), pem }
+    }
+}
+
 /// The lists, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Published {
-    /// PEM of all of them.
-    bundle: Bytes,
-    /// RFC 9110 §8.8.3: strong, so a hash of the octets.
-    etag: HeaderValue,
+    /// All of them.
+    pub(super) all: Bundle,
+    /// What was revoked lately, where that is shorter.
+    pub(super) changes: Bundle,
     /// DER of each, by the serial number of its CA.
     single: HashMap<String, Bytes>,
 }
 
 impl Published {
     fn of(lists: &Lists) -> Self {
-        let bundle = Bytes::from(lists.to_pem());
+        let all = Bundle::new(lists.to_pem());
+        let changes = Bundle::new(lists.changes_to_pem());
         let single = lists.iter().filter_map(|list| {
             let der = Bytes::copy_from_slice(list.der.as_ref()?);
             Some((list.issuer.serial.to_string(), der))
         });
-        Self { etag: etag(&bundle), single: single.collect(), bundle }
+        Self { all, changes, single: single.collect() }
     }
 
     /// The list of one CA, as `SERIAL.crl` (DER) or `SERIAL.pem`.
@@ -82,15 +98,17 @@ fn etag(bundle: &[u8]) -> HeaderValue {
     HeaderValue::try_from(tag).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }
 
-/// All lists. Whoever has them already, and would rather wait than hear so, is answered when they change.
+/// One bundle of lists. Whoever has it already, and would rather wait than hear so, is answered when it
+/// changes.
 pub(super) async fn bundle(
     mut lists: watch::Receiver<Arc<Published>>,
+    of_lists: fn(&Published) -> &Bundle,
     waiting: &Semaphore,
     request: &Request<Bytes>,
 ) -> Response<Bytes> {
     let headers = request.headers();
     let mut present = Arc::clone(&lists.borrow_and_update());
-    let wait = preferred_wait(headers).filter(|_| matches(headers, &present.etag));
+    let wait = preferred_wait(headers).filter(|_| matches(headers, &of_lists(&present).etag));
     let place = wait.and_then(|_| waiting.try_acquire().ok());
     if let (Some(wait), Some(_)) = (wait, &place) {
         let changed = async {
@@ -102,14 +120,15 @@ pub(super) async fn bundle(
         drop(timeout(Duration::from_secs(wait), changed).await);
         present = Arc::clone(&lists.borrow());
     }
-    let mut response = if matches(headers, &present.etag) {
+    let Bundle { pem, etag } = of_lists(&present);
+    let mut response = if matches(headers, etag) {
         let mut unchanged = Response::new(Bytes::new());
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         unchanged
     } else {
-        of(PEM, present.bundle.clone())
+        of(PEM, pem.clone())
     };
-    response.headers_mut().insert(ETAG, present.etag.clone());
+    response.headers_mut().insert(ETAG, etag.clone());
     if let (Some(wait), Some(_)) = (wait, place) {
         // Whoever was not held is not told so, and asks at intervals of their own (RFC 7240 §3).
         let name = HeaderName::from_static(PREFERENCE_APPLIED);
@@ -152,8 +171,8 @@ mod tests {
     }
 
     fn published(text: &'static str) -> Arc<Published> {
-        let bundle = Bytes::from_static(text.as_bytes());
-        Arc::new(Published { etag: etag(&bundle), bundle, single: HashMap::new() })
+        let (all, changes) = (Bundle::new(text), Bundle::new("changes"));
+        Arc::new(Published { all, changes, single: HashMap::new() })
     }
 
     #[test]
@@ -196,21 +215,22 @@ mod tests {
         let change = async {
             tokio::time::sleep(Duration::from_secs(7)).await;
             // There is no second place, so nobody else is held.
-            let other = bundle(lists.clone(), &places, &request).await;
+            let other = bundle(lists.clone(), |lists| &lists.all, &places, &request).await;
             assert_eq!(other.status(), StatusCode::NOT_MODIFIED);
             assert!(!other.headers().contains_key(PREFERENCE_APPLIED));
             sender.send_replace(published("two"));
         };
-        let (answer, ()) = tokio::join!(bundle(lists.clone(), &places, &request), change);
+        let (answer, ()) =
+            tokio::join!(bundle(lists.clone(), |lists| &lists.all, &places, &request), change);
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::OK, 7));
         assert_eq!(answer.headers()[PREFERENCE_APPLIED], "wait=30");
         assert_eq!(answer.headers()[ETAG], etag(b"two"));
         assert_eq!(answer.body(), "two");
         // Late.
-        let answer = bundle(lists.clone(), &places, &ask(&etag(b"two"))).await;
+        let answer = bundle(lists.clone(), |lists| &lists.all, &places, &ask(&etag(b"two"))).await;
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::NOT_MODIFIED, 37));
         // With something else in hand there is nothing to wait for.
-        let answer = bundle(lists, &places, &request).await;
+        let answer = bundle(lists, |lists| &lists.all, &places, &request).await;
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::OK, 37));
     }
 }
