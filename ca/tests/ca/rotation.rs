@@ -94,6 +94,9 @@ fn a_new_issuing_ca_is_known_before_it_issues_and_the_old_one_is_accepted_to_its
     assert_eq!((number(&first(&world)), number(&new)), (old_number + 1, new_number));
     world.open().revoke(&Actor::Home, &after.certificate.serial, Reason::Superseded).unwrap();
     assert_eq!((number(&first(&world)), number(&new)), (old_number + 1, new_number + 1));
+    let named = |issuer: &CaCertificate| world.published_by(issuer).serials().to_vec();
+    assert_eq!(named(&first(&world)), [before.certificate.serial]);
+    assert_eq!(named(&new), [after.certificate.serial]);
     for (name, issued) in [("before", &before), ("after", &after)] {
         let refused = verdict(&world, &written(&world, name, issued), &roots).unwrap_err();
         assert!(refused.contains("certificate revoked"), "{name}: {refused}");

@@ -226,11 +226,12 @@ fn state(record: &CaRecord, at_work: &mut Vec<Tier>, now: UnixTime) -> &'static 
     if record.revoked.is_some() {
         return "revoked";
     }
-    if record.begins > now {
-        return "comes";
-    }
+    // One that another has taken the place of before it began never signs.
     if at_work.contains(&record.tier) {
         return "replaced";
+    }
+    if record.begins > now {
+        return "comes";
     }
     at_work.push(record.tier);
     "signs"
