@@ -70,7 +70,7 @@ fn read_page(path: &std::path::Path, from: u64) -> std::io::Result<(String, Opti
     let mut octets = Vec::new();
     for limit in [PAGE_LEN, LONGEST_RECORD] {
         let more = limit.saturating_sub(u64::try_from(octets.len()).unwrap_or(limit));
-        journal.by_ref().take(more).read_to_end(&mut octets)?;
+        let read = journal.by_ref().take(more).read_to_end(&mut octets)?;
         // A line that is being written has no end yet; it comes with the next page.
         if let Some(end) = octets.iter().rposition(|octet| *octet == b'\n') {
             octets.truncate(end + 1);
@@ -78,8 +78,11 @@ fn read_page(path: &std::path::Path, from: u64) -> std::io::Result<(String, Opti
             let next = from.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
             return Ok((text, (next < len).then_some(next)));
         }
+        if u64::try_from(read).is_ok_and(|read| read < more) {
+            return Ok((String::new(), None));
+        }
     }
-    Ok((String::new(), None))
+    Err(std::io::Error::other("a line of it is longer than any record"))
 }
 
 impl History {

@@ -100,7 +100,7 @@ impl Issued {
     }
 
     fn in_words(&self, now: UnixTime) -> String {
-        format!("{}\n{}{}", self.headline(), self.sheet(now).to_text(), self.chain)
+        format!("{}\n{}", self.headline(), self.sheet(now).to_text())
     }
 
     pub(crate) fn papers(&self) -> Papers {
