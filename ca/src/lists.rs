@@ -28,7 +28,7 @@ const LONG: usize = 16 * 1024;
 const LAG: u64 = 3_600;
 
 /// Octets of one entry of a list, about.
-const ENTRY_LEN: usize = 38;
+const ENTRY_LEN: usize = 49;
 
 /// The list of one CA, as relying parties see it.
 #[derive(Clone, Debug)]

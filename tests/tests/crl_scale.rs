@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 
 use rcgen::{
     CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevocationReason,
-    RevokedCertParams, SerialNumber,
+    RevokedCertParams, SerialNumber, SigningKey,
 };
-use rustls::time_provider::DefaultTimeProvider;
-use rustls_pki_types::CertificateDer;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
 use tokio::sync::watch;
-use vouchsafe_certs::{CaCertificate, Serial};
+use vouchsafe_ca::pem;
+use vouchsafe_certs::{CaCertificate, ListEntry, PrivateKey, Serial, UnsignedList};
 use vouchsafe_tests::{Client, RunningGateway, World, command, fixed};
 use vouchsafe_transport::{GatewayConfig, Identity, Revocations, Trust};
 
@@ -55,6 +56,48 @@ async fn a_hundred_thousand_revocations_cost_a_handshake_nothing() {
     assert_eq!(refused, "received fatal alert: CertificateRevoked");
     // It is the list that refuses: where it is not in force, the same certificate is let in.
     handshake(&short, &stolen).await;
+}
+
+#[test]
+fn a_change_among_a_hundred_thousand_is_some_kilobytes() {
+    let world = World::new();
+    let agent = world.agent("agent", &["tools:*"]);
+    let issuers = agent.list_issuers();
+    let issuer = &agent.authorities[0];
+    let key = fs::read_to_string(world.home().join("issuing.key")).unwrap();
+    let key = PrivateKey::from_pem(&key).unwrap();
+    let now = DefaultTimeProvider.current_time().unwrap();
+    let next_update = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs() + 3600));
+    let sign = |number, base_number, count: u64| {
+        let entry = |_| ListEntry { serial: Serial::random().unwrap(), revoked_at: now, reason: 1 };
+        let entries: Vec<ListEntry> = (0..count).map(entry).collect();
+        let (entries, this_update) = (&entries, now);
+        let list = UnsignedList { issuer, number, base_number, this_update, next_update, entries };
+        let to_be_signed = list.to_be_signed().unwrap();
+        let signature = key.sign(&to_be_signed).unwrap();
+        pem::revocation_lists([list.signed(&to_be_signed, &signature).unwrap()])
+    };
+    let whole = sign(1, None, ENTRIES);
+    // As many as the CA lets come together before it signs all of them anew: √(2N).
+    let most = (2 * ENTRIES).isqrt();
+    let change = sign(2, Some(1), most);
+    let begun = Instant::now();
+    let lists = Revocations::from_pem(whole.as_bytes(), &issuers).unwrap();
+    let reading = begun.elapsed();
+    let begun = Instant::now();
+    let changed = Revocations::from_changes(change.as_bytes(), &issuers, &lists).unwrap();
+    let changing = begun.elapsed();
+    assert_eq!(
+        changed.lists().map(|list| list.serials().len()).sum::<usize>(),
+        usize::try_from(ENTRIES + most).unwrap()
+    );
+    eprintln!(
+        "{ENTRIES} entries: {} octets, read in {reading:.2?}; a change has {} octets at most, added in {changing:.2?}",
+        whole.len(),
+        change.len()
+    );
+    assert!(change.len() * 100 < whole.len());
+    assert!(changing < reading / 4, "{changing:?} instead of {reading:?}");
 }
 
 /// A gateway that follows these lists, or the world's; of its sessions only the handshake costs

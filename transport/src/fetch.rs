@@ -352,10 +352,8 @@ fn broken(address: &str, error: &(dyn std::error::Error + 'static)) -> FetchErro
     let address = address.to_owned();
     let mut cause = Some(error);
     while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<io::Error>() {
-            if let Some(refusal) = refusal_in(io) {
-                return refused(address, refusal);
-            }
+        if let Some(refusal) = inner.downcast_ref().and_then(refusal_in) {
+            return refused(address, refusal);
         }
         if is_end(inner) {
             return FetchError::Broken { address, reason: "the connection ended".to_owned() };

@@ -3,9 +3,11 @@
 
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
+use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{Actor, Authority, Event, Reason, Tier};
 use vouchsafe_certs::{CaCertificate, RevocationList, Serial, SignedList};
 
+use crate::openssl::{verdict, written};
 use crate::world::World;
 
 /// More than a list of 16 KiB holds.
@@ -109,7 +111,7 @@ fn a_ca_that_starts_anew_goes_on_where_it_was() {
     // What was damaged is signed anew, whole.
     let text = std::fs::read_to_string(world.path("crl.pem")).unwrap();
     let damaged = text.replacen("CRL-----\nM", "CRL-----\nN", 2);
-    std::fs::write(world.path("crl.pem"), damaged).unwrap();
+    file::replace(&world.path("crl.pem"), damaged.as_bytes(), Access::Public).unwrap();
     drop(world.open());
     assert_eq!(complete_lists(&world), signed + 1);
     world.check();
@@ -161,4 +163,27 @@ fn a_long_list_is_signed_whole_at_half_its_life_and_on_demand() {
     assert_eq!(follower.list.number, world.published().number);
     drop(authority);
     world.check();
+}
+
+#[test]
+fn who_knows_nothing_of_deltas_reads_the_list_beside_them() {
+    let (world, authority) = long_list();
+    let good = authority.issue(&Actor::Home, world.order("b")).unwrap();
+    let early = authority.issue(&Actor::Home, world.order("c")).unwrap();
+    let late = authority.issue(&Actor::Home, world.order("d")).unwrap();
+    revoke(&authority, &early.certificate.serial);
+    authority.publish(&Actor::Home).unwrap();
+    revoke(&authority, &late.certificate.serial);
+    drop(authority);
+    let [good, early, late] = [("good.pem", &good), ("early.pem", &early), ("late.pem", &late)]
+        .map(|(name, issued)| written(&world, name, issued));
+    verdict(&world, &good, &[]).unwrap();
+    let revoked = verdict(&world, &early, &[]).unwrap_err();
+    assert!(revoked.contains("certificate revoked"), "{revoked}");
+    // An hour later at the latest.
+    verdict(&world, &late, &[]).unwrap();
+    world.clock.advance(3_600);
+    drop(world.open());
+    let revoked = verdict(&world, &late, &[]).unwrap_err();
+    assert!(revoked.contains("certificate revoked"), "{revoked}");
 }

@@ -25,7 +25,7 @@ pub(crate) fn written(world: &World, name: &str, issued: &Issued) -> PathBuf {
 }
 
 /// Chain, dates, strict profile, and every list on the way.
-fn verdict(world: &World, certificate: &Path, more: &[&str]) -> Result<String, String> {
+pub(crate) fn verdict(world: &World, certificate: &Path, more: &[&str]) -> Result<String, String> {
     let path = |name| world.path(name).display().to_string();
     let (root, issuing, lists) = (path("root.pem"), path("issuing.pem"), path("crl.pem"));
     let now = world.clock.now().as_secs().to_string();
