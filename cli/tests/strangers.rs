@@ -74,6 +74,17 @@ fn request() -> String {
     Base64::encode_string(&CertificateRequest::prove(&key).unwrap())
 }
 
+/// A request to become a CA.
+fn presumptuous(home: &Home) -> String {
+    let key = "ec_paramgen_curve:P-256";
+    let mut openssl = home.command("/usr/bin/openssl");
+    openssl.args(["req", "-new", "-newkey", "ec", "-pkeyopt", key, "-nodes", "-subj", "/CN=x"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:TRUE", "-keyout", "ca.key"]);
+    let output = openssl.args(["-outform", "DER", "-out", "ca.csr"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Base64::encode_string(&fs::read(home.path("ca.csr")).unwrap())
+}
+
 fn enrolment(id: &str, secret: &str, body: impl Into<Bytes>) -> Request<Bytes> {
     let credential = Base64::encode_string(format!("{id}:{secret}").as_bytes());
     let request = Request::builder().method(Method::POST).uri(SIMPLE_ENROLL);
@@ -139,29 +150,7 @@ async fn what_is_no_enrolment_is_refused_and_does_not_burn_the_invitation() {
     };
     let mut changed = Base64::decode_vec(&request()).unwrap();
     *changed.last_mut().unwrap() ^= 1;
-    let presumptuous = home.path("ca.csr").display().to_string();
-    let openssl = home
-        .command("/usr/bin/openssl")
-        .args(["req", "-new", "-newkey", "ec"])
-        .args([
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-subj",
-            "/CN=x",
-            "-keyout",
-            "ca.key",
-            "-addext",
-            "basicConstraints=critical,CA:TRUE",
-            "-outform",
-            "DER",
-            "-out",
-            &presumptuous,
-        ])
-        .output()
-        .unwrap();
-    assert!(openssl.status.success(), "{}", String::from_utf8_lossy(&openssl.stderr));
-    let presumptuous = Base64::encode_string(&fs::read(presumptuous).unwrap());
+    let presumptuous = presumptuous(&home);
     let mut no_credential = enrolment(&id, &secret, request());
     no_credential.headers_mut().remove("authorization");
     let mut got = enrolment(&id, &secret, request());
@@ -184,7 +173,17 @@ async fn what_is_no_enrolment_is_refused_and_does_not_burn_the_invitation() {
         assert!(text(&response).contains(said), "{}", text(&response));
         assert_eq!(response.headers().contains_key("www-authenticate"), status == 401);
     }
-    // It is still good, for one key, as often as that key asks; another is told that it is used.
+    // It is still good.
+    let enrolled = stranger.0.fetch(enrolment(&id, &secret, request())).await.unwrap();
+    assert_eq!(enrolled.status(), 200, "{}", text(&enrolled));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_is_good_for_one_key_as_often_as_that_key_asks() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let (id, secret, _) = invite(&ca, "build-7");
+    let stranger = Stranger::of(&home, &ca);
     let own = request();
     let mut certificates = Vec::new();
     for _ in 0..2 {
