@@ -4,11 +4,13 @@ mod daemon;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::time_provider::DefaultTimeProvider;
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use vouchsafe_certs::Certificate;
 use vouchsafe_transport::{Anchor, FetchError, FetchLimits, Fetcher, Trust};
 
@@ -21,6 +23,10 @@ use crate::keyfile::PendingKey;
 use crate::output::Sheet;
 use crate::passphrase::KeyPassphraseFile;
 use crate::runtime;
+
+/// How often a connection that breaks off is tried again at once, and when.
+const ATTEMPTS: usize = 2;
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// Renew the certificate of an identity, with a new key
 ///
@@ -114,13 +120,16 @@ impl From<Failure> for NotRenewed {
 impl Renewal {
     /// Asks for a certificate for a new key, and writes both.
     async fn renew(&self) -> Result<Certificate, NotRenewed> {
-        match self.try_renew().await {
-            // Whoever is revoked by asking is cut off before the answer; the next handshake says why.
-            Err(NotRenewed::Est(EstError::Fetch(FetchError::Broken { .. }))) => {
-                self.try_renew().await
+        for _ in 0..ATTEMPTS {
+            match self.try_renew().await {
+                // Whoever is revoked by asking is cut off before the answer; a later handshake says why.
+                Err(NotRenewed::Est(EstError::Fetch(FetchError::Broken { .. }))) => {
+                    sleep(MOMENT).await;
+                }
+                done => return done,
             }
-            done => done,
         }
+        self.try_renew().await
     }
 
     async fn try_renew(&self) -> Result<Certificate, NotRenewed> {
