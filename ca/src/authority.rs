@@ -101,13 +101,13 @@ impl Authority {
         self.keep_issuing_lists(now)
     }
 
-    /// Signs the issuing CAs' lists that are due, for whoever keeps the CA open. The roots' live long, and
-    /// their keys are not at hand.
+    /// Signs the lists that are due, for whoever keeps the CA open: the issuing CAs', and those of roots
+    /// whose key is in the home.
     ///
     /// # Errors
     /// See [`Error`].
     pub fn keep_up(&self) -> Result<(), Error> {
-        self.keep_issuing_lists(self.now()?)
+        self.keep_lists()
     }
 
     /// Sees to it that no issuing CA's list is due.

@@ -371,3 +371,25 @@ fn a_home_remembers_who_rotated_and_when() {
         assert_eq!(RevocationList::from_der(&list, &issuer).unwrap().number, 1);
     }
 }
+
+#[test]
+fn a_ca_that_is_never_closed_keeps_up_the_roots_list_as_well() {
+    let world = World::new();
+    let authority = world.open();
+    let root = authority.certificate(Tier::Root).unwrap();
+    let number = |authority: &Authority| {
+        let list = authority.lists().of(&root.serial).unwrap().to_vec();
+        RevocationList::from_der(&list, &root).unwrap().number
+    };
+    world.clock.advance(182 * DAY);
+    authority.keep_up().unwrap();
+    assert_eq!(number(&authority), 1);
+    world.clock.advance(DAY);
+    authority.keep_up().unwrap();
+    assert_eq!(number(&authority), 2);
+    // Elsewhere it is not touched.
+    fs::rename(world.path("root.key"), world.folder().join("away")).unwrap();
+    world.clock.advance(183 * DAY);
+    authority.keep_up().unwrap();
+    assert_eq!(number(&authority), 2);
+}

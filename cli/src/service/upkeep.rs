@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
-use vouchsafe_ca::{Actor, Authority, Kind, Order};
+use vouchsafe_ca::{Actor, Authority, Kind, Order, Tier};
 use vouchsafe_certs::{CaCertificate, KeyType, PermissionSet, PrivateKey};
 use vouchsafe_transport::Identity;
 
@@ -16,12 +16,19 @@ use crate::exit::Failure;
 use crate::identity::Present;
 use crate::keyfile::Papers;
 use crate::notice::say;
+use crate::output::relative;
 
 /// The service's own name in the trust domain.
 const NAME: &str = "ca";
 
 /// How often is looked at what is due.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// How often the operator is told that a root is needed.
+const REMIND: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long before its list goes stale that begins.
+const NOTICE: u64 = 60 * 24 * 60 * 60;
 
 /// The service's own certificate. Its key is in memory alone: another start, another key.
 pub(super) struct OwnCertificate {
@@ -94,11 +101,15 @@ fn make(authority: &Authority, kind: &Kind) -> Result<Identity, Failure> {
 pub(super) async fn run(own: OwnCertificate) {
     let own = Arc::new(own);
     let mut look = tokio::time::interval(LOOK);
+    let mut remind = tokio::time::interval(REMIND);
     loop {
-        look.tick().await;
+        let work = tokio::select! {
+            _ = look.tick() => OwnCertificate::look,
+            _ = remind.tick() => OwnCertificate::remind,
+        };
         let own = Arc::clone(&own);
         // It waits for the disk. A panic has been told by the hook.
-        drop(tokio::task::spawn_blocking(move || own.look()).await);
+        drop(tokio::task::spawn_blocking(move || work(&own)).await);
     }
 }
 
@@ -112,6 +123,22 @@ impl OwnCertificate {
         }
         if let Err(error) = self.authority.keep_up() {
             say(&format!("WARNING: the revocation lists are not signed anew: {error}"));
+        }
+    }
+
+    /// A root that is kept elsewhere signs nothing unasked, and without its list everybody is turned away.
+    fn remind(&self) {
+        let Some(now) = DefaultTimeProvider.current_time() else { return };
+        for list in self.authority.lists().iter().filter(|list| list.tier == Tier::Root) {
+            let root = list.issuer.serial;
+            let record = self.authority.look_up(|ledger| ledger.list(&root)).ok().flatten();
+            let until = record.map_or(now, |record| record.next_update);
+            if !list.is_last && until.as_secs() < now.as_secs().saturating_add(NOTICE) {
+                say(&format!(
+                    "WARNING: the list of root {root} goes stale {}, and then everybody is turned away: bring its key, stop the CA, and run vouchsafe crl --root-key FILE",
+                    relative(until, now)
+                ));
+            }
         }
     }
 }
