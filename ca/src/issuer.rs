@@ -24,11 +24,8 @@ use vouchsafe_certs::{
 pub(crate) use delegate::Delegation;
 pub use list::Entry;
 
-use crate::profile::{Plan, Planned};
+use crate::profile::{BACKDATING, Plan, Planned};
 use crate::text::date_time;
-
-/// A CA's certificate begins this much earlier, for clocks that are behind, like a leaf's.
-const BACKDATING: Duration = Duration::from_secs(60);
 
 /// 20 years.
 const ROOT_LIFETIME: Duration = Duration::from_secs(7_305 * 86_400);

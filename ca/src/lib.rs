@@ -71,7 +71,7 @@ pub use lifetime::{Lifetime, LifetimeError};
 pub use lists::{Lists, PublishedList};
 pub use lock::LockError;
 pub use pointers::{PublicUrl, PublicUrlError};
-pub use profile::{CertificateProfile, Order, Plan, Planned, ProfileError};
+pub use profile::{BACKDATING, CertificateProfile, Order, Plan, Planned, ProfileError};
 pub use reason::{Reason, UnknownReason};
 pub use record::{
     Actor, AuthorityRecord, CaRecord, CertificateRecord, DeviceRecord, Event, ListRecord, Origin,

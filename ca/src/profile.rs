@@ -19,7 +19,7 @@ use crate::pointers::{Pointers, PublicUrl};
 use crate::text;
 
 /// notBefore lies this far back, for clocks that are behind; never earlier.
-const BACKDATING: Duration = Duration::from_secs(60);
+pub const BACKDATING: Duration = Duration::from_secs(60);
 
 /// What is asked of the CA.
 #[derive(Clone, Debug)]

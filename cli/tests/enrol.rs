@@ -249,7 +249,7 @@ async fn another_server_of_the_trust_domain_does_not_get_to_see_the_secret() {
 fn the_daemon_renews_in_time_and_runs_its_hook_and_says_when_it_must_give_up() {
     let home = Home::new();
     let ca = Served::start(&home, &[]);
-    let invitation = invite(&ca, "build-7", &["--ttl", "10s"]);
+    let invitation = invite(&ca, "build-7", &["--ttl", "6s"]);
     done(&enroll(&home, &invitation, "agent"));
     let first = serial(&ca, "agent");
     let address = ca.operators.replace("127.0.0.1", "localhost");

@@ -9,7 +9,8 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, UnixTime};
 use vouchsafe_certs::{Certificate, PublicKey, Serial};
 
-use super::{BACKDATING, Issuer, SigningError, serial_number};
+use super::{Issuer, SigningError, serial_number};
+use crate::profile::BACKDATING;
 use crate::text::date_time;
 
 /// So long a responder's key is good for something. It is on no list (see [`NO_CHECK`]).

@@ -10,6 +10,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls_pki_types::UnixTime;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
+use vouchsafe_ca::BACKDATING;
 use vouchsafe_certs::Certificate;
 use vouchsafe_transport::{Backoff, jittered};
 
@@ -32,7 +33,7 @@ pub(super) async fn run(renewal: &Renewal, hook: Option<&str>) -> Result<(), Fai
     let mut certificate = renewal.directory.read()?.certificate;
     systemd::notify("READY=1");
     loop {
-        wait_until(due(&certificate)).await;
+        wait_until(due(certificate.not_before, certificate.not_after)).await;
         certificate = insist(renewal, &certificate).await?;
         if let Some(hook) = hook {
             run_hook(hook, renewal, &certificate).await;
@@ -42,9 +43,12 @@ pub(super) async fn run(renewal: &Renewal, hook: Option<&str>) -> Result<(), Fai
 
 /// Two thirds of the certificate's life, and a little earlier, so that a fleet that was enrolled
 /// together does not come back together.
-fn due(certificate: &Certificate) -> UnixTime {
-    let begin = Duration::from_secs(certificate.not_before.as_secs());
-    let life = Duration::from_secs(certificate.not_after.as_secs()).saturating_sub(begin);
+fn due(not_before: UnixTime, not_after: UnixTime) -> UnixTime {
+    let end = Duration::from_secs(not_after.as_secs());
+    // Of its life it could be used from the moment when it was issued. Counted from notBefore, a short
+    // life would be two thirds over before it began.
+    let begin = (Duration::from_secs(not_before.as_secs()) + BACKDATING).min(end);
+    let life = end.saturating_sub(begin);
     let earlier = life / 20;
     let due = (begin + life * 2 / 3 + jittered(earlier)).saturating_sub(earlier);
     UnixTime::since_unix_epoch(due)
@@ -109,4 +113,21 @@ async fn run_hook(hook: &str, renewal: &Renewal, certificate: &Certificate) {
         },
     };
     say(&format!("WARNING: the hook failed: {trouble}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewal_is_due_when_two_thirds_of_the_ordered_life_are_over_however_short_it_is() {
+        let issued = 1_800_000_000;
+        for life in [6, 60, 600, 86_400] {
+            let at = UnixTime::since_unix_epoch;
+            let begin = at(Duration::from_secs(issued) - BACKDATING);
+            let due = due(begin, at(Duration::from_secs(issued + life))).as_secs() - issued;
+            // Up to a twentieth earlier, in whole seconds.
+            assert!((life * 6 / 10..=life * 2 / 3).contains(&due), "{due} of {life}");
+        }
+    }
 }
