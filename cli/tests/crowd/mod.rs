@@ -11,9 +11,6 @@ use tokio::time::timeout;
 use vouchsafe_tests::Client;
 use vouchsafe_transport::Identity;
 
-/// How many sessions a device holds.
-pub(crate) const SIZE: usize = 100;
-
 /// Nothing on this machine takes longer, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -36,10 +33,10 @@ pub(crate) struct Crowd {
 }
 
 impl Gathering {
-    /// Opens a device's sessions; each has been answered once.
-    pub(crate) async fn of(identity: &Identity, address: SocketAddr) -> Self {
-        let mut clients = Vec::with_capacity(SIZE);
-        for _ in 0..SIZE {
+    /// Opens so many sessions of a device; each has been answered once.
+    pub(crate) async fn of(identity: &Identity, address: SocketAddr, size: usize) -> Self {
+        let mut clients = Vec::with_capacity(size);
+        for _ in 0..size {
             let mut client = Client::connect(address, identity).await;
             let answer = client.try_call("work", json!({})).await.unwrap().unwrap();
             assert!(answer["result"].is_object(), "{answer}");
@@ -57,7 +54,8 @@ impl Gathering {
 }
 
 async fn live(mut client: Client, enough: Arc<AtomicBool>) -> Life {
-    let mut life = Life { asked: 0, answers: Vec::new(), end: None };
+    // It was answered when it was opened.
+    let mut life = Life { asked: 1, answers: vec![Instant::now()], end: None };
     while !enough.load(Ordering::Relaxed) {
         life.asked += 1;
         let how = match client.try_call("work", json!({})).await {

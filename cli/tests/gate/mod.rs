@@ -1,7 +1,6 @@
 //! `vouchsafe serve`, the real one, with a server behind it of which two hundred cost nothing.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Child;
@@ -12,43 +11,47 @@ use serde_json::Value;
 use vouchsafe_transport::Identity;
 
 use crate::home::{Home, VOUCHSAFE};
+use crate::lines::Lines;
 
-/// An MCP server of one line: it answers every request alike.
-const SERVER: &str = r#"while IFS= read -r line; do
-    id=${line#*\"id\":}
-    echo "{\"jsonrpc\":\"2.0\",\"id\":${id%%[,\}]*},\"result\":{\"content\":[]}}"
+/// An MCP server of one answer, which it gives to every request.
+const SERVER: &str = r#"
+about='"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"sh","version":"1"}'
+while IFS= read -r line; do
+    case $line in *'"id":'*)
+        id=${line#*\"id\":}
+        echo "{\"jsonrpc\":\"2.0\",\"id\":${id%%[,\}]*},\"result\":{$about,\"content\":[]}}"
+    esac
 done"#;
 
-/// A gateway that serves until it is dropped, following `home/crl.pem`.
+/// A gateway that serves until it is dropped.
 pub(crate) struct Gate {
     process: Child,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// What it says on standard error.
+    pub(crate) says: Lines,
     audit: PathBuf,
 }
 
 impl Gate {
-    pub(crate) fn open(home: &Home) -> Self {
-        home.run(&["issue", "gate", "--server", "--dns", "localhost"]);
-        let list = home.path("home/crl.pem").display().to_string();
+    /// With the identity of this name, at an address of this host, following lists from somewhere.
+    pub(crate) fn open(home: &Home, identity: &str, host: &str, lists: &[&str]) -> Self {
+        let audit = home.path(&format!("{identity}.jsonl"));
         let mut serve = home.command(VOUCHSAFE);
-        serve.args(["serve", "--identity", "gate", "--listen", "127.0.0.1:0"]);
-        serve.args(["--audit", "audit.jsonl", "--crl", &list, "--env", "PATH=/usr/bin:/bin"]);
+        serve.args(["serve", "--identity", identity, "--listen", &format!("{host}:0")]);
+        serve.arg("--audit").arg(&audit).args(lists).args(["--env", "PATH=/usr/bin:/bin"]);
         let mut process = serve.args(["--", "sh", "-c", SERVER]).spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let first = lines.next().unwrap().unwrap();
-        let address = first.strip_prefix("listening on ").unwrap_or_else(|| panic!("{first}"));
-        let address = address.parse().unwrap();
-        // Read on, so that it never waits for us.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { process, address, audit: home.path("audit.jsonl") }
+        let says = Lines::follow(process.stderr.take().unwrap());
+        let (_, line) = says.wait_for(0, "listening on ");
+        let address = line.strip_prefix("listening on ").unwrap().parse().unwrap();
+        Self { process, address, says, audit }
     }
 
     /// What the gateway's audit says of one device, in order.
-    pub(crate) fn events_of(&self, identity: &Identity) -> Vec<Value> {
+    pub(crate) fn events_of(&self, device: &str) -> Vec<Value> {
         let audit = fs::read_to_string(&self.audit).unwrap();
         let events = audit.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let principal = identity.certificate.principal.to_string();
+        let principal = format!("spiffe://acme.example/{device}");
         events.filter(|event| event["principal"] == *principal).collect()
     }
 }
@@ -62,10 +65,9 @@ impl Drop for Gate {
     }
 }
 
-/// Issues an agent's certificate, and reads the identity that was written.
-pub(crate) fn agent(home: &Home, name: &str, more: &[&str]) -> Arc<Identity> {
-    home.run(&[&["issue", name, "--allow", "tools:*"], more].concat());
-    let read = |file: &str| fs::read(home.path(name).join(file)).unwrap();
+/// Reads the identity in a directory.
+pub(crate) fn identity(home: &Home, directory: &str) -> Arc<Identity> {
+    let read = |file: &str| fs::read(home.path(directory).join(file)).unwrap();
     let key = String::from_utf8(read("key.pem")).unwrap();
     let identity = Identity::from_pem(&read("certificate.pem"), &key, &read("roots.pem"));
     Arc::new(identity.unwrap())

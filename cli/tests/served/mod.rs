@@ -1,6 +1,6 @@
 //! `vouchsafe ca`, running, with everything it says written down.
 
-use std::process::{Child, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -23,7 +23,12 @@ pub(crate) struct Served<'a> {
 impl<'a> Served<'a> {
     pub(crate) fn start(home: &'a Home, options: &[&str]) -> Self {
         let mut serve = home.command(VOUCHSAFE);
-        serve.args(["ca", "--listen", "127.0.0.1:0", "--public", "127.0.0.1:0"]).args(options);
+        serve.arg("ca").args(options);
+        for listener in ["--listen", "--public"] {
+            if !options.contains(&listener) {
+                serve.args([listener, "127.0.0.1:0"]);
+            }
+        }
         let mut process = serve.stdout(Stdio::null()).spawn().unwrap();
         let says = Lines::follow(process.stderr.take().unwrap());
         let (_, line) = says.wait_for(0, "for everybody");
@@ -33,13 +38,14 @@ impl<'a> Served<'a> {
         Self { home, process, operators, everybody, says }
     }
 
-    /// A command that asks this CA, as the operator in a directory.
+    /// A command that asks this CA, as the operator in a directory. It has not begun yet.
+    pub(crate) fn command(&self, identity: &str, arguments: &[&str]) -> Command {
+        asking(self.home, &self.operators, identity, arguments)
+    }
+
+    /// The same, once it is done.
     pub(crate) fn ask(&self, identity: &str, arguments: &[&str]) -> Output {
-        let mut command = self.home.command(VOUCHSAFE);
-        // No home: whatever comes back came over the network.
-        command.env_remove("VOUCHSAFE_HOME");
-        command.args(arguments).args(["--ca", &self.operators, "--identity", identity]);
-        command.output().unwrap()
+        self.command(identity, arguments).output().unwrap()
     }
 
     /// One that must succeed, and what it printed.
@@ -69,6 +75,15 @@ impl<'a> Served<'a> {
         let status = self.process.wait().unwrap();
         (status, self.says.all())
     }
+}
+
+/// A command that asks the CA at this address, as the operator in a directory of the folder.
+pub(crate) fn asking(home: &Home, ca: &str, identity: &str, arguments: &[&str]) -> Command {
+    let mut command = home.command(VOUCHSAFE);
+    // No home: whatever comes back came over the network.
+    command.env_remove("VOUCHSAFE_HOME");
+    command.args(arguments).args(["--ca", ca, "--identity", identity]);
+    command
 }
 
 impl Drop for Served<'_> {
