@@ -33,6 +33,8 @@ pub(crate) enum What {
     Handshakes,
     /// Certificates that are durable before they are answered, by 1, 32 and 256 threads, without a network
     Issuing,
+    /// Certificates over the network from `vouchsafe ca`, by 1, 32 and 256 clients, beside step-ca
+    Issuance,
     /// Be the MCP server that everything is measured with
     Child,
 }

@@ -2,15 +2,17 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustls::client::{Resumption, WantsClientCert};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned};
 
 use crate::processes::Running;
 use crate::world::World;
@@ -18,8 +20,8 @@ use crate::world::World;
 /// Longer than any answer takes, even on a machine that is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
 
 /// One session.
 pub(crate) struct Client {
@@ -29,7 +31,7 @@ pub(crate) struct Client {
 
 impl Client {
     fn new(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), answer: vec![0; 16 * 1024] }
+        Self { stream: Box::new(stream), answer: vec![0; 32 * 1024] }
     }
 
     /// Over the stdio of a process.
@@ -39,7 +41,7 @@ impl Client {
         Ok(Self::new(Pipes { input, output }))
     }
 
-    /// Over TLS 1.3 with the agent's certificate.
+    /// Over TLS 1.3.
     pub(crate) fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<Self> {
         let tcp = TcpStream::connect(address)?;
         tcp.set_nodelay(true)?;
@@ -58,7 +60,17 @@ impl Client {
 
     /// Sends a line and waits for the one that comes back, which must contain what is expected of it.
     pub(crate) fn call(&mut self, line: &[u8], expected: &[u8]) -> Result<()> {
-        self.stream.write_all(line)?;
+        self.exchange(line, |answer| answer.ends_with(b"\n"), expected)
+    }
+
+    /// Sends a request and waits for an answer that is whole, which must contain what is expected of it.
+    pub(crate) fn exchange(
+        &mut self,
+        request: &[u8],
+        is_whole: impl Fn(&[u8]) -> bool,
+        expected: &[u8],
+    ) -> Result<()> {
+        self.stream.write_all(request)?;
         self.stream.flush()?;
         let mut len = 0;
         loop {
@@ -67,7 +79,7 @@ impl Client {
             ensure!(read > 0, "the session ended, or its answer is too long");
             len += read;
             let answer = self.answer.get(..len).unwrap_or_default();
-            if answer.ends_with(b"\n") {
+            if is_whole(answer) {
                 if answer.windows(expected.len()).any(|part| part == expected) {
                     return Ok(());
                 }
@@ -114,19 +126,39 @@ pub(crate) enum KeyExchange {
     X25519,
 }
 
-/// The agent of this world. Never resumes a session, so every handshake is a full one.
+/// The agent of this world.
 pub(crate) fn agent(world: &World, exchange: KeyExchange) -> Result<Arc<ClientConfig>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(world.path("agent/roots.pem"))?)?;
-    let chain = CertificateDer::pem_file_iter(world.path("agent/certificate.pem"))?;
-    let key = PrivateKeyDer::from_pem_file(world.path("agent/key.pem"))?;
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider(exchange)))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
+    holder(&world.path("agent"), exchange)
+}
+
+/// Whoever holds this identity. Never resumes a session, so every handshake is a full one.
+pub(crate) fn holder(identity: &Path, exchange: KeyExchange) -> Result<Arc<ClientConfig>> {
+    let chain = CertificateDer::pem_file_iter(identity.join("certificate.pem"))?;
+    let key = PrivateKeyDer::from_pem_file(identity.join("key.pem"))?;
+    let mut config = trusting(&identity.join("roots.pem"), exchange)?
         .with_client_auth_cert(chain.collect::<Result<_, _>>()?, key)?;
-    config.resumption = rustls::client::Resumption::disabled();
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"mcp/1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Somebody without a certificate, who speaks HTTP/1.1.
+pub(crate) fn stranger(roots: &Path) -> Result<Arc<ClientConfig>> {
+    let mut config = trusting(roots, KeyExchange::PostQuantum)?.with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn trusting(
+    roots: &Path,
+    exchange: KeyExchange,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let mut trusted = RootCertStore::empty();
+    trusted.add(CertificateDer::from_pem_file(roots)?)?;
+    Ok(ClientConfig::builder_with_provider(Arc::new(provider(exchange)))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(trusted))
 }
 
 fn provider(exchange: KeyExchange) -> CryptoProvider {

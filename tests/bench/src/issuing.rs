@@ -1,7 +1,6 @@
 //! What it costs to issue a certificate that is durable before it is answered, without a network.
 
-use std::fs::File;
-use std::io::Write as _;
+use std::env;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +15,7 @@ use vouchsafe_ca::{
 use vouchsafe_certs::{KeyType, Permission, PrivateKey, PublicKey, TrustDomain};
 
 use crate::args::Arguments;
+use crate::disk;
 use crate::processes::own_cpu;
 use crate::statistics::quantile;
 
@@ -135,15 +135,8 @@ fn order(name: &str, key: &PublicKey) -> Result<Order> {
 }
 
 /// What one sync of a small write costs here: the least that a durable answer can take.
-pub(crate) fn sync(rounds: u32) -> Result<Duration> {
-    let mut file = tempfile::tempfile()?;
-    let one = |file: &mut File| {
-        let started = Instant::now();
-        file.write_all(&[0; 2_048])?;
-        file.sync_data()?;
-        Ok::<_, anyhow::Error>(started.elapsed())
-    };
-    let mut times = (0..rounds).map(|_| one(&mut file)).collect::<Result<Vec<_>>>()?;
+pub(crate) fn sync() -> Result<Duration> {
+    let mut times = disk::syncs(&env::temp_dir(), 200)?;
     times.sort_unstable();
     Ok(quantile(&times, 1, 2))
 }

@@ -7,7 +7,9 @@ mod args;
 mod calls;
 mod child;
 mod client;
+mod disk;
 mod handshakes;
+mod issuance;
 mod issuing;
 mod long_list;
 mod measurement;
@@ -30,10 +32,15 @@ fn main() -> Result<()> {
         return child::run();
     }
     if arguments.what == What::Issuing {
-        report::issuing(&issuing::measure(&arguments)?, issuing::sync(200)?, arguments.json);
+        report::issuing(&issuing::measure(&arguments)?, issuing::sync()?, arguments.json);
         return Ok(());
     }
     let world = World::new()?;
+    if arguments.what == What::Issuance {
+        let issuance = issuance::measure(&world, &arguments)?;
+        issuance::print(&issuance, &world, &arguments);
+        return Ok(());
+    }
     let mut report = Report::new(&world, &arguments);
     if arguments.measures(What::Calls) {
         report.calls = calls::measure(&world, &arguments)?;

@@ -35,18 +35,22 @@ impl Round {
         server: &Running,
         bridge: Option<&Running>,
         window: Duration,
-        mut operation: impl FnMut() -> Result<()>,
+        operation: impl FnMut() -> Result<()>,
+    ) -> Result<Self> {
+        Self::around(server, bridge, || repeat(window, operation))
+    }
+
+    /// Does `work`, which says how long each of its operations took.
+    pub(crate) fn around(
+        server: &Running,
+        bridge: Option<&Running>,
+        work: impl FnOnce() -> Result<Vec<Duration>>,
     ) -> Result<Self> {
         let bridge_cpu = || bridge.map(|bridge| bridge.cpu().total()).unwrap_or_default();
-        let mut latencies = Vec::new();
         sleep(SETTLE);
         let before = (server.cpu(), bridge_cpu(), own_cpu(), busy());
         let begun = Instant::now();
-        while begun.elapsed() < window {
-            let started = Instant::now();
-            operation()?;
-            latencies.push(started.elapsed());
-        }
+        let mut latencies = work()?;
         let elapsed = begun.elapsed();
         sleep(SETTLE);
         let (tree, bridge) = (server.cpu().since(before.0), bridge_cpu() - before.1);
@@ -68,7 +72,18 @@ impl Round {
     }
 }
 
-fn micros(duration: Duration) -> f64 {
+/// Does `operation` again and again for as long as `window`, and says how long each took.
+fn repeat(window: Duration, mut operation: impl FnMut() -> Result<()>) -> Result<Vec<Duration>> {
+    let (begun, mut latencies) = (Instant::now(), Vec::new());
+    while begun.elapsed() < window {
+        let started = Instant::now();
+        operation()?;
+        latencies.push(started.elapsed());
+    }
+    Ok(latencies)
+}
+
+pub(crate) fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::args::Arguments;
 use crate::issuing::Issuing;
-use crate::measurement::Way;
+use crate::measurement::{Way, micros};
 use crate::server::stunnel_program;
 use crate::statistics::Spread;
 use crate::world::World;
@@ -24,15 +24,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(world: &World, arguments: &Arguments) -> Self {
-        let cores = world.cores;
-        let conditions = format!(
-            "{} rounds of {:?} each, in turns; servers on core {}, client on core {}; {}",
-            arguments.rounds.max(1),
-            arguments.window(),
-            cores.server,
-            cores.client,
-            stunnel_version(),
-        );
+        let conditions = conditions(world, arguments, &stunnel_version());
         Self { conditions, calls: Vec::new(), handshakes: Vec::new() }
     }
 
@@ -41,21 +33,13 @@ impl Report {
             return say(&self.to_json().to_string());
         }
         say(&self.conditions);
-        say(
-            "Median of the rounds [least-most]; CPU is user and system time of the server and what it starts.",
-        );
         for rows in [self.call_rows(), self.handshake_rows()] {
             if rows.len() > 1 {
                 say(&format!("\n{}", table(&rows)));
             }
         }
         let ways = self.calls.iter().chain(&self.handshakes);
-        let others = ways.map(|way| way.others().most).fold(0.0, f64::max);
-        if others > DISTURBED {
-            say(&format!(
-                "\nSomething else kept up to {others:.1} cores busy: run this again on a quiet machine."
-            ));
-        }
+        disturbed(ways);
     }
 
     fn call_rows(&self) -> Vec<Vec<String>> {
@@ -111,9 +95,30 @@ impl Report {
     }
 }
 
+/// How it was measured, and beside what.
+pub(crate) fn conditions(world: &World, arguments: &Arguments, rival: &str) -> String {
+    format!(
+        "{} rounds of {:?} each, in turns; servers on core {}, client on core {}; {rival}\n\
+         Median of the rounds [least-most]; CPU is user and system time of the server and what it starts.",
+        arguments.rounds.max(1),
+        arguments.window(),
+        world.cores.server,
+        world.cores.client,
+    )
+}
+
+/// Warns if others took so much of the machine that the figures say little.
+pub(crate) fn disturbed<'a>(ways: impl Iterator<Item = &'a Way>) {
+    let others = ways.map(|way| way.others().most).fold(0.0, f64::max);
+    if others > DISTURBED {
+        say(&format!(
+            "\nSomething else kept up to {others:.1} cores busy: run this again on a quiet machine."
+        ));
+    }
+}
+
 /// What issuing costs, whatever the number of threads.
 pub(crate) fn issuing(crowds: &[Issuing], sync: Duration, as_json: bool) {
-    let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
     let figures = |one: &Issuing| {
         let each = f64::from(one.certificates);
         [
@@ -151,7 +156,7 @@ pub(crate) fn issuing(crowds: &[Issuing], sync: Duration, as_json: bool) {
     ));
 }
 
-fn way_to_json(way: &Way) -> Value {
+pub(crate) fn way_to_json(way: &Way) -> Value {
     let range = |figures: Spread| json!([figures.least, figures.median, figures.most]);
     json!({
         "way": way.name,
@@ -169,20 +174,20 @@ fn named<'a>(ways: &'a [Way], name: &str) -> Option<&'a Way> {
     ways.iter().find(|way| way.name == name)
 }
 
-fn row<'a>(cells: impl Iterator<Item = &'a &'a str>) -> Vec<String> {
+pub(crate) fn row<'a>(cells: impl Iterator<Item = &'a &'a str>) -> Vec<String> {
     cells.map(|cell| (*cell).to_owned()).collect()
 }
 
-fn spread(Spread { median, least, most }: Spread) -> String {
+pub(crate) fn spread(Spread { median, least, most }: Spread) -> String {
     format!("{median:.1} [{least:.1}-{most:.1}]")
 }
 
-fn optional(figure: Option<f64>, decimals: usize) -> String {
+pub(crate) fn optional(figure: Option<f64>, decimals: usize) -> String {
     figure.map(|figure| format!("{figure:.decimals$}")).unwrap_or_default()
 }
 
 /// Columns as wide as their widest cell; the first one to the left, the others to the right.
-fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let cell = |row: &[String], nth: usize| row.get(nth).cloned().unwrap_or_default();
     let width = |nth| rows.iter().map(|row| cell(row, nth).len()).max().unwrap_or_default();
@@ -211,6 +216,6 @@ fn stunnel_version() -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "the report is what this program is for")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
 }

@@ -36,6 +36,17 @@ impl Server {
         Ok(Self { process, address: announced(stderr)? })
     }
 
+    /// `vouchsafe ca`, as operators ask it over mutual TLS.
+    pub(crate) fn vouchsafe_ca(world: &World) -> Result<Self> {
+        let mut command = world.command();
+        command.args(["ca", "--listen", "127.0.0.1:0", "--public", "127.0.0.1:0"]);
+        command.arg("--audit").arg(world.path("ca-audit.jsonl"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = world.cores.start_server(&mut command)?;
+        let stderr = process.0.stderr.take().context("the CA has no stderr")?;
+        Ok(Self { process, address: announced(stderr)? })
+    }
+
     /// `stunnel` with the same identities and lists, TLS 1.3 alone and no tickets.
     pub(crate) fn stunnel(world: &World, many_revoked: bool) -> Result<Self> {
         let program = stunnel_program().context("stunnel is not installed")?;
@@ -67,13 +78,16 @@ impl Server {
 
 /// Where stunnel is installed, if it is.
 pub(crate) fn stunnel_program() -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    let candidates = env::split_paths(&path)
-        .flat_map(|folder| [folder.join("stunnel4"), folder.join("stunnel")]);
-    candidates.into_iter().find(|file| file.is_file())
+    installed("stunnel4").or_else(|| installed("stunnel"))
 }
 
-/// Reads `listening on ADDRESS`, and whatever comes after it, so that the gateway never waits for its reader.
+/// Where a program is installed, if it is.
+pub(crate) fn installed(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Reads `listening on ADDRESS`, and whatever comes after it, so that the server never waits for its reader.
 fn announced(stderr: ChildStderr) -> Result<SocketAddr> {
     let mut lines = BufReader::new(stderr).lines();
     let mut said = String::new();
@@ -87,19 +101,20 @@ fn announced(stderr: ChildStderr) -> Result<SocketAddr> {
         }
         said.push_str(&line);
     }
-    bail!("the gateway does not listen: {said}")
+    bail!("the server does not listen: {said}")
 }
 
-/// stunnel cannot be told to take a free port and say which.
-fn free_address() -> Result<SocketAddr> {
+/// For servers that cannot be told to take a free port and say which.
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-fn wait_for(address: SocketAddr) -> Result<()> {
+/// Waits until somebody listens.
+pub(crate) fn wait_for(address: SocketAddr) -> Result<()> {
     let begun = Instant::now();
     while TcpStream::connect(address).is_err() {
         if begun.elapsed() > START {
-            bail!("stunnel does not listen on {address}");
+            bail!("nobody listens on {address}");
         }
         thread::sleep(Duration::from_millis(20));
     }

@@ -60,7 +60,8 @@ impl World {
         self.vouchsafe(&[&gateway[..], &["--out", "gateway"]].concat())
     }
 
-    fn vouchsafe(&self, arguments: &[&str]) -> Result<()> {
+    /// Runs `vouchsafe`, whose files go into this world.
+    pub(crate) fn vouchsafe(&self, arguments: &[&str]) -> Result<()> {
         let mut command = self.command();
         command.args(arguments).current_dir(self.folder.path()).stdout(Stdio::null());
         let status = command.status().context("vouchsafe does not start")?;
