@@ -68,6 +68,7 @@ pub(crate) fn measure(world: &World, arguments: &Arguments) -> Result<Issuance> 
         syncs.extend(disk::syncs(world.folder.path(), SYNCS)?);
         let turns = desks.iter_mut().flat_map(Desk::turns);
         for ((server, crowd), line) in turns.zip(&mut lines) {
+            crowd.iter_mut().try_for_each(Applicant::prepare)?;
             ask(crowd, WARM_UP)?;
             line.way.rounds.push(Round::around(server, None, || ask(crowd, arguments.window()))?);
         }

@@ -36,11 +36,8 @@ pub(crate) fn crowd(world: &World, address: SocketAddr, clients: u32) -> Result<
         let mut client = Client::connect(address, &config)?;
         client.initialize()?;
         let requests = requests(format!("team/agent-{clients}-{nth}"))?;
-        Ok(Applicant {
-            client,
-            next: Box::new(requests),
-            is_whole: |answer| answer.ends_with(b"\n"),
-        })
+        let is_whole = |answer: &[u8]| answer.ends_with(b"\n");
+        Ok(Applicant { client, next: Box::new(requests), is_whole, again: None })
     };
     (0..clients).map(one).collect()
 }

@@ -107,11 +107,14 @@ impl Served {
     /// So many connections, each kept open.
     pub(crate) fn crowd(&self, clients: u32) -> Result<Vec<Applicant>> {
         let config = stranger(&self.roots)?;
+        let address = self.address;
         let one = |nth| {
-            let client = Client::connect(self.address, &config)?;
+            let config = Arc::clone(&config);
+            // It ends what is idle for 15 seconds, and others have their turns in between.
+            let again = move || Client::connect(address, &config);
             let name = format!("agent-{clients}-{nth}.bench.example");
-            let requests = requests(name, Arc::clone(&self.provisioner))?;
-            Ok(Applicant { client, next: Box::new(requests), is_whole })
+            let next = Box::new(requests(name, Arc::clone(&self.provisioner))?);
+            Ok(Applicant { client: again()?, next, is_whole, again: Some(Box::new(again)) })
         };
         (0..clients).map(one).collect()
     }
