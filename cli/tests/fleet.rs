@@ -106,17 +106,18 @@ async fn a_list_gone_stale_ends_every_session_and_one_renewed_in_time_none() {
         sleep(Duration::from_secs(3)).await;
     }
     let end = instant_of(next_update(&home, &one));
-    let mut lives = first.until_cut().await;
-    lives.extend(second.until_cut().await);
-    let cut = Cut::of(&lives, end);
+    let cuts = [
+        ("one", Cut::of(&first.until_cut().await, end)),
+        ("other", Cut::of(&second.until_cut().await, end)),
+    ];
     let again = refusals(gate.address, &one, "CertificateUnknown").await;
     sleep(AFTERWARDS).await;
 
-    eprintln!("nextUpdate: {cut}; at the door refused within {again:.1?}");
-    for device in ["one", "other"] {
+    for (device, cut) in &cuts {
+        eprintln!("nextUpdate: {device}: {cut}; at the door refused within {again:.1?}");
         cut.is_the_last_word(&gate.events_of(device), "the revocation list has gone stale");
+        ends_in_time(cut);
     }
-    ends_in_time(&cut);
     // A new list opens the door again.
     home.run(&["crl"]);
     sleep(Duration::from_millis(500)).await;
