@@ -5,6 +5,7 @@
 
 mod unsigned;
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
@@ -144,11 +145,23 @@ pub enum SignedList {
 }
 
 impl SignedList {
+    /// Whose it is.
+    #[must_use]
+    pub fn issuer(&self) -> IssuerId {
+        match self {
+            Self::Complete(list) => list.issuer,
+            Self::Delta(delta) => delta.issuer(),
+        }
+    }
+
     /// Reads DER and verifies that the CA it names, one of `issuers`, signed it.
     ///
     /// # Errors
     /// As [`RevocationList::by_one_of`].
-    pub fn by_one_of(issuers: &[CaCertificate], der: &[u8]) -> Result<Self, RevocationError> {
+    pub fn by_one_of(
+        issuers: &[impl Borrow<CaCertificate>],
+        der: &[u8],
+    ) -> Result<Self, RevocationError> {
         let (rest, parsed) =
             CertificateRevocationList::from_der(der).map_err(|_| RevocationError::Malformed)?;
         if !rest.is_empty() || parsed.version() != Some(X509Version::V2) {
@@ -157,7 +170,8 @@ impl SignedList {
         let extensions = Extensions::read(parsed.extensions())?;
         // RFC 5280 §5.2.1: the key identifier in the list says which of the issuer's keys signed it.
         let named = IssuerId::new(parsed.issuer().as_raw(), &extensions.key_identifier);
-        let issuer = issuers.iter().find(|issuer| issuer.id == named);
+        let mut issuers = issuers.iter().map(Borrow::<CaCertificate>::borrow);
+        let issuer = issuers.find(|issuer| issuer.id == named);
         let issuer = issuer.ok_or(RevocationError::UnknownIssuer)?;
         verify(&parsed, issuer)?;
         let this_update = time(parsed.last_update())?;

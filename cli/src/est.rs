@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc2822;
 use vouchsafe_ca::pem;
 use vouchsafe_certs::{
     CaCertificate, Certificate, CertificateError, CertificateRequest, Fingerprint, KeyError,
-    Principal, PrivateKey, certs_only,
+    PrivateKey, certs_only,
 };
 use vouchsafe_transport::{
     Anchor, Exchange, FetchError, FetchLimits, Fetcher, Identity, IdentityError, TlsError,
@@ -46,9 +46,8 @@ pub(crate) enum EstError {
     Tls(#[from] TlsError),
     #[error("{0}")]
     Key(#[from] KeyError),
-    /// Some other server of the same trust domain.
-    #[error("the server there is {0}, not the CA")]
-    NotTheCa(Principal),
+    #[error("{0}")]
+    NotTheCa(#[from] NotTheCa),
     /// The CA says no.
     #[error("{said}")]
     Refused { status: StatusCode, said: String, hint: Option<String> },
@@ -100,6 +99,21 @@ impl From<EstError> for Failure {
     }
 }
 
+/// Some other server of the same trust domain.
+#[derive(Debug, Error)]
+#[error("the server there is {0}, not the CA")]
+pub(crate) struct NotTheCa(String);
+
+/// Makes sure that it is the CA that answers.
+pub(crate) fn must_be_the_ca(exchange: &Exchange) -> Result<(), NotTheCa> {
+    let shown = exchange.chain().first().map(|der| Certificate::from_der(der));
+    match shown {
+        Some(Ok(shown)) if shown.principal.name() == CA_NAME => Ok(()),
+        Some(Ok(other)) => Err(NotTheCa(other.principal.to_string())),
+        Some(Err(_)) | None => Err(NotTheCa("somebody else".to_owned())),
+    }
+}
+
 /// A connection to the CA's EST service.
 pub(crate) struct Est {
     exchange: Exchange,
@@ -136,12 +150,8 @@ impl Est {
     /// Connects, and makes sure that it is the CA that answers.
     pub(crate) async fn open(fetcher: &Fetcher) -> Result<Self, EstError> {
         let exchange = fetcher.open().await?;
-        let shown = exchange.chain().first().map(|der| Certificate::from_der(der)).transpose()?;
-        match shown.map(|certificate| certificate.principal) {
-            Some(principal) if principal.name() == CA_NAME => Ok(Self { exchange }),
-            Some(other) => Err(EstError::NotTheCa(other)),
-            None => Err(EstError::NoChain),
-        }
+        must_be_the_ca(&exchange)?;
+        Ok(Self { exchange })
     }
 
     /// `simpleenroll` with an invitation.

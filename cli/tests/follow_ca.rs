@@ -22,9 +22,11 @@ use rustix::process::Signal;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use serde_json::json;
 use serving::{Serving, Talk, replace};
-use standin::{Manner, StandIn};
+use standin::{Manner, StandIn, identity};
 use vouchsafe_ca::{Actor, Authority, Kind, Order, Reason};
 use vouchsafe_certs::{KeyType, PermissionSet, Principal, PrivateKey, Serial, TrustDomain};
+use vouchsafe_tests::list_of_nobody;
+use vouchsafe_transport::Revocations;
 
 const REVOKED: &str = "error: the gateway refused this identity: its certificate is revoked\n";
 
@@ -170,9 +172,12 @@ fn a_gateway_starts_without_its_ca_and_never_behind_what_it_knew() {
     scene.ca.publishes(before);
     scene.ca.comes(Manner::Waits);
     let older = scene.hears("is lower");
-    let expected = "WARNING: the revocation list of CA is not taken: \
-        its number 1 is lower than 2, the number of the list in force; the list in force stays until 20";
-    assert!(older.starts_with(expected), "{older}");
+    let expected = ": its number 1 is lower than 2, the number of the list in force; its list in force stays until 20";
+    assert!(
+        older.starts_with("WARNING: the revocation list of CA is not taken for CA "),
+        "{older}"
+    );
+    assert!(older.contains(expected), "{older}");
     assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
     scene.is_served();
 }
@@ -217,6 +222,100 @@ fn an_agent_follows_the_ca_as_well_and_leaves_a_gateway_that_is_revoked() {
         text.contains("error: the gateway is not trusted: the certificate is revoked"),
         "{text}"
     );
+}
+
+#[test]
+fn a_stolen_issuing_key_neither_keeps_out_its_own_revocation_nor_serves_the_thief() {
+    let mut scene = Scene::new(Manner::Waits);
+    let issuing = identity(&scene.home, "gw").authorities.remove(0);
+    // A thief has that CA's key, stands in the CA's place, and forgives everybody, once and for all.
+    scene.home.run(&["revoke", "stolen"]);
+    let fair = String::from_utf8(current(&scene.home)).unwrap();
+    let key = fs::read_to_string(scene.home.path("home/issuing.key")).unwrap();
+    let poison = list_of_nobody(&issuing, &PrivateKey::from_pem(&key).unwrap(), u64::MAX);
+    let lists = fair.split_inclusive("-----END X509 CRL-----\n");
+    let is_of_issuing = |list: &&str| {
+        Revocations::from_pem(list.as_bytes(), std::slice::from_ref(&issuing)).is_ok()
+    };
+    let others: String = lists.filter(|list| !is_of_issuing(list)).collect();
+    scene.ca.publishes((others + &poison).into());
+    scene.hears("revocation list number 18446744073709551615 in force, 0 revoked");
+    assert!(scene.asks_as("stolen").0);
+
+    // What the CA itself says of its certificates is lower now, which does not go unnoticed.
+    scene.ca.publishes(fair.into());
+    let warned = scene.hears("WARNING");
+    let expected = format!(" is not taken for CA {}: its number 2 is lower than ", issuing.serial);
+    assert!(warned.contains(&expected), "{warned}");
+
+    // So the root ends it: the thief's lists are worth nothing from then on, and everybody moves.
+    scene.home.run(&["rotate", "issuer", "--now"]);
+    scene.home.run(&["issue", "b", "--allow", "tools:*"]);
+    scene.home.run(&["issue", "ca", "--server", "--ip", "127.0.0.1", "--out", "new-ca"]);
+    scene.home.run(&["issue", "gw", "--server", "--ip", "127.0.0.1", "--out", "gw", "--force"]);
+    scene.home.run(&["revoke", "--issuer", &issuing.serial.to_string()]);
+    scene.ca.publishes(current(&scene.home));
+    let cut = scene.talk;
+    let (code, said) = cut.ended();
+    assert!(code == Some(1) && said.ends_with(REVOKED.trim_end()), "{said}");
+    let home = scene.home;
+    let asks = |agent| {
+        let arguments = ["tools", &scene.serving.address, "--identity", agent];
+        home.command(VOUCHSAFE).args(arguments).output().unwrap().status.success()
+    };
+    assert!(!asks("stolen"));
+    assert!(asks("b"));
+}
+
+#[test]
+fn a_ca_whose_certificate_is_revoked_is_not_followed_until_it_has_another() {
+    let mut scene = Scene::new(Manner::Waits);
+    // Somebody else has the key of the CA's service, so it gets another certificate.
+    scene.home.run(&["revoke", "ca"]);
+    scene.home.run(&["revoke", "ca", "--reinstate"]);
+    scene.home.run(&["issue", "ca", "--server", "--ip", "127.0.0.1", "--out", "new-ca"]);
+    scene.ca.publishes(current(&scene.home));
+    scene.hears("revocation list number 2 in force, 1 revoked");
+    let warned = scene.hears("WARNING");
+    let expected =
+        "WARNING: CA is not trusted: the certificate is revoked; the list in force stays until 20";
+    assert!(warned.starts_with(expected), "{warned}");
+    // Nor after a restart: what was known is known.
+    scene.ca.goes();
+    scene.ca.comes(Manner::Waits);
+    let Scene { home, mut ca, serving, talk, .. } = scene;
+    talk.leaves();
+    assert!(serving.stops(Signal::TERM).0.success());
+    let serving = serve(&home, &ca);
+    serving.says.wait_for(0, &format!("{} is not trusted: the certificate is revoked", ca.address));
+    assert_eq!(ca.asked(), 0);
+    ca.goes();
+    ca.shows(&home, "new-ca");
+    ca.comes(Manner::Waits);
+    home.run(&["revoke", "stolen"]);
+    ca.publishes(current(&home));
+    let following = format!("following {} again", ca.address);
+    let (at, _) = serving.says.wait_for(0, &following);
+    serving.says.wait_for(at, " in force, 2 revoked");
+    let arguments = ["tools", &serving.address, "--identity", "stolen"];
+    let output = home.command(VOUCHSAFE).args(arguments).output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), REVOKED);
+}
+
+#[test]
+fn another_server_of_the_trust_domain_is_not_the_ca() {
+    let home = founded();
+    let mut ca = StandIn::new(&home, Manner::Waits);
+    ca.goes();
+    ca.shows(&home, "gw");
+    ca.comes(Manner::Waits);
+    let address = ca.address.to_string();
+    let arguments = ["serve", "--identity", "gw", "--ca", &address, "--", "true"];
+    let output = home.command(VOUCHSAFE).args(arguments).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let expected = "the server there is spiffe://acme.example/gw, not the CA";
+    assert!(output.status.code() == Some(3) && text.contains(expected), "{text}");
+    assert_eq!(ca.asked(), 0);
 }
 
 /// More than a list of 16 KiB holds.

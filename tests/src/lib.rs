@@ -9,10 +9,12 @@
 
 mod client;
 pub mod hostile;
+mod lists;
 mod web;
 mod world;
 
 pub use client::{Client, tls_config};
+pub use lists::list_of_nobody;
 pub use web::WebServer;
 pub use world::{
     RunningGateway, TRUST_DOMAIN, World, binary, command, echo_server, fixed, permissions_of,

@@ -28,7 +28,7 @@ use vouchsafe_certs::Fingerprint;
 
 use crate::acceptor::configure;
 use crate::connector::{in_words, refusal_in};
-use crate::{ConnectError, Denial, Identity, TlsError, Trust, tls};
+use crate::{ConnectError, Denial, Identity, Peer, Role, TlsError, Trust, tls};
 
 /// Octets that are read at once, and of an answer's whole head.
 const BUFFER: usize = 64 * 1024;
@@ -146,7 +146,8 @@ pub struct Fetcher {
     address: String,
     name: ServerName<'static>,
     tls: TlsConnector,
-    is_pinned: bool,
+    /// `None` where a root is pinned.
+    trust: Option<Trust>,
     limits: FetchLimits,
 }
 
@@ -169,13 +170,13 @@ impl Fetcher {
         identity: Option<&Identity>,
         limits: FetchLimits,
     ) -> Result<Self, TlsError> {
-        Ok(Self {
-            address: address.to_owned(),
-            name,
-            tls: TlsConnector::from(Arc::new(tls::http_config(identity, anchor)?)),
-            is_pinned: matches!(anchor, Anchor::Pin { .. }),
-            limits,
-        })
+        // No later roots than those that the handshake goes by: a server is verified again under later ones.
+        let trust = match anchor {
+            Anchor::Trust(trust) => Some(trust.present()),
+            Anchor::Pin { .. } => None,
+        };
+        let tls = TlsConnector::from(Arc::new(tls::http_config(identity, anchor)?));
+        Ok(Self { address: address.to_owned(), name, tls, trust, limits })
     }
 
     /// Connects, asks once, and closes the connection.
@@ -201,7 +202,8 @@ impl Fetcher {
         };
         let stream = within(self.limits.handshake, &self.address, opening).await?;
         let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let chain = shown.iter().map(|der| der.clone().into_owned()).collect();
+        let chain: Vec<_> = shown.iter().map(|der| der.clone().into_owned()).collect();
+        let judged = self.judged(&chain)?;
         let mut builder = http1::Builder::new();
         builder.max_buf_size(BUFFER).max_headers(MAX_HEADERS);
         let (sender, connection) = builder
@@ -210,7 +212,18 @@ impl Fetcher {
             .map_err(|error| broken(&self.address, &error))?;
         let driver = tokio::spawn(async move { connection.await.err() });
         let (address, limits, abort) = (self.address.clone(), self.limits, driver.abort_handle());
-        Ok(Exchange { address, limits, chain, sender, driver: Some(driver), abort })
+        Ok(Exchange { address, limits, chain, judged, sender, driver: Some(driver), abort })
+    }
+
+    /// The server and the trust by which it was let through, so that it can be judged again.
+    fn judged(&self, chain: &[CertificateDer<'_>]) -> Result<Option<(Trust, Peer)>, FetchError> {
+        let (Some(trust), Some((leaf, above))) = (&self.trust, chain.split_first()) else {
+            return Ok(None);
+        };
+        match Peer::from_chain(leaf, above, trust.roots(), Role::Server) {
+            Ok(server) => Ok(Some((trust.clone(), server))),
+            Err(denial) => Err(FetchError::Denied { address: self.address.clone(), denial }),
+        }
     }
 
     fn handshake_error(&self, error: io::Error) -> FetchError {
@@ -220,7 +233,7 @@ impl Fetcher {
             return FetchError::Dates { address, denial: denial.clone(), bound };
         }
         match refusal {
-            Some(ConnectError::Denied(Denial::UntrustedIssuer)) if self.is_pinned => {
+            Some(ConnectError::Denied(Denial::UntrustedIssuer)) if self.trust.is_none() => {
                 FetchError::WrongRoot(address)
             }
             Some(refusal) => refused(address, refusal),
@@ -255,6 +268,7 @@ pub struct Exchange {
     address: String,
     limits: FetchLimits,
     chain: Vec<CertificateDer<'static>>,
+    judged: Option<(Trust, Peer)>,
     sender: SendRequest<Full<Bytes>>,
     /// Moves the octets, and knows in the end what went wrong.
     driver: Option<JoinHandle<Option<hyper::Error>>>,
@@ -268,7 +282,8 @@ impl Exchange {
         &self.chain
     }
 
-    /// Asks, and reads the whole answer. The request names a path; `Host` is filled in.
+    /// Asks, and reads the whole answer. The request names a path; `Host` is filled in. The server is
+    /// judged anew before each request: lists may have come since that name it.
     ///
     /// # Errors
     /// See [`FetchError`]. After an error, or an answer with `Connection: close`, the connection is of no more use.
@@ -285,6 +300,10 @@ impl Exchange {
         request: Request<Bytes>,
         patience: Duration,
     ) -> Result<Response<Bytes>, FetchError> {
+        if let Some((trust, server)) = &mut self.judged {
+            let address = self.address.clone();
+            trust.judge(server).map_err(|denial| FetchError::Denied { address, denial })?;
+        }
         let (mut parts, body) = request.into_parts();
         if let Ok(host) = HeaderValue::from_str(&self.address) {
             parts.headers.entry(HOST).or_insert(host);

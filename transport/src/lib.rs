@@ -65,7 +65,7 @@ pub use policy::{
 };
 pub use session::Session;
 pub use tls::TlsError;
-pub use trust::{Revocations, RevocationsError, Trust};
+pub use trust::{Following, Lists, NotTaken, Revocations, RevocationsError, Trust};
 pub use upstream::{Service, Upstream};
 
 /// The application protocol of MCP's line framing over TLS. No protocol at all means the same.

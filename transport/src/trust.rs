@@ -4,10 +4,11 @@
 //! state. A session subscribes before it is judged first, so no list can slip between.
 
 mod bundle;
+mod following;
+mod revocations;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +16,12 @@ use std::time::Duration;
 
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
-use thiserror::Error;
 use tokio::sync::watch;
-use vouchsafe_certs::{
-    CaCertificate, CertificateError, IssuerId, PermissionSet, RevocationError, RevocationList,
-};
+use vouchsafe_certs::{CaCertificate, PermissionSet};
 
+pub use self::following::{Following, NotTaken};
+use self::revocations::Cleared;
+pub use self::revocations::{Lists, Revocations, RevocationsError};
 use crate::{Denial, Peer};
 
 /// How long a verdict stands at most before the question is asked again: bounds the harm of a clock that is set.
@@ -29,124 +30,15 @@ const RECHECK: Duration = Duration::from_secs(30);
 /// The clock tells whole seconds, so the last second of validity is watched to its end.
 const LAST_SECOND: Duration = Duration::from_millis(50);
 
-/// The current revocation lists, at most one of each issuer.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Revocations {
-    /// What each issuer has revoked.
-    Lists(HashMap<IssuerId, RevocationList>),
-    /// The source cannot be read: nobody may enter or stay.
-    Unreadable,
-    /// The operator has decided not to ask.
-    Unchecked,
-}
-
-/// Why revocation lists are not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum RevocationsError {
-    /// No PEM block `X509 CRL`.
-    #[error("there is no revocation list in it")]
-    Empty,
-    /// A list by someone else, or one that breaks a rule.
-    #[error("{0}")]
-    List(#[from] RevocationError),
-    /// A CA's certificate that breaks a rule.
-    #[error("a certificate in it is refused: {0}")]
-    Certificate(#[from] CertificateError),
-    /// More CAs than anybody has.
-    #[error("it holds more than 512 certificates or lists")]
-    TooMany,
-    /// Two lists of one issuer.
-    #[error("it holds two lists of one issuer")]
-    Twice,
-    /// RFC 5280 §5.2.3: a number lower than the one in force is a replay.
-    #[error("its number {found} is lower than {current}, the number of the list in force")]
-    Older {
-        /// Of the list offered.
-        found: u64,
-        /// Of the list in force.
-        current: u64,
-    },
-    /// The same number with another content, which no honest CA makes.
-    #[error("its number {0} is that of the list in force, but its content is another")]
-    SameNumber(u64),
-    /// An issuer whose list is in force is missing.
-    #[error("the list of an issuer is missing from it")]
-    Missing,
-}
-
-impl Revocations {
-    /// These lists, if they may follow those in force: no number goes back, and no issuer goes missing
-    /// before its list is stale, as that of an issuing CA whose time is over is in the end. A stale list
-    /// that went missing is kept, and lets nobody in: so an earlier one can never take its place.
-    ///
-    /// # Errors
-    /// [`RevocationsError::Older`], [`RevocationsError::SameNumber`] or [`RevocationsError::Missing`].
-    pub fn following(self, current: &Self, now: UnixTime) -> Result<Self, RevocationsError> {
-        let Self::Lists(current) = current else { return Ok(self) };
-        let Self::Lists(mut next) = self else { return Ok(self) };
-        for (issuer, old) in current {
-            let Some(new) = next.get(issuer) else {
-                if !old.is_stale(now) {
-                    return Err(RevocationsError::Missing);
-                }
-                next.insert(*issuer, old.clone());
-                continue;
-            };
-            if new.number < old.number {
-                return Err(RevocationsError::Older { found: new.number, current: old.number });
-            }
-            if new.number == old.number && new != old {
-                // What deltas were added to may hold certificates that have expired since; the list
-                // that says more stays.
-                if !new.serials().iter().all(|serial| old.revokes(serial)) {
-                    return Err(RevocationsError::SameNumber(new.number));
-                }
-                next.insert(*issuer, old.clone());
-            }
-        }
-        Ok(Self::Lists(next))
-    }
-
-    /// The lists, if there are any.
-    pub fn lists(&self) -> impl Iterator<Item = &RevocationList> {
-        let lists = if let Self::Lists(lists) = self { Some(lists.values()) } else { None };
-        lists.into_iter().flatten()
-    }
-
-    /// What is known of the peer's certificates.
-    fn clear(&self, peer: &Peer, now: UnixTime) -> Result<Cleared, Denial> {
-        let lists = match self {
-            Self::Lists(lists) => lists,
-            Self::Unreadable => return Err(Denial::RevocationListUnreadable),
-            Self::Unchecked => return Ok(Cleared::UntilExpiry),
-        };
-        let mut is_stale = false;
-        let mut until = None;
-        for (issuer, serial) in &peer.links {
-            let list = lists.get(issuer).ok_or(Denial::NoRevocationList)?;
-            // A revoked peer is told so even where the list is old: it does not come back.
-            if list.revokes(serial) {
-                return Err(Denial::Revoked);
-            }
-            is_stale |= list.is_stale(now);
-            until = Some(until.unwrap_or(list.next_update).min(list.next_update));
-        }
-        Ok(match until {
-            _ if is_stale => Cleared::Stale,
-            Some(next_update) => Cleared::Until(next_update),
-            None => Cleared::UntilExpiry,
-        })
-    }
-}
-
-/// How long a peer is known not to be revoked.
-enum Cleared {
-    UntilExpiry,
-    Until(UnixTime),
-    /// No longer: a list of an issuer on its chain is past its nextUpdate.
-    Stale,
+/// What becomes of a peer while nobody knows whether it is revoked.
+#[derive(Clone)]
+enum InDoubt {
+    /// It is turned away.
+    Refused,
+    /// Where a list is stale, it may go on with these permissions.
+    Suspended(Arc<PermissionSet>),
+    /// It is let in.
+    Admitted,
 }
 
 /// A verdict in a peer's favour.
@@ -165,8 +57,7 @@ pub struct Trust {
     /// Those that the peer's chain was verified against last.
     roots: Arc<[CaCertificate]>,
     revocations: watch::Receiver<Arc<Revocations>>,
-    /// What goes on while a list is stale; `None` for nothing.
-    when_stale: Option<Arc<PermissionSet>>,
+    in_doubt: InDoubt,
     clock: Arc<dyn TimeProvider>,
 }
 
@@ -179,20 +70,29 @@ impl Trust {
         clock: Arc<dyn TimeProvider>,
     ) -> Self {
         let present = Arc::clone(&roots.borrow());
-        Self { published: roots, roots: present, revocations, when_stale: None, clock }
+        Self { published: roots, roots: present, revocations, in_doubt: InDoubt::Refused, clock }
     }
 
     /// Lets peers in while a list is stale, for these permissions and no others. A peer that the stale
     /// list names is turned away as ever; one revoked since is not known.
     #[must_use]
     pub fn with_stale_lists_for(self, permissions: PermissionSet) -> Self {
-        Self { when_stale: Some(Arc::new(permissions)), ..self }
+        Self { in_doubt: InDoubt::Suspended(Arc::new(permissions)), ..self }
+    }
+
+    /// Lets in whomever no list names, also where lists are stale or missing. For asking a CA for new
+    /// lists: whoever had to have them first would never get them.
+    #[must_use]
+    pub fn unless_named(self) -> Self {
+        Self { in_doubt: InDoubt::Admitted, ..self }
     }
 
     /// What goes on for such a peer while a list is stale.
     pub(crate) fn when_stale(&self, peer: &Peer) -> PermissionSet {
-        let allowed = self.when_stale.as_ref();
-        allowed.map(|allowed| peer.permissions.intersection(allowed)).unwrap_or_default()
+        match &self.in_doubt {
+            InDoubt::Suspended(allowed) => peer.permissions.intersection(allowed),
+            InDoubt::Refused | InDoubt::Admitted => PermissionSet::default(),
+        }
     }
 
     /// For peers that are verified against the roots now in force.
@@ -240,11 +140,14 @@ impl Trust {
         }
         self.must_be_rooted(peer, now)?;
         let revocations = self.revocations.borrow_and_update();
-        let (until, is_stale) = match revocations.clear(peer, now)? {
-            Cleared::Until(next_update) => (next_update.min(peer.not_after), false),
-            Cleared::UntilExpiry => (peer.not_after, false),
-            Cleared::Stale if self.when_stale.is_some() => (peer.not_after, true),
-            Cleared::Stale => return Err(Denial::RevocationListStale),
+        let (until, is_stale) = match (revocations.clear(peer, now), &self.in_doubt) {
+            (Ok(Cleared::Until(next_update)), _) => (next_update.min(peer.not_after), false),
+            (Ok(Cleared::UntilExpiry), _) => (peer.not_after, false),
+            (Err(Denial::Revoked), _) => return Err(Denial::Revoked),
+            (_, InDoubt::Admitted) => (peer.not_after, false),
+            (Ok(Cleared::Stale), InDoubt::Suspended(_)) => (peer.not_after, true),
+            (Ok(Cleared::Stale), InDoubt::Refused) => return Err(Denial::RevocationListStale),
+            (Err(denial), _) => return Err(denial),
         };
         let again = match until.as_secs().saturating_sub(now.as_secs()) {
             0 => LAST_SECOND,
@@ -296,7 +199,7 @@ async fn changed<T>(watched: &mut watch::Receiver<T>) {
 
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { published: _, roots, revocations, when_stale: _, clock: _ } = self;
+        let Self { published: _, roots, revocations, in_doubt: _, clock: _ } = self;
         let revocations = revocations.borrow();
         f.debug_struct("Trust")
             .field("roots", &roots.len())

@@ -12,21 +12,22 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::header::{ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
 use hyper::{Request, StatusCode, Uri};
-use rustls::time_provider::DefaultTimeProvider;
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use vouchsafe_certs::RevocationError;
 use vouchsafe_transport::{
-    Anchor, Backoff, Exchange, FetchError, FetchLimits, Fetcher, Revocations, RevocationsError,
-    TlsError, Trust, jittered,
+    Anchor, Backoff, Exchange, FetchError, FetchLimits, Fetcher, Following, Revocations,
+    RevocationsError, TlsError, jittered,
 };
 
 use super::MAX_LEN;
-use super::cache::Cache;
+use super::cache::{Cache, Kept};
 use super::file::FollowError;
-use super::in_force::InForce;
+use super::in_force::{InForce, now};
+use crate::assemble::trust_with_lists;
+use crate::est::{NotTheCa, must_be_the_ca};
 use crate::exit::Failure;
 use crate::identity::Present;
 use crate::runtime;
@@ -75,6 +76,8 @@ enum AskError {
     Tls(#[from] TlsError),
     #[error("{0} answers {1} with {2}")]
     Status(String, &'static str, StatusCode),
+    #[error("{0}")]
+    NotTheCa(#[from] NotTheCa),
     #[error("the revocation list of {0} is not taken: {1}")]
     Lists(String, RevocationsError),
 }
@@ -91,39 +94,32 @@ pub(crate) fn follow(
 ) -> Result<watch::Receiver<Arc<Revocations>>, Failure> {
     let runtime = runtime::small()?;
     let mut cache = Cache::new(followed.cache.clone(), present.clone());
-    let kept = cache.read();
+    let (kept, failed) = match cache.read() {
+        Ok(kept) => (kept, None),
+        Err(error) => (None, Some(error)),
+    };
+    let is_kept = kept.is_some();
+    let first = kept.unwrap_or_else(|| Arc::new(Revocations::Unreadable));
+    let (in_force, receiver) = InForce::new(first, notice);
     let mut source = Source::new(followed, present);
-    source.needs_all = !matches!(kept, Ok(Some(_)));
-    let begin = |source, cache, first, notice| {
-        let (in_force, receiver) = InForce::new(first, notice);
-        let backoff = Backoff::new(RETRY.0, RETRY.1);
-        (Follower { source, cache, in_force, backoff, trouble: None }, receiver)
-    };
-    let (follower, receiver) = match kept {
-        Ok(Some(kept)) => {
-            let (asked, answer) = (Instant::now(), runtime.block_on(source.ask(&kept)));
-            let (mut follower, receiver) = begin(source, cache, kept, notice);
-            follower.consider(answer, asked.elapsed());
-            (follower, receiver)
+    source.needs_all = !is_kept;
+    let backoff = Backoff::new(RETRY.0, RETRY.1);
+    let mut follower = Follower { source, cache, in_force, backoff, trouble: None };
+    let asked = Instant::now();
+    let answer = runtime.block_on(follower.source.ask(follower.in_force.taken()));
+    match answer {
+        Err(error) if !is_kept => {
+            return Err(follower.source.nothing_to_begin_with(&error, failed.as_ref()));
         }
-        kept => {
-            let fresh = match runtime.block_on(source.ask(&Revocations::Unreadable)) {
-                Ok(Some(fresh)) => fresh,
-                answer => return Err(source.nothing_to_begin_with(answer.err(), kept.err())),
-            };
-            let first = Arc::new(fresh.lists);
-            let (mut follower, receiver) = begin(source, cache, Arc::clone(&first), notice);
-            follower.keep(&fresh.pem, true, &first);
-            (follower, receiver)
-        }
-    };
+        answer => drop(follower.consider(answer, asked.elapsed())),
+    }
     std::thread::spawn(move || follower.run(&runtime));
     Ok(receiver)
 }
 
-/// Lists, and the PEM they were read from.
+/// Lists that the CA offers, and the PEM they were read from.
 struct Fresh {
-    lists: Revocations,
+    following: Following,
     pem: Bytes,
     /// Whether the PEM is enough to read them from.
     is_all: bool,
@@ -146,6 +142,8 @@ struct Source {
     followed: Followed,
     /// Whose roots the CA and its lists are verified with.
     present: Present,
+    /// What is known to be revoked, which the CA's own certificate may be.
+    known: watch::Sender<Arc<Revocations>>,
     connection: Option<Exchange>,
     /// Whether what is known is no base for what changed.
     needs_all: bool,
@@ -157,11 +155,13 @@ struct Source {
 impl Source {
     fn new(followed: Followed, present: Present) -> Self {
         let (all, changes) = (Resource::new(ALL), Some(Resource::new(CHANGES)));
-        Self { followed, present, connection: None, needs_all: true, all, changes }
+        let known = watch::Sender::new(Arc::new(Revocations::Unreadable));
+        Self { followed, present, known, connection: None, needs_all: true, all, changes }
     }
 
     /// Asks for what changed since the lists that are known, and for all of them where that is not enough.
-    async fn ask(&mut self, known: &Revocations) -> Result<Option<Fresh>, AskError> {
+    async fn ask(&mut self, known: &Arc<Revocations>) -> Result<Option<Fresh>, AskError> {
+        self.known.send_replace(Arc::clone(known));
         loop {
             let Some(answer) = self.request().await? else { return Ok(None) };
             let (is_all, pem) = match answer {
@@ -173,10 +173,10 @@ impl Source {
                 Answer::Changes(pem) => (false, pem),
             };
             let issuers = self.present.now().list_issuers();
-            match Revocations::from_changes(&pem, &issuers, known) {
-                Ok(lists) => {
+            match known.followed_by(&pem, &issuers, now()) {
+                Ok(following) => {
                     self.needs_all = false;
-                    return Ok(Some(Fresh { lists, pem, is_all }));
+                    return Ok(Some(Fresh { following, pem, is_all }));
                 }
                 Err(RevocationsError::List(RevocationError::Baseless)) if !is_all => {
                     self.needs_all = true;
@@ -215,15 +215,17 @@ impl Source {
     async fn open(&mut self) -> Result<Exchange, AskError> {
         // The CA may have learnt something since.
         self.changes.get_or_insert_with(|| Resource::new(CHANGES));
-        // The CA's own certificate is not looked up in its lists: without new ones from the CA, a
-        // gateway whose lists are stale would never get out of that.
-        let trust = Trust::unchecked(self.present.roots.clone(), Arc::new(DefaultTimeProvider));
+        // A certificate that the lists name is not the CA's any more. One of which they say nothing,
+        // being stale for instance, must do: without new lists that would never end.
+        let trust = trust_with_lists(&self.present, &self.known.subscribe()).unless_named();
         let mut limits = FetchLimits::default();
         limits.body = TRANSFER;
         limits.body_len = usize::try_from(MAX_LEN).unwrap_or(usize::MAX);
         let Followed { address, name, cache: _ } = &self.followed;
         let fetcher = Fetcher::new(address, name.clone(), &Anchor::Trust(trust), None, limits)?;
-        Ok(fetcher.open().await?)
+        let exchange = fetcher.open().await?;
+        must_be_the_ca(&exchange)?;
+        Ok(exchange)
     }
 
     /// Begins anew: with other roots, other lists may be believed.
@@ -240,9 +242,9 @@ impl Source {
         resource.tag.is_some() || resource.path == CHANGES
     }
 
-    fn nothing_to_begin_with(&self, ca: Option<AskError>, file: Option<FollowError>) -> Failure {
-        let reasons = [ca.map(|error| error.to_string()), file.map(|error| error.to_string())];
-        let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+    fn nothing_to_begin_with(&self, ca: &AskError, file: Option<&FollowError>) -> Failure {
+        let file = file.map(ToString::to_string);
+        let reasons: Vec<String> = [ca.to_string()].into_iter().chain(file).collect();
         let message = format!("there is no revocation list to begin with: {}", reasons.join("; "));
         let cache = self.followed.cache.display();
         Failure::unreachable(message).hint(format!(
@@ -314,43 +316,30 @@ impl<N: Fn(&str)> Follower<N> {
         if self.trouble.take_if(|trouble| trouble.is_silence).is_some() {
             self.in_force.say(&format!("following {} again", self.source.followed.address));
         }
-        let has_news = match answer {
-            Some(fresh) => match self.take(fresh) {
-                Ok(is_news) => is_news,
-                Err(error) => {
-                    let address = self.source.followed.address.clone();
-                    return self.complain(&AskError::Lists(address, error));
-                }
-            },
-            None => false,
-        };
+        let has_news = answer.is_some_and(|fresh| self.take(fresh));
         // Whoever says at once that nothing is new does not wait for news, and is not pressed.
         let waits = has_news && self.source.is_tagged() || waited >= WAIT / 2;
         if waits { Duration::ZERO } else { jittered(POLL) }
     }
 
     /// Brings lists into force, then keeps them; says whether they are news.
-    fn take(&mut self, fresh: Fresh) -> Result<bool, RevocationsError> {
+    fn take(&mut self, fresh: Fresh) -> bool {
+        let Fresh { following, pem, is_all } = fresh;
         let before = Arc::clone(self.in_force.taken());
-        let is_news = self.in_force.offer(fresh.lists)?;
+        let (is_news, is_whole) = (following.is_news, following.not_taken.is_empty());
+        let origin = format!("of {}", self.source.followed.address);
+        self.in_force.take(following, &origin);
         self.trouble = None;
         if is_news {
-            self.keep(&fresh.pem, fresh.is_all, &before);
+            let offer = Kept { pem: &pem, is_all, is_whole };
+            match self.cache.keep(offer, &before, self.in_force.taken()) {
+                Ok(has_room) => self.source.needs_all |= !has_room,
+                Err(error) => self.in_force.say(&format!(
+                    "WARNING: {error}; without it a start needs the CA (--cache FILE)"
+                )),
+            }
         }
-        Ok(is_news)
-    }
-
-    fn keep(&mut self, pem: &[u8], is_all: bool, before: &Arc<Revocations>) {
-        let kept = match is_all {
-            true => self.cache.keep_all(pem, self.in_force.taken()).map(|()| true),
-            false => self.cache.keep_changes(pem, before),
-        };
-        match kept {
-            Ok(has_room) => self.source.needs_all |= !has_room,
-            Err(error) => self
-                .in_force
-                .say(&format!("WARNING: {error}; without it a start needs the CA (--cache FILE)")),
-        }
+        is_news
     }
 
     fn complain(&mut self, error: &AskError) -> Duration {

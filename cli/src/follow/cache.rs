@@ -1,8 +1,9 @@
 //! The last lists that came into force, kept for a start without the CA: all of them in one file, and
-//! what changed since in others beside it, so that a change to a long list is a short write.
+//! what came since in others beside it, so that a change to a long list is a short write.
 //!
-//! A file of changes holds everything since some earlier state. When the CA begins to count from a
-//! later one, the next file is begun: `FILE.delta-1`, `FILE.delta-2`, …
+//! Together they are a log: read one after the other, through the same gate, they come to what was in
+//! force. A file of changes holds everything since some earlier state. When the CA begins to count
+//! from a later one, the next file is begun: `FILE.delta-1`, `FILE.delta-2`, …
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -23,15 +24,28 @@ const MAX_STEPS: usize = 16;
 pub(super) struct Cache {
     all: PathBuf,
     present: Present,
+    /// Whether the files hold what is in force: changes to something else are worth nothing.
+    is_whole: bool,
     /// How many files of changes there are.
     steps: usize,
     /// What the files hold without the last of them.
     base: Arc<Revocations>,
 }
 
+/// What came into force, as the CA sent it.
+#[derive(Clone, Copy)]
+pub(super) struct Kept<'a> {
+    pub(super) pem: &'a [u8],
+    /// Whether it is all the lists, rather than what changed.
+    pub(super) is_all: bool,
+    /// Whether all of it was taken. Otherwise it says less of some CA than what was kept before.
+    pub(super) is_whole: bool,
+}
+
 impl Cache {
     pub(super) fn new(all: PathBuf, present: Present) -> Self {
-        Self { all, present, steps: 0, base: Arc::new(Revocations::Unreadable) }
+        let base = Arc::new(Revocations::Unreadable);
+        Self { all, present, is_whole: false, steps: 0, base }
     }
 
     fn step(&self, nth: usize) -> PathBuf {
@@ -50,48 +64,52 @@ impl Cache {
         for nth in 1..=MAX_STEPS {
             let path = self.step(nth);
             let Some(pem) = read(&path)? else { break };
-            let changed = Revocations::from_changes(&pem, &issuers, &lists);
-            match changed.and_then(|changed| changed.following(&lists, now())) {
-                Ok(changed) => {
-                    (self.base, self.steps) = (Arc::clone(&lists), nth);
-                    lists = Arc::new(changed);
-                }
-                // Left over from before all was fetched anew.
-                Err(RevocationsError::Older { .. } | RevocationsError::Missing) => break,
-                Err(error) => return Err(FollowError::List(path, error)),
+            let step = lists.followed_by(&pem, &issuers, now());
+            let step = step.map_err(|error| FollowError::List(path, error))?;
+            // One that says nothing new is left over from before all was fetched anew.
+            if step.is_news {
+                (self.base, self.steps) = (lists, nth);
+                lists = Arc::new(step.revocations);
             }
         }
+        self.is_whole = true;
         Ok(Some(lists))
     }
 
-    /// Keeps all the lists.
-    pub(super) fn keep_all(
+    /// Keeps what has come into force after `before`, which is what was kept. Says whether there is
+    /// room for more changes; if not, all the lists are needed next.
+    pub(super) fn keep(
         &mut self,
-        pem: &[u8],
-        lists: &Arc<Revocations>,
-    ) -> Result<(), FileError> {
-        (self.steps, self.base) = (0, Arc::clone(lists));
-        file::replace(&self.all, pem, Access::Public)
-    }
-
-    /// Keeps what has changed since `before`, which is what was kept. Says whether there is room for more.
-    pub(super) fn keep_changes(
-        &mut self,
-        pem: &[u8],
+        kept: Kept<'_>,
         before: &Arc<Revocations>,
+        in_force: &Arc<Revocations>,
     ) -> Result<bool, FileError> {
-        if self.steps == 0 || !self.fits(pem) {
-            self.steps += 1;
-            self.base = Arc::clone(before);
+        // Changes alone, or to what is not in the files, would leave nothing to start with.
+        if !self.is_whole && !kept.is_all {
+            return Ok(false);
         }
-        file::replace(&self.step(self.steps), pem, Access::Public)?;
+        let was_whole = std::mem::replace(&mut self.is_whole, false);
+        if kept.is_all && (kept.is_whole || !was_whole) {
+            (self.steps, self.base) = (0, Arc::clone(in_force));
+            file::replace(&self.all, kept.pem, Access::Public)?;
+        } else {
+            if self.steps == 0 || !kept.is_whole || !self.fits(kept.pem) {
+                self.steps += 1;
+                self.base = Arc::clone(before);
+            }
+            if self.steps > MAX_STEPS {
+                return Ok(false);
+            }
+            file::replace(&self.step(self.steps), kept.pem, Access::Public)?;
+        }
+        self.is_whole = true;
         Ok(self.steps < MAX_STEPS)
     }
 
     /// Whether changes can take the place of the last that were kept.
     fn fits(&self, pem: &[u8]) -> bool {
         let issuers = self.present.now().list_issuers();
-        let changed = Revocations::from_changes(pem, &issuers, &self.base);
+        let changed = self.base.followed_by(pem, &issuers, now());
         !matches!(changed, Err(RevocationsError::List(RevocationError::Baseless)))
     }
 }

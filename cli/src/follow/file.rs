@@ -19,10 +19,10 @@ use rustix::fs::OFlags;
 use thiserror::Error;
 use tokio::sync::watch;
 use vouchsafe_certs::RevocationError;
-use vouchsafe_transport::{Identity, Revocations, RevocationsError};
+use vouchsafe_transport::{Following, Identity, Revocations, RevocationsError};
 
 use super::MAX_LEN;
-use super::in_force::InForce;
+use super::in_force::{InForce, now};
 
 /// How often the file is looked at where the file system says nothing.
 const LOOK: Duration = Duration::from_secs(1);
@@ -75,7 +75,8 @@ pub(crate) fn follow(
     let mut source = Source { path: path.to_owned(), identity, seen: None };
     // Watched before it is read, so that no change falls between.
     let (watcher, changes) = source.watch()?;
-    let (in_force, receiver) = InForce::new(Arc::new(source.read()?), notice);
+    let first = source.read(&Revocations::Unreadable)?.revocations;
+    let (in_force, receiver) = InForce::new(Arc::new(first), notice);
     let follower = Follower { source, in_force, unreadable_since: None };
     std::thread::spawn(move || follower.run(&changes, watcher));
     Ok(receiver)
@@ -144,12 +145,14 @@ impl Source {
             || self.identity.has_changed().is_ok_and(|changed| changed)
     }
 
-    fn read(&mut self) -> Result<Revocations, FollowError> {
+    /// Reads what is to follow these lists.
+    fn read(&mut self, in_force: &Revocations) -> Result<Following, FollowError> {
         self.seen = None;
         let (pem, metadata) = open_and_read(&self.path)?;
         self.seen = Some(look(&metadata));
         let issuers = self.identity.borrow_and_update().list_issuers();
-        Revocations::from_pem(&pem, &issuers)
+        in_force
+            .followed_by(&pem, &issuers, now())
             .map_err(|error| FollowError::List(self.path.clone(), error))
     }
 }
@@ -189,12 +192,12 @@ impl<N: Fn(&str)> Follower<N> {
     }
 
     /// Reads the file on another thread, because a network file system may never answer.
-    fn read(&mut self) -> Result<Revocations, FollowError> {
+    fn read(&mut self) -> Result<Following, FollowError> {
         std::thread::scope(|scope| {
             let (done, answer) = channel();
-            let source = &mut self.source;
+            let (source, in_force) = (&mut self.source, Arc::clone(self.in_force.taken()));
             let reading = scope.spawn(move || {
-                let read = source.read();
+                let read = source.read(&in_force);
                 // Whoever waits for it is this function.
                 let _ = done.send(());
                 read
@@ -208,11 +211,10 @@ impl<N: Fn(&str)> Follower<N> {
         })
     }
 
-    fn consider(&mut self, offered: Revocations) {
+    fn consider(&mut self, offered: Following) {
         self.unreadable_since = None;
-        if let Err(error) = self.in_force.offer(offered) {
-            self.complain(&FollowError::List(self.source.path.clone(), error));
-        }
+        let origin = format!("in {}", self.source.path.display());
+        self.in_force.take(offered, &origin);
     }
 
     fn complain(&mut self, error: &FollowError) {

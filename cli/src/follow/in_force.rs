@@ -2,20 +2,25 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
-use vouchsafe_transport::{Revocations, RevocationsError};
+use vouchsafe_transport::{Following, NotTaken, Revocations};
 
 use crate::output::date;
+
+/// How often the operator is told the same.
+const REMINDER: Duration = Duration::from_secs(300);
 
 /// The lists in force, whatever they were read from.
 pub(super) struct InForce<N> {
     sender: watch::Sender<Arc<Revocations>>,
     /// The last lists that were taken, also while the door is shut.
     taken: Arc<Revocations>,
+    /// What was said last of lists that were not taken, and when.
+    warned: Option<(Vec<NotTaken>, Instant)>,
     notice: N,
 }
 
@@ -25,7 +30,7 @@ impl<N: Fn(&str)> InForce<N> {
         notice: N,
     ) -> (Self, watch::Receiver<Arc<Revocations>>) {
         let (sender, receiver) = watch::channel(Arc::clone(&taken));
-        (Self { sender, taken, notice }, receiver)
+        (Self { sender, taken, warned: None, notice }, receiver)
     }
 
     /// The last lists that were taken.
@@ -38,20 +43,40 @@ impl<N: Fn(&str)> InForce<N> {
         !self.sender.is_closed()
     }
 
-    /// Brings lists into force, if they may follow those that are; says whether that is news.
-    pub(super) fn offer(&mut self, offered: Revocations) -> Result<bool, RevocationsError> {
-        let is_known = |list| self.taken.lists().any(|known| known == list);
-        let is_whole = offered.lists().count() == self.taken.lists().count();
-        if is_whole && offered.lists().all(is_known) && !self.is_shut() {
-            return Ok(false);
+    /// Brings lists into force, and says which and why not all of them. `origin` says where they are.
+    pub(super) fn take(&mut self, following: Following, origin: &dyn Display) {
+        let Following { revocations, is_news, not_taken, .. } = following;
+        if is_news || self.is_shut() {
+            let is_first = !matches!(*self.taken, Revocations::Lists(_));
+            self.taken = Arc::new(revocations);
+            self.sender.send_replace(Arc::clone(&self.taken));
+            if !is_first {
+                self.say_what_is_in_force();
+            }
         }
-        let offered = Arc::new(offered.following(&self.taken, now())?);
-        self.taken = Arc::clone(&offered);
-        let revoked: usize = offered.lists().map(|list| list.serials().len()).sum();
-        let number = offered.lists().map(|list| list.number).max().unwrap_or_default();
-        self.sender.send_replace(offered);
+        self.warn_of(not_taken, origin);
+    }
+
+    fn say_what_is_in_force(&self) {
+        let revoked: usize = self.taken.lists().map(|list| list.serials().len()).sum();
+        let number = self.taken.lists().map(|list| list.number).max().unwrap_or_default();
         self.say(&format!("revocation list number {number} in force, {revoked} revoked"));
-        Ok(true)
+    }
+
+    /// A list that goes back, or away, is an accident at best.
+    fn warn_of(&mut self, not_taken: Vec<NotTaken>, origin: &dyn Display) {
+        let is_said =
+            |(said, at): &(Vec<_>, Instant)| *said == not_taken && at.elapsed() < REMINDER;
+        if self.warned.as_ref().is_some_and(is_said) {
+            return;
+        }
+        for NotTaken { issuer, error, until, .. } in &not_taken {
+            self.say(&format!(
+                "WARNING: the revocation list {origin} is not taken for CA {issuer}: {error}; its list in force stays until {}",
+                date(*until)
+            ));
+        }
+        self.warned = Some((not_taken, Instant::now())).filter(|(said, _)| !said.is_empty());
     }
 
     /// Turns everybody away until lists are offered again.

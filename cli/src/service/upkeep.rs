@@ -100,11 +100,14 @@ fn make(authority: &Authority, kind: &Kind) -> Result<Identity, Failure> {
 /// Keeps certificate and lists from going stale, for as long as the service runs.
 pub(super) async fn run(own: OwnCertificate) {
     let own = Arc::new(own);
+    let mut lists = own.authority.subscribe();
     let mut look = tokio::time::interval(LOOK);
     let mut remind = tokio::time::interval(REMIND);
     loop {
         let work = tokio::select! {
             _ = look.tick() => OwnCertificate::look,
+            // The newest lists may name it, and then nobody follows them to the next ones.
+            Ok(()) = lists.changed() => OwnCertificate::look_at_certificate,
             _ = remind.tick() => OwnCertificate::remind,
         };
         let own = Arc::clone(&own);
@@ -114,13 +117,17 @@ pub(super) async fn run(own: OwnCertificate) {
 }
 
 impl OwnCertificate {
-    fn look(&self) {
+    fn look_at_certificate(&self) {
         let Some(now) = DefaultTimeProvider.current_time() else { return };
         if self.is_due(now)
             && let Err(failure) = self.renew()
         {
             say(&format!("WARNING: the CA's own certificate is not renewed: {failure}"));
         }
+    }
+
+    fn look(&self) {
+        self.look_at_certificate();
         if let Err(error) = self.authority.keep_up() {
             say(&format!("WARNING: the revocation lists are not signed anew: {error}"));
         }

@@ -48,10 +48,7 @@ pub(crate) struct StandIn {
 impl StandIn {
     /// With the identity directory `ca` of this home.
     pub(crate) fn new(home: &Home, manner: Manner) -> Self {
-        let read = |name: &str| fs::read_to_string(home.path("ca").join(name)).unwrap();
-        let (certificate, roots) = (read("certificate.pem"), read("roots.pem"));
-        let identity =
-            Identity::from_pem(certificate.as_bytes(), &read("key.pem"), roots.as_bytes()).unwrap();
+        let identity = identity(home, "ca");
         let all = fs::read(home.path("home/crl.pem")).unwrap();
         let changes = all.clone();
         let mut stand_in = Self {
@@ -64,6 +61,11 @@ impl StandIn {
         };
         stand_in.comes(manner);
         stand_in
+    }
+
+    /// With another certificate, from when it comes the next time.
+    pub(crate) fn shows(&mut self, home: &Home, directory: &str) {
+        self.identity = identity(home, directory);
     }
 
     pub(crate) fn publishes(&self, all: Vec<u8>) {
@@ -118,6 +120,13 @@ impl StandIn {
     pub(crate) fn asked(&self) -> usize {
         self.server.as_ref().unwrap().heads().len()
     }
+}
+
+/// What an identity directory of this home holds.
+pub(crate) fn identity(home: &Home, directory: &str) -> Identity {
+    let read = |name: &str| fs::read_to_string(home.path(directory).join(name)).unwrap();
+    let (certificate, roots) = (read("certificate.pem"), read("roots.pem"));
+    Identity::from_pem(certificate.as_bytes(), &read("key.pem"), roots.as_bytes()).unwrap()
 }
 
 async fn answer(

@@ -1,5 +1,7 @@
 //! Trust under a clock that the test moves: wall time follows tokio's paused time.
 
+mod lists;
+
 use std::time::Duration;
 
 use rcgen::{
@@ -10,6 +12,7 @@ use rcgen::{
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use tokio::time::{Instant, advance, sleep};
+use vouchsafe_certs::RevocationError;
 
 use super::*;
 use crate::{Role, Session};
@@ -219,25 +222,6 @@ async fn ten_thousand_sessions_are_judged_by_one_list() {
     for (nth, session) in sessions.iter().enumerate() {
         assert_eq!(session.is_finished(), nth % 2 == 0);
     }
-}
-
-#[test]
-fn lists_only_move_forward() {
-    let ca = Ca::new();
-    let (old, new) = (ca.list(7, &[1], 100), ca.list(8, &[], 100));
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(BASE + 100));
-    let following = |next: &Arc<Revocations>, current: &Arc<Revocations>| {
-        let next = Revocations::clone(next).following(current, now)?;
-        Ok(next.lists().map(|list| list.number).collect::<std::collections::BTreeSet<_>>())
-    };
-    assert_eq!(following(&new, &old), Ok([8].into()));
-    assert_eq!(following(&old, &old), Ok([7].into()));
-    assert_eq!(following(&old, &new), Err(RevocationsError::Older { found: 7, current: 8 }));
-    assert_eq!(following(&ca.list(8, &[2], 100), &new), Err(RevocationsError::SameNumber(8)));
-    let other = Ca::new().list(9, &[], 100);
-    assert_eq!(following(&other, &new), Err(RevocationsError::Missing));
-    // A stale list lets nobody in, so it may go; but it is not forgotten.
-    assert_eq!(following(&other, &ca.list(8, &[], 99)), Ok([8, 9].into()));
 }
 
 #[test]
