@@ -203,7 +203,7 @@ impl Authority {
         let now = self.now()?;
         let is_news = self.on_record(serial)?.is_news(reason);
         let event = is_news.then_some(Event::Revoked { serial: *serial, reason });
-        let list = self.conclude(by, event, now)?;
+        let list = self.conclude(by, event, now, |record| record.planned.serial == *serial)?;
         let certificates = if is_news { vec![self.on_record(serial)?] } else { vec![] };
         Ok(Outcome { changed: is_news, certificates, list })
     }
@@ -230,7 +230,8 @@ impl Authority {
             certificates.into_iter().partition(|record| record.is_news(reason));
         let changed = device_is_news || !news.is_empty();
         let event = changed.then(|| Event::DeviceRevoked { principal: principal.clone(), reason });
-        let list = self.conclude(by, event, now)?;
+        let list =
+            self.conclude(by, event, now, |record| record.planned.principal == *principal)?;
         // Read once more: one may have been issued in the meantime, and then it is revoked as well.
         let old: HashSet<Serial> = old.iter().map(|record| record.planned.serial).collect();
         let mut certificates = self.ledger.certificates_of(principal)?;
@@ -253,16 +254,18 @@ impl Authority {
         let revoked = device.filter(|device| device.revoked.is_some());
         let event = revoked.map(|device| Event::Reinstated { principal: device.principal });
         let changed = event.is_some();
-        let list = self.conclude(by, event, now)?;
+        let list = self.conclude(by, event, now, |_| false)?;
         Ok(Outcome { changed, certificates: vec![], list })
     }
 
-    /// Records what is news, and publishes a list that holds everything that was revoked so far.
+    /// Records what is news, and publishes lists that hold everything that was revoked so far, or at
+    /// least what `is_meant`: the certificates that this is about.
     pub(crate) fn conclude(
         &self,
         by: &Actor,
         event: Option<Event>,
         now: UnixTime,
+        is_meant: impl Fn(&CertificateRecord) -> bool,
     ) -> Result<ListRecord, Error> {
         match event {
             Some(event) => self.ledger.record(by, &event, now)?,
@@ -270,7 +273,9 @@ impl Authority {
             None => self.ledger.settle()?,
         }
         // Also if nothing is news: an earlier attempt may have been interrupted before it got here.
-        self.each_list(now, |press| self.publisher.keep(press))
+        let list = self.each_list(now, |press| self.publisher.keep(press))?;
+        self.demand_told(now, is_meant)?;
+        Ok(list)
     }
 
     fn on_record(&self, serial: &Serial) -> Result<CertificateRecord, Error> {

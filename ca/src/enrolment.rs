@@ -183,7 +183,8 @@ impl Authority {
             shown: shown.planned.serial,
             key_sha256: text::sha256(&request.public_key.to_der()),
         };
-        self.conclude(&Actor::Itself, Some(event), now)?;
+        let is_of_it = |record: &CertificateRecord| record.lineage == shown.lineage;
+        self.conclude(&Actor::Itself, Some(event), now, is_of_it)?;
         let principal = shown.planned.principal.clone();
         Err(Refusal::Stolen { principal, shown: shown.planned.serial }.into())
     }
@@ -261,7 +262,11 @@ impl Authority {
         let event = Event::RevokedIssuedBefore { principal: scope.cloned(), before, reason };
         let is_news = !targets.is_empty() || invitations > 0 || before > now;
         drop(targets);
-        let list = self.conclude(by, is_news.then_some(event), now)?;
+        let is_meant = |record: &CertificateRecord| {
+            let of_scope = |scope: &Principal| record.planned.principal == *scope;
+            record.issued_at < before && scope.is_none_or(of_scope)
+        };
+        let list = self.conclude(by, is_news.then_some(event), now, is_meant)?;
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         Ok(Sweep { certificates: count(counting), invitations: count(invitations), list })
     }

@@ -2,7 +2,7 @@
 //! a sentence for a person, and [`Error::hint`] says what to do next.
 
 use thiserror::Error;
-use vouchsafe_certs::{CertificateError, KeyError, RevocationError, SerialError};
+use vouchsafe_certs::{CertificateError, KeyError, RevocationError, Serial, SerialError};
 
 use crate::config::ConfigError;
 use crate::file::FileError;
@@ -64,6 +64,14 @@ pub enum Error {
     /// A serial number is malformed, or none could be drawn.
     #[error("{0}")]
     Serial(#[from] SerialError),
+    /// What was revoked is on record, and nobody heard of it: the CA that would have to say so cannot.
+    #[error(
+        "the revocation is on record but on no published list: issuing CA {issuer} would have to sign that list, and its key is not in the home"
+    )]
+    Untold {
+        /// The serial number of the issuing CA's certificate.
+        issuer: Serial,
+    },
     /// The clock says nothing.
     #[error("the system clock cannot be read")]
     ClockUnavailable,
@@ -90,6 +98,9 @@ impl Error {
             Self::Signing(SigningError::WrongKey) => {
                 Some("put the key that belongs to the certificate back from a backup")
             }
+            Self::Untold { .. } => Some(
+                "put its key back, start the CA again if it serves, and say this once more; or end that CA with everything it has issued: vouchsafe revoke --issuer SERIAL",
+            ),
             Self::Stopped => Some("start it again; it checks what is on disk first"),
             _ => None,
         }

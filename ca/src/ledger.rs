@@ -322,10 +322,11 @@ impl Ledger {
         Ok(read(&*self.store, &revocations_key(issuer))?.unwrap_or_default())
     }
 
-    /// What was revoked since a CA's last complete list.
+    /// What was revoked since a CA's last complete list, and after a place in the journal.
     pub(crate) fn recently_revoked(
         &self,
         issuer: &Serial,
+        after: u64,
     ) -> Result<Vec<(Serial, RevokedRecord)>, Error> {
         let prefix = recent_prefix(issuer);
         let entry = |(key, _): (String, u64)| {
@@ -335,7 +336,8 @@ impl Ledger {
             let record = read(&*self.store, &revoked_key)?.ok_or_else(|| damaged(&revoked_key))?;
             Ok((serial, record))
         };
-        self.all(&prefix)?.into_iter().map(entry).collect()
+        let recent = self.all(&prefix)?.into_iter().filter(|(_, sequence)| *sequence > after);
+        recent.map(entry).collect()
     }
 
     /// Everything that was ever revoked.

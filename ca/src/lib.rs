@@ -51,6 +51,7 @@ mod responder;
 mod rotation;
 mod store;
 mod text;
+mod untold;
 mod verify;
 
 pub use audit::{Head, Record};

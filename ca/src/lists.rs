@@ -46,6 +46,13 @@ pub struct PublishedList {
     pub is_last: bool,
 }
 
+impl PublishedList {
+    /// Whether what was signed last is what relying parties see.
+    fn is_out(&self, latest: &ListRecord) -> bool {
+        self.is_last || self.der.is_some() && (latest.base.is_none() || self.delta.is_some())
+    }
+}
+
 /// The lists as relying parties see them: of the issuing CAs, then of the roots, the newest first.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -160,11 +167,26 @@ impl Lists {
             return Ok(false);
         };
         let Some(latest) = ledger.list(issuer)? else { return Ok(true) };
-        let is_out =
-            published.der.is_some() && (latest.base.is_none() || published.delta.is_some());
         let complete = ledger.complete_list(issuer)?;
         let is_old = complete.is_none_or(|complete| is_old(&complete, latest.base.is_some(), now));
-        Ok(!is_out || needed > latest.covers || is_old)
+        Ok(!published.is_out(&latest) || needed > latest.covers || is_old)
+    }
+
+    /// What a CA has revoked that none of its published lists tells.
+    pub(crate) fn untold(
+        &self,
+        issuer: &Serial,
+        ledger: &Ledger,
+    ) -> Result<Vec<(Serial, RevokedRecord)>, Error> {
+        let latest = ledger.list(issuer)?;
+        let is_out =
+            |latest: &ListRecord| self.find(issuer).is_some_and(|list| list.is_out(latest));
+        if let Some(latest) = latest.filter(is_out) {
+            return ledger.recently_revoked(issuer, latest.covers);
+        }
+        let mut revoked = ledger.revoked()?;
+        revoked.retain(|(_, record)| record.issuer == *issuer);
+        Ok(revoked)
     }
 
     /// Signs a CA's list, puts it on record, and publishes it. Where the complete list is long, what
@@ -180,7 +202,7 @@ impl Lists {
         let length = self.of(&serial).map_or(0, <[u8]>::len);
         let (mut delta, mut is_enough) = (None, false);
         if let Some(base) = complete.as_ref().filter(|_| length > LONG) {
-            let entries = to_entries(ledger.recently_revoked(&serial)?);
+            let entries = to_entries(ledger.recently_revoked(&serial, 0)?);
             is_enough = !all
                 && entries.len() <= most_recent(length)
                 && !is_old(base, !entries.is_empty(), now);
@@ -271,13 +293,13 @@ fn published(home: &Home) -> Result<String, Error> {
     }
 }
 
-/// What belongs into a CA's next list.
+/// What belongs into a CA's next list, or its last.
 ///
 /// RFC 5280 §3.3: an entry MUST NOT be removed from the CRL until it appears on one regularly
 /// scheduled CRL issued beyond the revoked certificate's validity period.
 ///
 /// A clock that once ran ahead must not make the CA forget, so the earlier of the two dates counts.
-fn entries(
+pub(crate) fn entries(
     issuer: &Serial,
     ledger: &Ledger,
     earlier: Option<&ListRecord>,

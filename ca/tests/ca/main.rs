@@ -17,4 +17,5 @@ mod lineage;
 mod ocsp;
 mod openssl;
 mod rotation;
+mod untold;
 mod world;

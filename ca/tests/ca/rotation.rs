@@ -342,7 +342,9 @@ fn the_key_that_issues_must_be_there_and_the_others_may_be_lost() {
     // Without the old key its list goes stale, and its certificates with it: fail closed.
     fs::remove_file(world.path("issuing.key")).unwrap();
     let number = world.published().number;
-    world.open().revoke(&Actor::Home, &issued.certificate.serial, Reason::Superseded).unwrap();
+    let serial = &issued.certificate.serial;
+    let untold = world.open().revoke(&Actor::Home, serial, Reason::Superseded).unwrap_err();
+    assert!(matches!(untold, Error::Untold { issuer } if issuer == first(&world).serial));
     assert_eq!(world.published().number, number);
     world.issue("b");
     // It cannot be hidden that it told no more: its latest list is its last.

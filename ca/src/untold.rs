@@ -1,0 +1,58 @@
+//! Revocations that are on record and on no list, because the key of the CA that would have to sign
+//! it is not in the home.
+//!
+//! An acknowledged revocation is on a published list. So whoever asked for one that is not is told
+//! that nobody heard of it yet, however often they ask, until the CA signs again or its root's list
+//! names the CA itself.
+
+use std::collections::HashSet;
+
+use rustls_pki_types::UnixTime;
+use vouchsafe_certs::{CaCertificate, Serial};
+
+use crate::authority::Authority;
+use crate::error::Error;
+use crate::issuers::Signer;
+use crate::record::{CaRecord, CertificateRecord, Tier};
+use crate::rotation::root_above;
+
+impl Authority {
+    /// Whether everything that was revoked of what `is_meant` is on a published list. Certificates
+    /// whose time is over need none.
+    ///
+    /// # Errors
+    /// [`Error::Untold`] with the first issuing CA whose list lacks one of them.
+    pub(crate) fn demand_told(
+        &self,
+        now: UnixTime,
+        is_meant: impl Fn(&CertificateRecord) -> bool,
+    ) -> Result<(), Error> {
+        let issuers = self.issuers()?;
+        let here: HashSet<Serial> = issuers.iter().map(Signer::serial).collect();
+        for (issuer, ca) in self.ledger.cas()? {
+            let is_silent = ca.tier == Tier::Issuing && !ca.is_retired() && !here.contains(&issuer);
+            if !is_silent || self.is_named_by_its_root(&issuer, &ca)? {
+                continue;
+            }
+            for (serial, revoked) in self.publisher.lists().untold(&issuer, &self.ledger)? {
+                if revoked.not_after >= now
+                    && self.ledger.certificate(&serial)?.is_some_and(|record| is_meant(&record))
+                {
+                    return Err(Error::Untold { issuer });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a published list of its root says that an issuing CA is revoked, and all its
+    /// certificates with it.
+    fn is_named_by_its_root(&self, issuer: &Serial, ca: &CaRecord) -> Result<bool, Error> {
+        if ca.revoked.is_none() {
+            return Ok(false);
+        }
+        let root = root_above(&self.ledger, &CaCertificate::from_der(&ca.certificate)?)?;
+        let untold = self.publisher.lists().untold(&root, &self.ledger)?;
+        Ok(untold.iter().all(|(serial, _)| serial != issuer))
+    }
+}
