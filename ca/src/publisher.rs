@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::home::Home;
 use crate::issuer::Issuer;
 use crate::ledger::Ledger;
-use crate::lists::Lists;
-use crate::record::{Actor, Event, ListRecord};
+use crate::lists::{Lists, entries};
+use crate::record::{Actor, Event, ListRecord, RevokedRecord};
 use crate::refusal::Refusal;
 
 /// Signs and publishes lists.
@@ -104,7 +104,9 @@ impl Publisher {
         // an ordinary one comes before the last.
         self.renew(&Actor::Itself, press, true, &mut unfinished)?;
         let number = ledger.list(&serial)?.map_or(1, |list| list.number + 1);
-        let last_list = issuer.sign_list(number, now, certificate.not_after, &[])?;
+        // What is revoked and has not ended stays so: a root outlives the CAs that it has revoked.
+        let entries = entries(&serial, ledger, ledger.complete_list(&serial)?.as_ref(), now)?;
+        let last_list = issuer.sign_list(number, now, certificate.not_after, &entries)?;
         self.conclude(by, &serial, last_list, press.home, ledger, now)
     }
 
@@ -120,7 +122,10 @@ impl Publisher {
         let _alone = self.unfinished.lock().map_err(|_| Error::Stopped)?;
         // Nobody who has heard of a later list would go back to the complete one.
         let is_whole = ledger.list(serial)?.is_some_and(|latest| latest.base.is_none());
-        let published = self.lists().of(serial).filter(|_| is_whole).map(<[u8]>::to_vec);
+        let lists = self.lists();
+        let counts = |(_, revoked): &(Serial, RevokedRecord)| revoked.not_after >= now;
+        let is_told = !lists.untold(serial, ledger)?.iter().any(counts);
+        let published = lists.of(serial).filter(|_| is_whole && is_told).map(<[u8]>::to_vec);
         let last_list = published.ok_or(Refusal::NoLastList(*serial))?;
         self.conclude(by, serial, last_list, home, ledger, now)
     }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use rustls_pki_types::UnixTime;
-use vouchsafe_certs::{CaCertificate, Serial};
+use vouchsafe_certs::{CaCertificate, RevocationList, Serial};
 
 use super::{
     AUTHORITY, Draft, RecordError, ca_key, delta_key, last_leaf_key, list_key, parse, read,
@@ -70,8 +70,34 @@ impl Draft<'_> {
         if record.is_retired() || last_list.is_empty() || last_leaf >= at.as_secs() {
             return Err(Refusal::OutOfOrder.into());
         }
+        if record.tier == Tier::Root {
+            self.demand_ended(&record, last_list, at)?;
+        }
         record.last_list = last_list.to_vec();
         self.set(ca_key(serial), &record)
+    }
+
+    /// Nothing hangs on a root that retires but what its last list revokes: nobody can revoke it
+    /// again, for the key is gone.
+    fn demand_ended(
+        &self,
+        root: &CaRecord,
+        last_list: &[u8],
+        at: UnixTime,
+    ) -> Result<(), RecordError> {
+        let root = certificate_of(root)?;
+        for (serial, record) in super::cas(self.store)? {
+            let below = certificate_of(&record)?;
+            if below.issuer != Some(root.id) || below.not_after < at {
+                continue;
+            }
+            let list = RevocationList::from_der(last_list, &root);
+            let is_named = list.is_ok_and(|list| list.revokes(&serial));
+            if !record.is_retired() || record.revoked.is_some() && !is_named {
+                return Err(Refusal::OutOfOrder.into());
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn list_signed(

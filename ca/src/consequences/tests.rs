@@ -11,7 +11,7 @@ use vouchsafe_certs::{
 
 use super::{Occurrence, RecordError, consequences};
 use crate::invitation::Offer;
-use crate::issuer::Issuer;
+use crate::issuer::{Entry, Issuer};
 use crate::kind::Kind;
 use crate::profile::Planned;
 use crate::reason::Reason;
@@ -22,8 +22,8 @@ use crate::store::{Change, SledStore, Store};
 const NOW: u64 = 1_800_000_000;
 const ID: &str = "00112233445566ff";
 
-/// A store, how many events it has seen, and the issuing CA.
-struct Memory(SledStore, u64, Issuer);
+/// A store, how many events it has seen, the issuing CA, and the root.
+struct Memory(SledStore, u64, Issuer, Issuer);
 
 impl Memory {
     fn new() -> Self {
@@ -34,13 +34,17 @@ impl Memory {
         let der = |issuer: &Issuer| issuer.certificate().der.to_vec();
         let initialized =
             Event::Initialized { trust_domain, root: der(&root), issuing: der(&issuing) };
-        let mut memory = Self(SledStore::temporary().unwrap(), 0, issuing);
+        let mut memory = Self(SledStore::temporary().unwrap(), 0, issuing, root);
         memory.take(&initialized).unwrap();
         memory
     }
 
     fn issuer(&self) -> Serial {
         self.2.certificate().serial
+    }
+
+    fn root(&self) -> &Issuer {
+        &self.3
     }
 
     fn take(&mut self, event: &Event) -> Result<(), Refusal> {
@@ -229,6 +233,37 @@ fn a_ca_does_not_retire_while_a_certificate_of_it_lives_and_signs_nothing_after(
         base: None,
     };
     assert_eq!(memory.take(&list), Err(Refusal::CaGone(issuer)));
+}
+
+#[test]
+fn a_root_does_not_retire_before_those_below_it_or_without_a_word_of_those_it_revoked() {
+    let mut memory = Memory::new();
+    let (root, issuing) = (memory.root().certificate().serial, memory.issuer());
+    let list = |memory: &Memory, entries: &[Entry]| {
+        let root = memory.root();
+        let until = root.certificate().not_after;
+        Event::CaRetired {
+            serial: root.certificate().serial,
+            last_list: root.sign_list(9, at(NOW), until, entries).unwrap(),
+        }
+    };
+    let named = [Entry::new(issuing, at(NOW), Reason::KeyCompromise)];
+    // It still issues.
+    let early = memory.take_at(&list(&memory, &[]), NOW + 1);
+    assert_eq!(early, Err(Refusal::OutOfOrder));
+    let reason = Reason::KeyCompromise;
+    memory.take(&Event::CaRevoked { serial: issuing, reason }).unwrap();
+    // It is revoked, and its own list is not the last yet.
+    let early = memory.take_at(&list(&memory, &named), NOW + 1);
+    assert_eq!(early, Err(Refusal::OutOfOrder));
+    let retired = Event::CaRetired { serial: issuing, last_list: b"list".to_vec() };
+    memory.take_at(&retired, NOW + 1).unwrap();
+    let silent = memory.take_at(&list(&memory, &[]), NOW + 2);
+    assert_eq!(silent, Err(Refusal::OutOfOrder));
+    // Nor is any list that somebody else has signed.
+    let strange = Event::CaRetired { serial: root, last_list: b"list".to_vec() };
+    assert_eq!(memory.take_at(&strange, NOW + 2), Err(Refusal::OutOfOrder));
+    memory.take_at(&list(&memory, &named), NOW + 2).unwrap();
 }
 
 #[test]

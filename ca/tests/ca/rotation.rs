@@ -251,6 +251,38 @@ fn a_revoked_issuing_ca_takes_everything_it_has_issued_with_it() {
 }
 
 #[test]
+fn a_stolen_issuing_ca_stays_revoked_when_its_root_retires() {
+    let world = World::new();
+    world.issue("a");
+    let stolen = first(&world);
+    let old_root = world.open().certificate(Tier::Root).unwrap();
+    rotate(&world, at_once());
+    let reason = Reason::KeyCompromise;
+    world.open().revoke_issuer(&Actor::Home, &stolen.serial, reason, None).unwrap();
+    let new_root = world.open().rotate_root(&Actor::Home, at_once(), None).unwrap().certificate;
+    let name = format!("root-{}.key", new_root.serial);
+    let key = keys::read(&world.path(&name), None).unwrap();
+    world.open().rotate_issuer(&Actor::Home, Some(key), at_once()).unwrap();
+    // Whoever still trusts the old root is told for as long as the root lives.
+    let trusting = world.folder().join("old.pem");
+    fs::copy(world.path("root.pem"), &trusting).unwrap();
+    let refused = || verdict(&world, &world.path("issuing.pem"), &trusting).unwrap_err();
+    assert!(refused().contains("certificate revoked"));
+
+    world.clock.advance(DAY + 3_600);
+    let ended = world.open().retire(&Actor::Home).unwrap().ended;
+    assert!(ended.contains(&stolen.serial) && ended.contains(&old_root.serial));
+    assert!(!world.path("root.key").exists());
+    let last = world.published_by(&old_root);
+    assert_eq!((last.next_update, last.serials()), (old_root.not_after, &[stolen.serial][..]));
+    assert!(refused().contains("certificate revoked"));
+    world.clock.advance(400 * DAY);
+    world.open();
+    assert!(world.published_by(&old_root).revokes(&stolen.serial));
+    assert!(refused().contains("certificate revoked"));
+}
+
+#[test]
 fn whatever_fails_in_a_rotation_the_ca_goes_on_and_the_history_is_whole() {
     for fault in [Fault::Lost, Fault::ReplyLost] {
         for remains in REMAINS {
