@@ -9,6 +9,8 @@
 //! the device's record as it is on that day. So permissions narrow when an operator narrows the limit,
 //! come back when the limit is lifted, and never go beyond what an operator once granted.
 
+use std::time::Duration;
+
 use rustls_pki_types::UnixTime;
 use vouchsafe_certs::{Certificate, CertificateRequest, PermissionSet, Principal, Serial};
 
@@ -19,11 +21,16 @@ use crate::invitation::{
     InvitationRecord, InvitationSecret, InvitationState, Invited, Offer, draw_id, opens,
 };
 use crate::ledger::Ledger;
-use crate::profile::{Order, within};
+use crate::profile::{Order, Planned, within};
 use crate::reason::Reason;
 use crate::record::{Actor, CertificateRecord, DeviceRecord, Event, ListRecord, Origin};
 use crate::refusal::Refusal;
 use crate::text;
+
+/// How many generations of a lineage live at the same time, about: each is renewed only when a tenth
+/// of its life is over. Renewers come at two thirds; whoever comes all the time would otherwise have
+/// as many certificates as they like, and a revocation of them all a list as long as they like.
+const GENERATIONS: u64 = 10;
 
 /// What revoking everything issued before a point in time came to.
 #[derive(Clone, Debug)]
@@ -127,8 +134,9 @@ impl Authority {
     ///
     /// # Errors
     /// [`Refusal::CertificateExpired`], [`Refusal::CertificateRevoked`], [`Refusal::DeviceRevoked`];
-    /// [`Refusal::Stolen`] after the lineage has been revoked and the list that says so published; or
-    /// see [`Error`].
+    /// [`Refusal::TooYoung`] if it was renewed only lately, for another key, and nothing but the dates
+    /// would change; [`Refusal::Stolen`] after the lineage has been revoked and the list that says so
+    /// published; or see [`Error`].
     pub fn renew(
         &self,
         current: &Certificate,
@@ -160,6 +168,15 @@ impl Authority {
             let key = request.public_key.clone();
             let signer = self.signing(now)?;
             let order = signer.profile.succession(&first.planned, limit.as_ref(), key);
+            if let Some(refusal) = newest.is_too_young(&order, &signer.serial(), now) {
+                // The same key again: the certificate that it would be for is there.
+                let is_there = newest.planned.public_key == order.public_key;
+                return if is_there {
+                    self.hand_out_again(&newest, now)
+                } else {
+                    Err(refusal.into())
+                };
+            }
             let by = Actor::Principal(first.planned.principal);
             return self.certify(&by, order, Origin::Renewal(serial), now);
         }
@@ -273,6 +290,24 @@ impl Authority {
 }
 
 impl CertificateRecord {
+    /// Whether a renewal as `order` by `issuer` would give nothing that this does not, so soon after it
+    /// was issued that it was for nothing. The first renewal of a lineage may come at once: whoever
+    /// sets a device up sees whether it works.
+    fn is_too_young(&self, order: &Order, issuer: &Serial, now: UnixTime) -> Option<Refusal> {
+        let Planned { permissions, not_after, serial, .. } = &self.planned;
+        let gives_more = order.permissions != *permissions || *issuer != self.planned.issuer;
+        let issued_at = self.issued_at.as_secs();
+        let life = not_after.as_secs().saturating_sub(issued_at);
+        let from = issued_at.saturating_add(life.div_ceil(GENERATIONS));
+        let again_in = from.saturating_sub(now.as_secs());
+        if self.generation == 0 || gives_more || again_in == 0 {
+            return None;
+        }
+        let again_at = UnixTime::since_unix_epoch(Duration::from_secs(from));
+        let again_in = Duration::from_secs(again_in);
+        Some(Refusal::TooYoung { serial: *serial, issued_at: self.issued_at, again_at, again_in })
+    }
+
     /// Whether this is what is known of `certificate`.
     fn is_of(&self, certificate: &Certificate) -> bool {
         vouchsafe_certs::Fingerprint::of(&self.certificate) == certificate.fingerprint

@@ -1,5 +1,7 @@
 //! Why an event must not happen, in sentences for people.
 
+use std::time::Duration;
+
 use rustls_pki_types::UnixTime;
 use thiserror::Error;
 use vouchsafe_certs::{Fingerprint, Permission, Principal, Serial};
@@ -90,6 +92,22 @@ pub enum Refusal {
         /// Why.
         reason: Reason,
     },
+    /// A certificate that is to be renewed is as good as new.
+    #[error(
+        "certificate {serial} was issued only at {}, and is not renewed before {}",
+        rfc3339(*issued_at),
+        rfc3339(*again_at)
+    )]
+    TooYoung {
+        /// Which one.
+        serial: Serial,
+        /// When it was issued.
+        issued_at: UnixTime,
+        /// From when on it is renewed.
+        again_at: UnixTime,
+        /// How long that is from now.
+        again_in: Duration,
+    },
     /// It has been renewed in the meantime.
     #[error("certificate {0} is not the newest of its lineage")]
     NotNewest(Serial),
@@ -163,6 +181,7 @@ impl Refusal {
             Self::CertificateExpired { .. } | Self::CertificateRevoked { .. } => {
                 Some("ask for an invitation, and enrol anew")
             }
+            Self::TooYoung { .. } => Some("go on with it until then: it is as good as a new one"),
             Self::Stolen { .. } => Some(
                 "find out who else has the key or a copy of its directory; then enrol anew, with a new key",
             ),

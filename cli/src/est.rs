@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -51,6 +51,9 @@ pub(crate) enum EstError {
     /// The CA says no.
     #[error("{said}")]
     Refused { status: StatusCode, said: String, hint: Option<String> },
+    /// The CA does not now, and says when to come back.
+    #[error("{said}")]
+    Later { said: String, after: Duration },
     /// The CA cannot now.
     #[error("the CA answers {status}: {said}")]
     Busy { status: StatusCode, said: String },
@@ -92,6 +95,9 @@ impl From<EstError> for Failure {
             EstError::Fetch(FetchError::Refused { .. }) => Self::new(said).hint(
                 "the CA's audit says why; a copy of this identity may be in use elsewhere. To go on, enrol anew",
             ),
+            EstError::Later { after, .. } => {
+                Self::unreachable(said).hint(format!("try again in {}", span(after)))
+            }
             EstError::Busy { .. } => Self::unreachable(said).hint("try again in a moment"),
             EstError::Clock { .. } => Self::new(said).hint("set the clock right, then try again"),
             _ => Self::new(said),
@@ -250,6 +256,12 @@ fn good(answer: Response<Bytes>) -> Result<Response<Bytes>, EstError> {
     let said = lines.next().unwrap_or_else(|| status.to_string());
     let may_change = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+    // RFC 9110 §10.2.3; a date instead of seconds would be by a clock that may be another.
+    let after = answer.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok());
+    let after = after.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    if let (StatusCode::TOO_MANY_REQUESTS, Some(after)) = (status, after) {
+        return Err(EstError::Later { said, after });
+    }
     Err(match may_change {
         true => EstError::Busy { status, said },
         false => EstError::Refused { status, said, hint: lines.next() },

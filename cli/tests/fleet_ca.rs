@@ -131,10 +131,20 @@ fn serial(output: &Output) -> String {
 }
 
 fn enrol(home: &Home, ca: &Served<'_>, name: &str, options: &[&str]) -> String {
+    enrol_into(home, ca, name, name, options)
+}
+
+fn enrol_into(
+    home: &Home,
+    ca: &Served<'_>,
+    directory: &str,
+    name: &str,
+    options: &[&str],
+) -> String {
     let invite = ["invite", name, "--address", &ca.everybody];
     let said = ca.told(OPERATOR, &[&invite, options].concat());
     let mut enroll = home.command(VOUCHSAFE);
-    serial(&enroll.args(["enroll", said.trim(), "--out", name, "--json"]).output().unwrap())
+    serial(&enroll.args(["enroll", said.trim(), "--out", directory, "--json"]).output().unwrap())
 }
 
 impl Fleet {
@@ -167,17 +177,23 @@ impl Fleet {
         crew
     }
 
-    /// A device that enrols, renews twice, and has sessions of every generation at different gateways.
+    /// A device that enrols, renews, and enrols anew, and has sessions of every one of its certificates
+    /// at different gateways.
     async fn steal(&mut self, ca: &Served<'_>, name: &str) -> Stolen {
-        self.issued.insert(enrol(&self.home, ca, name, &["--allow", "tools:*", "--ttl", "10m"]));
+        let options = ["--allow", "tools:*", "--ttl", "10m"];
+        let anew = format!("{name}-anew");
         let mut sessions = Vec::new();
-        for (generation, (gate, (_, _, size))) in self.gates.iter().zip(GATES).enumerate() {
-            if generation > 0 {
+        for (turn, (gate, (_, _, size))) in self.gates.iter().zip(GATES).enumerate() {
+            let directory = if turn < 2 { name } else { &anew };
+            let held = if turn == 1 {
                 let mut renew = self.home.command(VOUCHSAFE);
                 renew.args(["renew", name, "--ca", &ca.operators, "--json"]);
-                self.issued.insert(serial(&renew.output().unwrap()));
-            }
-            let identity = identity(&self.home, name);
+                serial(&renew.output().unwrap())
+            } else {
+                enrol_into(&self.home, ca, directory, name, &options)
+            };
+            self.issued.insert(held);
+            let identity = identity(&self.home, directory);
             sessions.push(Gathering::of(&identity, gate.address, size).await);
         }
         let sessions = sessions.into_iter().map(Gathering::begin).collect();

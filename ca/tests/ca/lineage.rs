@@ -75,6 +75,7 @@ fn a_lost_answer_is_given_again_and_not_taken_for_theft() {
     }
     assert_eq!(world.events().len(), events);
     // And it goes on from there.
+    world.clock.advance(3 * HOUR);
     let third = authority.renew(&second.certificate, &fresh).unwrap();
     assert_ne!(third.certificate.serial, second.certificate.serial);
     assert_eq!(authority.renew(&first.certificate, &fresh).unwrap().chain, third.chain);
@@ -88,6 +89,7 @@ fn an_older_generation_with_another_key_is_theft_and_ends_the_lineage() {
     let authority = world.open();
     let first = authority.issue(&Actor::Home, order(&world, "a", &["tools:search"])).unwrap();
     let second = authority.renew(&first.certificate, &request()).unwrap();
+    world.clock.advance(3 * HOUR);
     let own = request();
     let third = authority.renew(&second.certificate, &own).unwrap();
     // Another lineage of the same device, and another device.
@@ -127,6 +129,87 @@ fn an_older_generation_with_another_key_is_theft_and_ends_the_lineage() {
     let refused = refusal(redeem(&authority, &invited, &own));
     assert!(matches!(refused, Refusal::KeyCompromised { .. }));
     redeem(&authority, &invited, &request()).unwrap();
+    drop(authority);
+    world.check();
+}
+
+#[test]
+fn whoever_renews_all_the_time_has_a_new_certificate_once_in_a_tenth_of_its_life() {
+    let world = World::new();
+    let authority = world.open();
+    let first = authority.issue(&Actor::Home, world.order("a")).unwrap();
+    // Whoever sets a device up sees at once whether a renewal works.
+    let own = request();
+    let mut newest = authority.renew(&first.certificate, &own).unwrap();
+    let issued_at = world.clock.now();
+    let early = authority.renew(&newest.certificate, &request()).unwrap_err();
+    let serial = newest.certificate.serial;
+    assert_eq!(
+        early.to_string(),
+        format!(
+            "certificate {serial} was issued only at 2027-01-15T08:00:00Z, and is not renewed before 2027-01-15T10:24:00Z"
+        )
+    );
+    world.clock.advance(DAY / 10 - 1);
+    let Refusal::TooYoung { again_in, again_at, .. } =
+        refusal(authority.renew(&newest.certificate, &request()))
+    else {
+        panic!("not refused for its age")
+    };
+    assert_eq!((again_in.as_secs(), again_at.as_secs()), (1, issued_at.as_secs() + DAY / 10));
+    // The key that it has been renewed for gets what it got, whichever of the two is shown.
+    let events = world.events().len();
+    for shown in [&first, &newest] {
+        assert_eq!(authority.renew(&shown.certificate, &own).unwrap().chain, newest.chain);
+    }
+    assert_eq!(world.events().len(), events);
+
+    let mut renewed = 0;
+    for _ in 0..DAY / 600 {
+        world.clock.advance(600);
+        match authority.renew(&newest.certificate, &request()) {
+            Ok(next) => (newest, renewed) = (next, renewed + 1),
+            Err(early) => assert!(matches!(early, Error::Refused(Refusal::TooYoung { .. }))),
+        }
+    }
+    assert!((9..=10).contains(&renewed), "{renewed}");
+    drop(authority);
+    world.check();
+}
+
+#[test]
+fn youth_protects_neither_a_thief_nor_what_an_operator_has_changed() {
+    let world = World::new();
+    let authority = world.open();
+    let granted = ["tools:delete", "tools:search"];
+    let first = authority.issue(&Actor::Home, order(&world, "a", &granted)).unwrap();
+    let second = authority.renew(&first.certificate, &request()).unwrap();
+    let is_early = |held: &Issued| {
+        let refused = refusal(authority.renew(&held.certificate, &request()));
+        assert!(matches!(refused, Refusal::TooYoung { .. }));
+    };
+    is_early(&second);
+    // What a renewal grants was narrowed, and granted again.
+    let limit = |texts: Option<&[&str]>| {
+        authority.limit(&Actor::Home, &principal("a"), texts.map(permissions)).unwrap()
+    };
+    limit(Some(&["tools:search"]));
+    let narrow = authority.renew(&second.certificate, &request()).unwrap();
+    assert_eq!(narrow.certificate.permissions, permissions(&["tools:search"]));
+    is_early(&narrow);
+    limit(None);
+    let wide = authority.renew(&narrow.certificate, &request()).unwrap();
+    is_early(&wide);
+    // The CA that has issued it is replaced, perhaps because it was lost: everybody may leave it.
+    let rotation = Rotation { key_type: KeyType::P256, at_once: true };
+    authority.rotate_issuer(&Actor::Home, None, rotation).unwrap();
+    let newest = authority.renew(&wide.certificate, &request()).unwrap();
+    is_early(&newest);
+    // An older one with another key is theft, in the very same second.
+    let refused = refusal(authority.renew(&wide.certificate, &request()));
+    assert!(matches!(refused, Refusal::Stolen { .. }));
+    let refused = refusal(authority.renew(&newest.certificate, &request()));
+    assert!(matches!(refused, Refusal::CertificateRevoked { .. }));
     drop(authority);
     world.check();
 }
@@ -242,6 +325,7 @@ fn a_lineage_goes_on_under_a_new_issuing_ca_unless_the_old_one_is_revoked() {
     let refused = refusal(redeem(&authority, &invited, &enrolling));
     assert!(matches!(refused, Refusal::CertificateRevoked { .. }));
     // Who had renewed by then goes on.
+    world.clock.advance(3 * HOUR);
     authority.renew(&second.certificate, &request()).unwrap();
     drop(authority);
     world.check();
@@ -281,6 +365,7 @@ fn a_limit_narrows_what_comes_after_it_and_nothing_widens_a_lineage() {
     assert!(limit(None));
     assert!(!limit(None));
     let wide = authority.issue(&Actor::Home, order(&world, "a", &["*:*"])).unwrap();
+    world.clock.advance(3 * HOUR);
     let fourth = authority.renew(&third.certificate, &request()).unwrap();
     assert_eq!(fourth.certificate.permissions, permissions(&granted));
     assert!(wide.certificate.permissions.allows("tools", "delete"));

@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::est::{Est, EstError};
 use crate::exit::Failure;
 use crate::keyfile::PendingKey;
+use crate::notice::harmless;
 use crate::output::Sheet;
 use crate::passphrase::KeyPassphraseFile;
 use crate::runtime;
@@ -32,6 +33,7 @@ const MOMENT: Duration = Duration::from_millis(300);
 ///
 /// The CA grants what its record of the device grants on that day. Gateways and bridges take the renewed
 /// certificate up while their sessions go on. If the answer is lost, the same command gets it again.
+/// A certificate that was renewed only lately stays, which is no failure: a tenth of its life must be over.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// The identity directory
@@ -59,9 +61,14 @@ pub(crate) struct Args {
     passphrase: KeyPassphraseFile,
 }
 
+/// A CA that asks for no more patience than this is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What `renew --json` prints.
 #[derive(Serialize)]
 struct RenewedView {
+    /// Whether it is a new one; if not, the CA has said that it is too early for that.
+    renewed: bool,
     /// The certificate, as `inspect --json` shows it.
     #[serde(flatten)]
     certificate: CertificateView,
@@ -77,9 +84,21 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     if args.daemon {
         return runtime::small()?.block_on(daemon::run(&renewal, args.hook.as_deref()));
     }
-    let certificate = runtime::small()?.block_on(renewal.renew())?;
+    let renewed = runtime::small()?.block_on(renewal.renew());
     let now = context.now()?;
-    report(&certificate, args, context, now)
+    match renewed {
+        Ok(certificate) => {
+            let headline = format!("Renewed {}", certificate.principal);
+            report(&certificate, true, &headline, args, context, now)
+        }
+        // No failure: what is there is good.
+        Err(NotRenewed::Est(EstError::Later { said, .. })) => {
+            let certificate = renewal.directory.read()?.certificate;
+            let headline = format!("Not renewed yet: {}", harmless(&said));
+            report(&certificate, false, &headline, args, context, now)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// An identity, and the CA that renews it.
@@ -126,6 +145,9 @@ impl Renewal {
                 Err(NotRenewed::Est(EstError::Fetch(FetchError::Broken { .. }))) => {
                     sleep(MOMENT).await;
                 }
+                Err(NotRenewed::Est(EstError::Later { after, .. })) if after <= PATIENCE => {
+                    sleep(after).await;
+                }
                 done => return done,
             }
         }
@@ -154,6 +176,8 @@ impl Renewal {
 
 fn report(
     certificate: &Certificate,
+    renewed: bool,
+    headline: &str,
     args: &Args,
     context: &Context,
     now: UnixTime,
@@ -161,12 +185,12 @@ fn report(
     let view = CertificateView::of_certificate(certificate, now);
     let identity = args.directory.display().to_string();
     if context.json {
-        return context.print_json(&RenewedView { certificate: view, identity });
+        return context.print_json(&RenewedView { renewed, certificate: view, identity });
     }
     let mut sheet = Sheet::default();
     view.describe(&mut sheet);
     sheet.line("valid", &view.validity(now));
     sheet.line("serial", &view.serial.to_string());
     sheet.line("identity", &identity);
-    context.print(&format!("Renewed {}\n{}", certificate.principal, sheet.to_text()))
+    context.print(&format!("{headline}\n{}", sheet.to_text()))
 }

@@ -15,8 +15,9 @@ use vouchsafe_certs::Certificate;
 use vouchsafe_transport::{Backoff, jittered};
 
 use super::{NotRenewed, Renewal};
+use crate::est::EstError;
 use crate::exit::Failure;
-use crate::notice::say;
+use crate::notice::{harmless, say};
 use crate::output::{date, relative};
 use crate::systemd;
 
@@ -26,6 +27,9 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Between two attempts that fail.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
 
+/// A CA that says to come back later than this is asked again nevertheless.
+const LATER: Duration = Duration::from_secs(60 * 60);
+
 /// How long a hook may take.
 const HOOK: Duration = Duration::from_secs(60);
 
@@ -34,10 +38,15 @@ pub(super) async fn run(renewal: &Renewal, hook: Option<&str>) -> Result<(), Fai
     systemd::notify("READY=1");
     loop {
         wait_until(due(certificate.not_before, certificate.not_after)).await;
-        certificate = insist(renewal, &certificate).await?;
-        if let Some(hook) = hook {
-            run_hook(hook, renewal, &certificate).await;
+        let renewed = insist(renewal, &certificate).await?;
+        if let (Some(hook), Some(renewed)) = (hook, &renewed) {
+            run_hook(hook, renewal, renewed).await;
         }
+        // Somebody else has renewed it, if the CA says that it is too early.
+        certificate = match renewed {
+            Some(renewed) => renewed,
+            None => renewal.directory.read()?.certificate,
+        };
     }
 }
 
@@ -66,15 +75,21 @@ async fn wait_until(due: UnixTime) {
     }
 }
 
-/// Tries until there is a renewed certificate, or can be none.
-async fn insist(renewal: &Renewal, current: &Certificate) -> Result<Certificate, Failure> {
+/// Tries until there is a renewed certificate, or can be none; `None` after the time that the CA asks
+/// to wait because the one that is there is new.
+async fn insist(renewal: &Renewal, current: &Certificate) -> Result<Option<Certificate>, Failure> {
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     loop {
         let error = match renewal.renew().await {
             Ok(certificate) => {
                 let ends = date(certificate.not_after);
                 say(&format!("renewed: certificate {} until {ends}", certificate.serial));
-                return Ok(certificate);
+                return Ok(Some(certificate));
+            }
+            Err(NotRenewed::Est(EstError::Later { said, after })) => {
+                say(&format!("not renewed yet: {}", harmless(&said)));
+                sleep(after.min(LATER)).await;
+                return Ok(None);
             }
             Err(NotRenewed::Est(error)) if error.is_final() => return Err(error.into()),
             Err(error) => Failure::from(error),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use vouchsafe_ca::{Error, Refusal};
@@ -62,6 +62,13 @@ pub(super) fn failed(error: &Error) -> Response<Bytes> {
     };
     match error {
         Error::Refused(Refusal::UnknownInvitation) => unauthorized(&said()),
+        // RFC 6585 §4, RFC 9110 §10.2.3.
+        Error::Refused(Refusal::TooYoung { again_in, .. }) => {
+            let mut response = recorded(StatusCode::TOO_MANY_REQUESTS, &said());
+            let seconds = HeaderValue::from(again_in.as_secs());
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+            response
+        }
         Error::Refused(_) | Error::Profile(_) => recorded(StatusCode::FORBIDDEN, &said()),
         _ => {
             say(&format!("WARNING: a request failed: {error}"));
