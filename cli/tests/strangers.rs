@@ -271,6 +271,25 @@ async fn idle_connection(from: &str, to: &str) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn as_many_sources_as_there_are_places_do_not_shut_the_port() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let stranger = Stranger::of(&home, &ca);
+    let mut kept = stranger.connect().await;
+    let mut idle = Vec::new();
+    for nth in 0..1100 {
+        let address = format!("127.1.{}.{}", nth / 250, nth % 250 + 1);
+        idle.push(idle_connection(&address, &ca.everybody).await);
+        if nth % 100 == 0 {
+            // Whoever asks something now and then keeps the place.
+            let request = Request::get("/healthz").body(Bytes::new()).unwrap();
+            assert_eq!(kept.send(request).await.unwrap().status(), 200);
+        }
+    }
+    assert_eq!(stranger.get("/healthz").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_that_say_nothing_take_no_place_from_others() {
     let home = Home::new();
     let ca = Served::start(&home, &["--audit", "audit.jsonl"]);

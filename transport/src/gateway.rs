@@ -264,7 +264,7 @@ impl Gateway {
         (http, address): (&Server, SocketAddr),
     ) -> RelayEnd {
         let caller = Caller { address, peer: Some(Arc::clone(peer)) };
-        http.serve(stream, &caller, self.stopping.subscribe()).await;
+        http.serve(stream, &caller, || (), self.stopping.subscribe()).await;
         RelayEnd::ClientClosed
     }
 

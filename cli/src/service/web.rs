@@ -31,9 +31,6 @@ use lists::Published;
 /// Certificates that are being issued at once. One batch of the CA's memory holds as many.
 const ENROLLING: usize = 256;
 
-/// Requests for lists that are held open at once. Beyond that, whoever asks is answered at once.
-const WAITING: usize = 512;
-
 const PEM_CHAIN: &str = "application/pem-certificate-chain";
 
 /// Everything that a request may need.
@@ -42,7 +39,6 @@ struct Site {
     lists: watch::Receiver<Arc<Published>>,
     responder: Responder,
     enrolling: Semaphore,
-    waiting: Semaphore,
 }
 
 /// Answers requests, of strangers and of peers alike: what needs a peer asks for one.
@@ -54,7 +50,6 @@ pub(crate) fn handler(authority: Arc<Authority>) -> Handler {
         authority,
         responder: Responder::default(),
         enrolling: Semaphore::new(ENROLLING),
-        waiting: Semaphore::new(WAITING),
     });
     Arc::new(move |caller, request| {
         let site = Arc::clone(&site);
@@ -98,7 +93,7 @@ impl Site {
         of_lists: fn(&Published) -> &lists::Bundle,
         request: &Request<Bytes>,
     ) -> Response<Bytes> {
-        lists::bundle(self.lists.clone(), of_lists, &self.waiting, request).await
+        lists::bundle(self.lists.clone(), of_lists, request).await
     }
 
     /// Works with the CA, whose calls block.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::places::{Place, Places};
+use super::places::{Place, Places, Signal};
 use super::server::Server;
 use super::{Caller, Handler, HttpLimits};
 use crate::acceptor::{configure, linger};
@@ -100,8 +100,9 @@ impl PublicListener {
             tokio::select! {
                 () = &mut shutdown => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((tcp, address)) => if let Some(place) = self.admit(address).await {
-                        connections.spawn(Arc::clone(&self).connection(tcp, address, place));
+                    Ok((tcp, address)) => if let Some((place, signal)) = self.admit(address).await {
+                        let connection = Arc::clone(&self).connection(tcp, address, place, signal);
+                        connections.spawn(connection);
                     },
                     Err(error) => accept_failed(&error).await,
                 },
@@ -117,7 +118,7 @@ impl PublicListener {
     }
 
     /// Decides on a connection before anything is spent on it: a handshake costs more than most requests.
-    async fn admit(&self, address: SocketAddr) -> Option<Place> {
+    async fn admit(&self, address: SocketAddr) -> Option<(Place, Signal)> {
         let source = Source::of(address.ip());
         let reason = if self.server.rates.take(source, Instant::now()).is_err() {
             "too many connections and requests"
@@ -131,12 +132,19 @@ impl PublicListener {
         None
     }
 
-    async fn connection(self: Arc<Self>, tcp: TcpStream, address: SocketAddr, mut place: Place) {
+    async fn connection(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        address: SocketAddr,
+        place: Place,
+        mut signal: Signal,
+    ) {
         let caller = Caller { address, peer: None };
         let work = async {
             match timeout(self.handshake, self.accept(tcp)).await {
                 Ok(Ok(stream)) => {
-                    self.server.serve(stream, &caller, self.stopping.subscribe()).await;
+                    let stopping = self.stopping.subscribe();
+                    self.server.serve(stream, &caller, || place.speaks(), stopping).await;
                 }
                 Ok(Err(error)) => {
                     let reason = format!("the TLS handshake failed: {error}");
@@ -150,10 +158,11 @@ impl PublicListener {
         };
         let ended = tokio::select! {
             () = work => true,
-            () = place.gives_way() => false,
+            () = signal.gives_way() => false,
         };
         if !ended {
-            let reason = "gave way: too many connections, and most of them from there";
+            let reason =
+                "gave way: too many connections, and most of them from there, or this one silent";
             self.server.refusals.tell(address, reason).await;
         }
     }

@@ -43,18 +43,19 @@ impl Server {
     }
 
     /// Serves one connection until it ends, or until `stopping` turns true and the answer that is
-    /// due has been given.
+    /// due has been given. `asked` is called at each request that is within the caller's rate.
     pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
         caller: &Caller,
+        asked: impl Fn() + Sync,
         mut stopping: watch::Receiver<bool>,
     ) {
-        let count = AtomicU32::new(0);
+        let (count, asked) = (AtomicU32::new(0), &asked);
         let service = service_fn(|request| {
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
             Box::pin(async move {
-                let mut response = self.respond(caller, request).await;
+                let mut response = self.respond(caller, asked, request).await;
                 if number >= self.limits.requests {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -99,8 +100,13 @@ impl Server {
         }
     }
 
-    async fn respond(&self, caller: &Caller, request: Request<Incoming>) -> Response<Bytes> {
-        let response = match self.answer(caller, request).await {
+    async fn respond(
+        &self,
+        caller: &Caller,
+        asked: impl Fn(),
+        request: Request<Incoming>,
+    ) -> Response<Bytes> {
+        let response = match self.answer(caller, asked, request).await {
             Ok(response) => response,
             Err(refusal) => refusal.into_response(),
         };
@@ -113,12 +119,14 @@ impl Server {
     async fn answer(
         &self,
         caller: &Caller,
+        asked: impl Fn(),
         request: Request<Incoming>,
     ) -> Result<Response<Bytes>, Refusal> {
         let source = Source::of(caller.address.ip());
         self.rates
             .take(source, Instant::now())
             .map_err(|wait| Refusal::TooOften(wait.as_secs()))?;
+        asked();
         let request = self.whole(request).await?;
         let answer = (self.handler)(caller.clone(), request);
         timeout(self.limits.answer, answer).await.map_err(|_| Refusal::NoAnswer)

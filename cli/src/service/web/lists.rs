@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use hyper::{Request, Response, StatusCode};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
-use vouchsafe_ca::{Authority, Lists, pem};
+use vouchsafe_ca::{Authority, Lists};
 use vouchsafe_certs::Fingerprint;
 
 use super::answer::{of, refusal};
@@ -23,6 +23,9 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
 const LONGEST_WAIT: u64 = 60;
 
 const PEM: &str = "application/x-pem-file";
+
+/// RFC 7468 §6.
+const END_OF_LIST: &str = "-----END X509 CRL-----\n";
 
 /// PEM, ready to be sent.
 #[derive(Debug)]
@@ -46,19 +49,24 @@ pub(super) struct Published {
     pub(super) all: Bundle,
     /// What was revoked lately, where that is shorter.
     pub(super) changes: Bundle,
-    /// DER of each, by the serial number of its CA.
-    single: HashMap<String, Bytes>,
+    /// Each of them, by the serial number of its CA.
+    single: HashMap<String, Single>,
+}
+
+/// One list, ready to be sent.
+#[derive(Debug)]
+struct Single {
+    der: Bytes,
+    /// A part of the bundle's octets.
+    pem: Bytes,
 }
 
 impl Published {
     fn of(lists: &Lists) -> Self {
         let all = Bundle::new(lists.to_pem());
         let changes = Bundle::new(lists.changes_to_pem());
-        let single = lists.iter().filter_map(|list| {
-            let der = Bytes::copy_from_slice(list.der.as_ref()?);
-            Some((list.issuer.serial.to_string(), der))
-        });
-        Self { all, changes, single: single.collect() }
+        let single = singles(lists, &all.pem);
+        Self { all, changes, single }
     }
 
     /// The list of one CA, as `SERIAL.crl` (DER) or `SERIAL.pem`.
@@ -66,11 +74,31 @@ impl Published {
         let (serial, extension) = name.rsplit_once('.').unwrap_or_default();
         match (self.single.get(serial), extension) {
             // RFC 5280 §4.2.1.13: where a certificate's distribution point leads to is DER.
-            (Some(der), "crl") => of("application/pkix-crl", der.clone()),
-            (Some(der), "pem") => of(PEM, pem::revocation_lists([&der.to_vec()])),
+            (Some(list), "crl") => of("application/pkix-crl", list.der.clone()),
+            (Some(list), "pem") => of(PEM, list.pem.clone()),
             _ => refusal(StatusCode::NOT_FOUND, "there is no such list"),
         }
     }
+}
+
+/// A list may have tens of megabytes, so whoever asks for one gets no copy of it.
+fn singles(lists: &Lists, bundle: &Bytes) -> HashMap<String, Single> {
+    let mut parts = lists_in(bundle);
+    let single = lists.iter().filter_map(|list| {
+        let pem = list.der.as_ref().and_then(|_| parts.next());
+        let _of_delta = list.delta.as_ref().and_then(|_| parts.next());
+        let single = Single { der: Bytes::from_owner(list.der.clone()?), pem: pem? };
+        Some((list.issuer.serial.to_string(), single))
+    });
+    single.collect()
+}
+
+/// The lists in a bundle, one after the other, as parts of its octets.
+fn lists_in(bundle: &Bytes) -> impl Iterator<Item = Bytes> {
+    let text = std::str::from_utf8(bundle).unwrap_or_default();
+    text.split_inclusive(END_OF_LIST)
+        .filter(|part| part.ends_with(END_OF_LIST))
+        .map(|part| bundle.slice_ref(part.as_bytes()))
 }
 
 /// Makes what an authority publishes ready to be sent, now and after every change.
@@ -99,18 +127,16 @@ fn etag(bundle: &[u8]) -> HeaderValue {
 }
 
 /// One bundle of lists. Whoever has it already, and would rather wait than hear so, is answered when it
-/// changes.
+/// changes. Who may wait is whoever may be connected: a connection waits for one answer at a time.
 pub(super) async fn bundle(
     mut lists: watch::Receiver<Arc<Published>>,
     of_lists: fn(&Published) -> &Bundle,
-    waiting: &Semaphore,
     request: &Request<Bytes>,
 ) -> Response<Bytes> {
     let headers = request.headers();
     let mut present = Arc::clone(&lists.borrow_and_update());
     let wait = preferred_wait(headers).filter(|_| matches(headers, &of_lists(&present).etag));
-    let place = wait.and_then(|_| waiting.try_acquire().ok());
-    if let (Some(wait), Some(_)) = (wait, &place) {
+    if let Some(wait) = wait {
         let changed = async {
             if lists.changed().await.is_err() {
                 // There will be no others; the time passes all the same.
@@ -129,8 +155,8 @@ pub(super) async fn bundle(
         of(PEM, pem.clone())
     };
     response.headers_mut().insert(ETAG, etag.clone());
-    if let (Some(wait), Some(_)) = (wait, place) {
-        // Whoever was not held is not told so, and asks at intervals of their own (RFC 7240 §3).
+    if let Some(wait) = wait {
+        // RFC 7240 §3.
         let name = HeaderName::from_static(PREFERENCE_APPLIED);
         let applied = HeaderValue::try_from(format!("wait={wait}"));
         response.headers_mut().extend(applied.ok().map(|applied| (name, applied)));
@@ -160,6 +186,8 @@ fn preferred_wait(headers: &HeaderMap) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use vouchsafe_ca::pem;
+
     use super::*;
 
     fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
@@ -201,10 +229,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_list_of_a_bundle_is_a_part_of_its_octets() {
+        let one = pem::revocation_lists([&[1; 100]]);
+        let other = pem::revocation_lists([&[2; 10]]);
+        let certificate = pem::certificates(&[rustls_pki_types::CertificateDer::from(vec![3; 9])]);
+        let bundle = Bytes::from([&*one, &other, &certificate].concat());
+        let lists: Vec<Bytes> = lists_in(&bundle).collect();
+        assert_eq!(lists, [one, other]);
+        let within = bundle.as_ptr_range();
+        assert!(lists.iter().all(|list| within.contains(&list.as_ptr())));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_is_answered_at_the_change_or_when_the_time_is_over() {
         let (sender, lists) = watch::channel(published("one"));
-        let places = Semaphore::new(1);
         let ask = |etag: &HeaderValue| {
             let request = Request::builder().header(PREFER, "wait=30");
             request.header(IF_NONE_MATCH, etag).body(Bytes::new()).unwrap()
@@ -214,23 +253,19 @@ mod tests {
         let begun = tokio::time::Instant::now();
         let change = async {
             tokio::time::sleep(Duration::from_secs(7)).await;
-            // There is no second place, so nobody else is held.
-            let other = bundle(lists.clone(), |lists| &lists.all, &places, &request).await;
-            assert_eq!(other.status(), StatusCode::NOT_MODIFIED);
-            assert!(!other.headers().contains_key(PREFERENCE_APPLIED));
             sender.send_replace(published("two"));
         };
         let (answer, ()) =
-            tokio::join!(bundle(lists.clone(), |lists| &lists.all, &places, &request), change);
+            tokio::join!(bundle(lists.clone(), |lists| &lists.all, &request), change);
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::OK, 7));
         assert_eq!(answer.headers()[PREFERENCE_APPLIED], "wait=30");
         assert_eq!(answer.headers()[ETAG], etag(b"two"));
         assert_eq!(answer.body(), "two");
         // Late.
-        let answer = bundle(lists.clone(), |lists| &lists.all, &places, &ask(&etag(b"two"))).await;
+        let answer = bundle(lists.clone(), |lists| &lists.all, &ask(&etag(b"two"))).await;
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::NOT_MODIFIED, 37));
         // With something else in hand there is nothing to wait for.
-        let answer = bundle(lists, |lists| &lists.all, &places, &request).await;
+        let answer = bundle(lists, |lists| &lists.all, &request).await;
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::OK, 37));
     }
 }

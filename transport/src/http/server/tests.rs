@@ -43,7 +43,8 @@ impl Served {
         let (stop, stopping) = watch::channel(false);
         let server = Server::new(handler, limits, Arc::new(log));
         let caller = Caller { address: "192.0.2.1:1".parse().unwrap(), peer: None };
-        let serving = tokio::spawn(async move { server.serve(theirs, &caller, stopping).await });
+        let serving =
+            tokio::spawn(async move { server.serve(theirs, &caller, || (), stopping).await });
         Self { stream, serving, stop, record }
     }
 
