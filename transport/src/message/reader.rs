@@ -1,8 +1,8 @@
 //! A strict reader of one JSON object (RFC 8259, I-JSON in spirit).
 //!
 //! Two parsers that read the same octets differently are a way around any policy, so whatever some
-//! parser might read in its own way is refused: duplicate keys at any depth, lone surrogates,
-//! anything after the object. What passes has one meaning, and the octets themselves are forwarded.
+//! parser might read in its own way is refused: duplicate keys at any depth, keys that hold a NUL,
+//! lone surrogates, anything after the object. What passes has one meaning, and the octets themselves are forwarded.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -37,6 +37,10 @@ pub enum ReadError {
     /// The same key twice in one object.
     #[error("a key appears twice in one object")]
     DuplicateKey,
+    /// A key with an escaped NUL: to a parser that ends strings there it is another key, and perhaps
+    /// one that is there already.
+    #[error("a key holds a NUL")]
+    NulInKey,
     /// A `\u` escape that is half of a surrogate pair.
     #[error("a string holds half of a surrogate pair")]
     LoneSurrogate,
@@ -164,6 +168,10 @@ impl<'a> Reader<'a> {
         loop {
             self.skip_space();
             let key = self.string()?;
+            // Unescaped it would be no JSON.
+            if matches!(&key, Cow::Owned(key) if key.contains('\0')) {
+                return Err(ReadError::NulInKey);
+            }
             self.keys.push(key);
             self.skip_space();
             self.expect(b':')?;
@@ -266,6 +274,7 @@ mod tests {
             r#"{"a":"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00"}"#,
             r#"{"a":{"b":1},"b":{"a":1}}"#,
             r#"{"a":0,"A":0}"#,
+            r#"{"a":"\u0000","two\nlines":0,"\\u0000":0}"#,
         ] {
             assert!(read(text.as_bytes()).is_ok(), "{text}");
         }
@@ -277,6 +286,9 @@ mod tests {
             (r#"{"a":1,"a":2}"#, ReadError::DuplicateKey),
             (r#"{"x":[{"a":1,"b":{},"a":2}]}"#, ReadError::DuplicateKey),
             (r#"{"a":1,"\u0061":2}"#, ReadError::DuplicateKey),
+            (r#"{"a":1,"a\u0000":2}"#, ReadError::NulInKey),
+            (r#"{"x":[{"\u0000a":1}]}"#, ReadError::NulInKey),
+            (r#"{"na\u006de\u0000x":1}"#, ReadError::NulInKey),
             (r#"[{"a":1}]"#, ReadError::Batch),
             ("[", ReadError::Batch),
             ("1", ReadError::NotObject),
@@ -369,7 +381,7 @@ mod tests {
         }
 
         #[test]
-        fn what_another_writes_is_accepted(keys in prop::collection::hash_map(".{0,6}", ".{0,9}", 0..40)) {
+        fn what_another_writes_is_accepted(keys in prop::collection::hash_map("[^\n\0]{0,6}", ".{0,9}", 0..40)) {
             let text = serde_json::to_string(&keys).unwrap();
             prop_assert!(read(text.as_bytes()).is_ok(), "{}", text);
         }
