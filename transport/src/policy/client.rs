@@ -127,7 +127,10 @@ impl ClientPolicy {
             Ask::Completion => Some(self.authorize_completion(&request.params)?),
             Ask::OwnTask => {
                 // A task goes on with what was permitted when it began, which may be suspended now.
-                if self.held.suspended().is_some() && !self.allows(METHODS, &request.method) {
+                let task = request.params.text("taskId")?;
+                let goes_on = self.tasks.get(&*task).is_some_and(|task| self.task_goes_on(task));
+                let is_suspended = self.held.suspended().is_some() && !goes_on;
+                if is_suspended && !self.allows(METHODS, &request.method) {
                     let needed = method_permission(&recorded(&request.method));
                     return Err(Refusal::Suspended(needed).into());
                 }

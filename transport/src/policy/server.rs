@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use super::list::privately;
 use super::parameters::{Parameters, RESULT_KEYS, Results};
-use super::rules::{Ask, CLIENT, RESOURCES, recorded};
-use super::state::Pending;
+use super::rules::{Ask, CLIENT, RESOURCES, TOOLS, recorded};
+use super::state::{Pending, Task};
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
 use crate::message::{Id, Message, Object, Outcome, ReadError, Value};
 use vouchsafe_certs::PermissionSet;
@@ -76,8 +76,8 @@ impl ClientPolicy {
         let line = std::str::from_utf8(line).map_err(|_| Refusal::ResultShape)?;
         match pending.ask {
             Ask::List(list) => self.filter(line, result, &members, list).map(Some),
-            Ask::Item { kind: super::rules::TOOLS, .. } => {
-                self.note_task(&members, pending.progress_token.clone());
+            Ask::Item { kind: TOOLS, .. } => {
+                self.note_task(&members, pending);
                 Ok(None)
             }
             Ask::Item { kind: RESOURCES, .. } => Ok(privately(line, result, &members)),
@@ -86,7 +86,7 @@ impl ClientPolicy {
     }
 
     /// A call that became a task belongs to this session: nested in 2025-11-25, flat in the extension of 2026-07-28.
-    fn note_task(&mut self, result: &Results<'_>, progress_token: Option<Id>) {
+    fn note_task(&mut self, result: &Results<'_>, call: &Pending) {
         let nested =
             || result.get("task")?.as_object()?.known(["taskId"]).ok()?.get("taskId")?.as_str();
         let flat = || {
@@ -94,7 +94,9 @@ impl ClientPolicy {
             if kind == "task" { result.get("taskId")?.as_str() } else { None }
         };
         if let Some(task) = flat().or_else(nested).filter(|task| task.len() <= MAX_TASK_ID_LEN) {
-            self.own(task.into_owned(), progress_token);
+            let tool = call.name.clone().unwrap_or_default();
+            let progress_token = call.progress_token.clone();
+            self.own(task.into_owned(), Task { tool, progress_token });
         }
     }
 
@@ -144,10 +146,18 @@ impl ClientPolicy {
             "notifications/resources/updated" => self.must_know_resource(&params.text("uri")?),
             "notifications/subscriptions/acknowledged" => self.judge_acknowledgement(&params),
             "notifications/tasks/status" | "notifications/tasks" => {
-                own(self.owns_task(&params.text("taskId")?))
+                self.must_own_task(&params.text("taskId")?)
             }
             _ if self.allows(super::rules::METHODS, method) => Ok(()),
             _ => Err(Refusal::UnknownMethod(recorded(method))),
+        }
+    }
+
+    fn must_own_task(&self, task: &str) -> Result<(), Refusal> {
+        let task = self.tasks.get(task).ok_or(Refusal::NotOwn)?;
+        match self.task_goes_on(task) {
+            true => Ok(()),
+            false => Err(self.refusal(TOOLS, &task.tool)),
         }
     }
 

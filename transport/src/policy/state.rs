@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use vouchsafe_certs::PermissionSet;
 
-use super::rules::{Ask, recorded};
+use super::rules::{Ask, TOOLS, recorded};
 use super::{Decision, Held, Judgement, Permit, Record, Refusal, Rules, Verdict};
 use crate::message::Id;
 
@@ -31,8 +31,16 @@ pub struct ClientPolicy {
     cancelled: VecDeque<(Instant, Id)>,
     /// The server's requests that the client has not answered.
     pub(super) asked: HashSet<Id>,
-    /// The tasks that this session's calls have started, each with the progress token of its call.
-    pub(super) tasks: HashMap<String, Option<Id>>,
+    /// The tasks that this session's calls have started.
+    pub(super) tasks: HashMap<String, Task>,
+}
+
+/// A task, and the call that started it.
+#[derive(Debug)]
+pub(super) struct Task {
+    /// What was called: the task goes on for as long as that is permitted.
+    pub(super) tool: String,
+    pub(super) progress_token: Option<Id>,
 }
 
 /// A request in flight.
@@ -111,9 +119,14 @@ impl ClientPolicy {
         self.tasks.contains_key(task)
     }
 
-    pub(super) fn own(&mut self, task: String, progress_token: Option<Id>) {
+    /// Whether a task of this session may go on now: what was called may be suspended.
+    pub(super) fn task_goes_on(&self, task: &Task) -> bool {
+        self.held.suspended().is_none() || self.allows(TOOLS, &task.tool)
+    }
+
+    pub(super) fn own(&mut self, task: String, call: Task) {
         if self.tasks.len() < MAX_TASKS {
-            self.tasks.insert(task, progress_token);
+            self.tasks.insert(task, call);
         }
     }
 
@@ -123,7 +136,10 @@ impl ClientPolicy {
             !pending.is_cancelled && pending.progress_token.as_ref() == Some(token)
         };
         self.pending.values().any(is_its)
-            || self.tasks.values().any(|own| own.as_ref() == Some(token))
+            || self
+                .tasks
+                .values()
+                .any(|task| task.progress_token.as_ref() == Some(token) && self.task_goes_on(task))
     }
 
     /// Error answers for every request that the server will not answer any more.

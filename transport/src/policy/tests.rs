@@ -670,3 +670,33 @@ fn while_the_lists_are_stale_only_what_the_operator_named_goes_on() {
     policy.passes_from_client(call(8, "write"));
     policy.passes_from_server(updated);
 }
+
+#[test]
+fn a_task_is_heard_of_while_the_lists_are_stale_only_if_what_began_it_goes_on() {
+    let is_stale = Arc::new(AtomicBool::new(false));
+    let whole = held(&["tools:read_*", "tools:write"]);
+    let rest = whole.intersection(&held(&["tools:read_*"]));
+    let mut policy =
+        ClientPolicy::of(Held::new(whole, rest, Arc::clone(&is_stale)), Arc::new(Rules::default()));
+    for (id, tool) in [(1, "read_notes"), (2, "write")] {
+        let call = json!({"name": tool, "task": {}, "_meta": {"progressToken": tool}});
+        policy.passes_from_client(request(id, "tools/call", call));
+        policy.passes_from_server(response(id, json!({"task": {"taskId": tool}})));
+    }
+    let status = |task| notification("notifications/tasks/status", json!({"taskId": task}));
+    let progress = |token| notification("notifications/progress", json!({"progressToken": token}));
+    is_stale.store(true, Ordering::Relaxed);
+    for said in [status("read_notes"), progress("read_notes")] {
+        policy.passes_from_server(said);
+    }
+    for unsaid in [status("write"), progress("write")] {
+        assert_eq!(policy.server_says(&unsaid), Fate::Dropped);
+    }
+    policy.passes_from_client(request(3, "tasks/get", json!({"taskId": "read_notes"})));
+    policy.refuses(request(4, "tasks/get", json!({"taskId": "write"})), -32600);
+    is_stale.store(false, Ordering::Relaxed);
+    for said in [status("write"), progress("write")] {
+        policy.passes_from_server(said);
+    }
+    policy.passes_from_client(request(5, "tasks/get", json!({"taskId": "write"})));
+}
