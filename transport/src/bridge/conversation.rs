@@ -5,6 +5,9 @@
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::message::{Id, Message, Object, Outcome, Value};
 use crate::policy::error;
@@ -14,6 +17,10 @@ const MAX_SUBSCRIPTIONS: usize = 4096;
 
 /// Requests of a server that wait for the client.
 const MAX_ASKED: usize = 4096;
+
+/// No answer to a request of a lost session comes later. Most clients never give one, since they are
+/// told that the request is cancelled; the id shall not be lost to the server for ever.
+const LATE: Duration = Duration::from_secs(600);
 
 /// A request that the session did not survive may be made again.
 const LOST: i32 = -32603;
@@ -33,8 +40,9 @@ pub(super) struct Conversation {
     in_flight: HashMap<Id, Request>,
     /// The server's requests that are not answered.
     asked: HashSet<Id>,
-    /// Those among them whose session is gone. Their answers must not reach another's request.
-    orphans: HashSet<Id>,
+    /// Those among them whose session is gone, and since when. Their answers must not reach another's
+    /// request.
+    orphans: HashMap<Id, Instant>,
     /// Requests of our own, whose answers concern nobody.
     replayed: HashSet<Id>,
     /// The `initialize` that is being repeated.
@@ -122,7 +130,7 @@ impl Conversation {
             },
             Ok(Message::Response { id, .. }) => {
                 self.asked.remove(&id);
-                return !self.orphans.remove(&id);
+                return self.orphans.remove(&id).is_none();
             }
             // The gateway says what is wrong with it.
             Ok(Message::Stray(_)) | Err(_) => {}
@@ -135,9 +143,12 @@ impl Conversation {
         self.heard += 1;
         match message {
             Message::Response { id, outcome } => self.answered(id, *outcome),
-            Message::Request { id, .. } => match self.orphans.contains(id) {
-                true => Heard::Ambiguous(id.clone()),
-                false => Heard::ForClient,
+            Message::Request { id, .. } => match self.orphans.get(id) {
+                Some(since) if since.elapsed() < LATE => Heard::Ambiguous(id.clone()),
+                _ => {
+                    self.orphans.remove(id);
+                    Heard::ForClient
+                }
             },
             Message::Notification { method, params } if method == "notifications/cancelled" => {
                 let id = params.and_then(|params| member(params, "requestId"));
@@ -200,6 +211,7 @@ impl Conversation {
         let lost = self.in_flight.extract_if(|_, request| !matches!(request, Request::Listen(_)));
         let mut lines: Vec<Vec<u8>> =
             lost.map(|(id, _)| error(Some(&id), LOST, reason, None)).collect();
+        self.orphans.retain(|_, since| since.elapsed() < LATE);
         for id in self.asked.drain() {
             let reason = "The connection was lost";
             let cancelled = format!(
@@ -207,7 +219,7 @@ impl Conversation {
             );
             lines.push(cancelled.into_bytes());
             if self.orphans.len() < MAX_ASKED {
-                self.orphans.insert(id);
+                self.orphans.insert(id, Instant::now());
             }
         }
         self.replayed.clear();

@@ -128,6 +128,21 @@ fn a_request_of_a_lost_server_is_cancelled_and_its_late_answer_reaches_nobody() 
     assert!(talk.0.is_quiet());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_id_that_a_lost_server_left_behind_is_free_again_after_a_while() {
+    let mut talk = Talk::begun();
+    assert_eq!(talk.server_asks(7), Heard::ForClient);
+    talk.lost();
+    // The client was told that it is cancelled, and keeps quiet as it should.
+    tokio::time::advance(LATE - Duration::from_secs(1)).await;
+    assert_eq!(talk.server_asks(7), Heard::Ambiguous(Id::Integer(7)));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(talk.server_asks(7), Heard::ForClient);
+    // Its answer reaches the server that asks now.
+    assert!(talk.client(json!({"jsonrpc": "2.0", "id": 7, "result": {"roots": []}})));
+    assert!(talk.0.is_quiet());
+}
+
 #[test]
 fn a_stateless_client_needs_nothing_but_its_subscriptions() {
     let mut talk = Talk::default();
