@@ -183,6 +183,26 @@ fn a_gateway_starts_without_its_ca_and_never_behind_what_it_knew() {
 }
 
 #[test]
+fn changes_are_never_kept_without_what_they_change() {
+    let home = founded();
+    let mut ca = StandIn::new(&home, Manner::Waits);
+    let address = ca.address.to_string();
+    let kept = ["--ca", &address, "--cache", "kept/lists.pem"];
+    let serving = Serving::notes(&home, &kept);
+    serving.says.wait_for(0, "without it a start needs the CA");
+    // Now there would be room for what changes, but the lists themselves are not there yet.
+    fs::create_dir(home.path("kept")).unwrap();
+    home.run(&["revoke", "stolen"]);
+    ca.publishes(current(&home));
+    serving.says.wait_for(0, "number 2 in force");
+    wait_for(|| fs::read(home.path("kept/lists.pem")).ok() == Some(current(&home)));
+    assert!(serving.stops(Signal::TERM).0.success());
+    ca.goes();
+    let serving = Serving::notes(&home, &kept);
+    serving.says.wait_for(0, "(1 revoked), followed");
+}
+
+#[test]
 fn without_the_ca_and_without_its_last_lists_nobody_is_served() {
     let home = founded();
     let mut ca = StandIn::new(&home, Manner::Waits);

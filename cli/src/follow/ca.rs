@@ -179,8 +179,7 @@ impl Source {
                     return Ok(Some(Fresh { following, pem, is_all }));
                 }
                 Err(RevocationsError::List(RevocationError::Baseless)) if !is_all => {
-                    self.needs_all = true;
-                    self.all.tag = None;
+                    self.forget();
                 }
                 Err(error) => return Err(AskError::Lists(self.followed.address.clone(), error)),
             }
@@ -231,9 +230,14 @@ impl Source {
     /// Begins anew: with other roots, other lists may be believed.
     fn reset(&mut self) {
         self.connection = None;
+        self.changes = None;
+        self.forget();
+    }
+
+    /// Asks for all the lists next, also if they are the same.
+    fn forget(&mut self) {
         self.needs_all = true;
         self.all.tag = None;
-        self.changes = None;
     }
 
     /// Whether the CA names what it sends, so that it can be asked whether that has changed.
@@ -330,10 +334,11 @@ impl<N: Fn(&str)> Follower<N> {
         let origin = format!("of {}", self.source.followed.address);
         self.in_force.take(following, &origin);
         self.trouble = None;
-        if is_news {
+        if is_news || is_all && !self.cache.is_whole() {
             let offer = Kept { pem: &pem, is_all, is_whole };
             match self.cache.keep(offer, &before, self.in_force.taken()) {
-                Ok(has_room) => self.source.needs_all |= !has_room,
+                Ok(true) => {}
+                Ok(false) => self.source.forget(),
                 Err(error) => self.in_force.say(&format!(
                     "WARNING: {error}; without it a start needs the CA (--cache FILE)"
                 )),

@@ -48,6 +48,11 @@ impl Cache {
         Self { all, present, is_whole: false, steps: 0, base }
     }
 
+    /// Whether the files hold what is in force, so that only news are to be kept.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
     fn step(&self, nth: usize) -> PathBuf {
         let mut name = self.all.file_name().unwrap_or_default().to_owned();
         name.push(format!(".delta-{nth}"));
