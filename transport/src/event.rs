@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::time_provider::TimeProvider;
-use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -29,49 +28,83 @@ const MAX_LINE: usize = 4096;
 const RETRY: Duration = Duration::from_millis(5);
 
 /// One line of the audit. Fields that do not apply are left out.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Event<'a> {
-    /// When, RFC 3339 in UTC; set by the log.
-    pub at: Option<&'a RawValue>,
     /// `opened`, `refused`, `allowed`, `denied`, `answered`, `cut`, `closed`.
     pub event: &'static str,
     /// Which session, counted from the start of the process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<u64>,
     /// Who, from the verified certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<&'a RawValue>,
     /// The certificate's serial number, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub serial: Option<&'a RawValue>,
     /// Where from. Never what an authorization rests on.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
     /// The JSON-RPC method.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<&'a str>,
     /// The tool, prompt, resource or task.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<&'a str>,
     /// Who sent the message that was judged: `client` or `server`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<&'static str>,
     /// Why it was refused, denied, cut or closed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
     /// From forwarding a request to its answer, microseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_us: Option<u64>,
     /// Whether the answer is a JSON-RPC error.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<bool>,
     /// Requests allowed in the session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<u64>,
     /// Lines of the server that were no messages and were dropped.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub junk: Option<u64>,
+}
+
+impl Event<'_> {
+    /// Adds the event to `line` as JSON, with the time at which it is written. There are two of them
+    /// to a call, so the keys are written as they are; serde would look for escapes in each of them.
+    fn write(&self, at: Option<&RawValue>, line: &mut Vec<u8>) -> io::Result<()> {
+        line.extend_from_slice(br#"{"at":"#);
+        line.extend_from_slice(at.map_or(b"null", |at| at.get().as_bytes()));
+        line.extend_from_slice(br#","event":""#);
+        line.extend_from_slice(self.event.as_bytes());
+        line.push(b'"');
+        number(line, r#","session":"#, self.session)?;
+        raw(line, r#","principal":"#, self.principal);
+        raw(line, r#","serial":"#, self.serial);
+        text(line, r#","address":"#, self.address.map(|address| address.to_string()).as_deref())?;
+        text(line, r#","method":"#, self.method)?;
+        text(line, r#","name":"#, self.name)?;
+        text(line, r#","from":"#, self.from)?;
+        text(line, r#","reason":"#, self.reason)?;
+        number(line, r#","latency_us":"#, self.latency_us)?;
+        if let Some(error) = self.error {
+            line.extend_from_slice(if error { br#","error":true"# } else { br#","error":false"# });
+        }
+        number(line, r#","calls":"#, self.calls)?;
+        number(line, r#","junk":"#, self.junk)?;
+        line.push(b'}');
+        Ok(())
+    }
+}
+
+fn raw(line: &mut Vec<u8>, key: &str, value: Option<&RawValue>) {
+    if let Some(value) = value {
+        line.extend_from_slice(key.as_bytes());
+        line.extend_from_slice(value.get().as_bytes());
+    }
+}
+
+fn text(line: &mut Vec<u8>, key: &str, value: Option<&str>) -> io::Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    line.extend_from_slice(key.as_bytes());
+    // Names are chosen by peers.
+    Ok(serde_json::to_writer(line, value)?)
+}
+
+fn number(line: &mut Vec<u8>, key: &str, value: Option<u64>) -> io::Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    line.extend_from_slice(key.as_bytes());
+    Ok(serde_json::to_writer(line, &value)?)
 }
 
 /// A file, pipe or terminal that several write to, none of which may be held up by its reader.
@@ -234,13 +267,13 @@ impl Pages {
 
     fn add_line(&mut self, event: &Event<'_>) -> io::Result<()> {
         let start = self.noted.len();
-        let event = Event { at: self.at.as_deref(), ..event.clone() };
-        serde_json::to_writer(&mut self.noted, &event)?;
+        let at = self.at.as_deref();
+        event.write(at, &mut self.noted)?;
         if self.noted.len() - start >= MAX_LINE {
             // What the peer chose gives way; who, when and what was decided does not.
             self.noted.truncate(start);
-            let event = Event { method: None, name: None, ..event };
-            serde_json::to_writer(&mut self.noted, &event)?;
+            let event = Event { method: None, name: None, ..event.clone() };
+            event.write(at, &mut self.noted)?;
         }
         self.noted.push(b'\n');
         Ok(())
@@ -274,4 +307,58 @@ fn in_words(seconds: u64) -> String {
     let at =
         i64::try_from(seconds).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
     at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_line_holds_what_applies_and_nothing_else() {
+        let (at, principal, serial) = (as_json("now"), as_json("spiffe://a/b"), as_json("0a"));
+        let mut line = Vec::new();
+        Event { event: "opened", ..Event::default() }.write(Some(&at), &mut line).unwrap();
+        assert_eq!(line, br#"{"at":"now","event":"opened"}"#);
+        let event = Event {
+            event: "closed",
+            session: Some(7),
+            principal: Some(&principal),
+            serial: Some(&serial),
+            address: Some(([127, 0, 0, 1], 8443).into()),
+            method: Some("tools/call"),
+            name: Some("echo"),
+            from: Some("client"),
+            reason: Some("why"),
+            latency_us: Some(12),
+            error: Some(false),
+            calls: Some(3),
+            junk: Some(1),
+        };
+        let mut line = Vec::new();
+        event.write(Some(&at), &mut line).unwrap();
+        assert_eq!(
+            serde_json::from_slice::<Value>(&line).unwrap(),
+            json!({
+                "at": "now", "event": "closed", "session": 7, "principal": "spiffe://a/b", "serial": "0a",
+                "address": "127.0.0.1:8443", "method": "tools/call", "name": "echo", "from": "client",
+                "reason": "why", "latency_us": 12, "error": false, "calls": 3, "junk": 1,
+            })
+        );
+    }
+
+    proptest! {
+        /// Whatever a peer calls its methods and tools, it is one line, and the same to whoever reads it.
+        #[test]
+        fn names_are_escaped(method in any::<String>(), name in any::<String>()) {
+            let event = Event { method: Some(&method), name: Some(&name), ..Event::default() };
+            let mut line = Vec::new();
+            event.write(None, &mut line).unwrap();
+            let read: Value = serde_json::from_slice(&line).unwrap();
+            prop_assert_eq!((&read["method"], &read["name"]), (&method.into(), &name.into()));
+            prop_assert!(!line.contains(&b'\n'));
+        }
+    }
 }

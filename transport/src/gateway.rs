@@ -22,6 +22,7 @@ use crate::frame::LineWriter;
 use crate::http::{Caller, HttpService, Server};
 use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
 use crate::relay::{Relay, RelayEnd, Subject, Tally};
+use crate::woken::when_woken;
 use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, Upstream};
 
 /// How long accepting pauses where the system has no descriptors left.
@@ -233,7 +234,7 @@ impl Gateway {
                 });
                 tokio::select! {
                     biased;
-                    () = self.stopped(), if protocol != Protocol::Http => Ok(RelayEnd::Stopped),
+                    () = when_woken(self.stopped()), if protocol != Protocol::Http => Ok(RelayEnd::Stopped),
                     ended = work => ended,
                 }
             }

@@ -42,6 +42,7 @@ mod source;
 mod tls;
 mod trust;
 mod upstream;
+mod woken;
 
 pub use backoff::{Backoff, jittered};
 pub use bridge::{Bridge, BridgeEnd, BridgeNews};

@@ -6,5 +6,4 @@ mod value;
 
 pub(crate) use envelope::{Id, Message, Outcome};
 pub use reader::ReadError;
-pub(crate) use reader::read;
 pub(crate) use value::{Known, Object, Value};

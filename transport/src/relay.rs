@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::event::{Event, EventLog, NoRecord, as_json};
 use crate::frame::{FrameError, LineReader, LineWriter};
 use crate::policy::{ClientPolicy, Decision, Judgement, Record, Verdict};
+use crate::woken::when_woken;
 use crate::{ChildError, Denial, Limits, Peer};
 
 /// How a session ended, other than by losing trust.
@@ -151,7 +152,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         let end = tokio::select! {
             end = self.upward(from_client, &to_server, &heard) => end,
             end = &mut downward => end,
-            () = heard.until_silent(self.limits) => RelayEnd::Silent,
+            () = when_woken(heard.until_silent(self.limits)) => RelayEnd::Silent,
         };
         if let RelayEnd::ClientClosed = end {
             // Closing a server's stdin is how it is told to end (MCP, lifecycle of stdio). Meanwhile it

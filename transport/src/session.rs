@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::policy::Held;
+use crate::woken::when_woken;
 use crate::{Denial, Peer, Trust};
 
 /// A stream to a verified peer. The stream is reachable only inside [`Session::run`].
@@ -43,7 +44,7 @@ impl<S> Session<S> {
         tokio::select! {
             // Polled first, so that a cause is never lost to work that happens to be done.
             biased;
-            denial = self.trust.lost(&self.peer, &self.is_stale) => Err(denial),
+            denial = when_woken(self.trust.lost(&self.peer, &self.is_stale)) => Err(denial),
             done = work => Ok(done),
         }
     }

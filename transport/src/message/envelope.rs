@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::{Known, Object, ReadError, Value, read};
+use super::reader::read;
+use super::{Known, Object, ReadError, Value};
 
 const KEYS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
@@ -74,12 +75,12 @@ pub(crate) enum Outcome<'a> {
 impl<'a> Message<'a> {
     /// Reads one line.
     pub(crate) fn read(line: &'a [u8]) -> Result<Self, ReadError> {
-        shape(&read(line)?.known(KEYS)?).ok_or(ReadError::NotJsonRpc)
+        shape(&read(line, KEYS)?).ok_or(ReadError::NotJsonRpc)
     }
 
     /// The id of a line that is no message, where it can be told, so that an answer may carry it.
     pub(crate) fn salvage_id(line: &[u8]) -> Option<Id> {
-        read(line).ok()?.known(["id"]).ok()?.get("id").and_then(Id::from_value)
+        read(line, ["id"]).ok()?.get("id").and_then(Id::from_value)
     }
 }
 

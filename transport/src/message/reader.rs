@@ -10,10 +10,13 @@ use std::collections::HashSet;
 use memchr::memchr2;
 use thiserror::Error;
 
-use super::value::{Object, unescape};
+use super::value::{Known, Value, unescape};
 
 /// Deeper nesting than any honest message needs; bounds the reader's stack.
 const MAX_DEPTH: usize = 64;
+
+/// So much of a string is looked at octet by octet.
+const SHORT_LEN: usize = 24;
 
 /// From so many keys on, an object's keys are compared through a hash set.
 const MANY_KEYS: usize = 24;
@@ -55,8 +58,11 @@ pub enum ReadError {
     NotJsonRpc,
 }
 
-/// Reads one line as one JSON object.
-pub(crate) fn read(line: &[u8]) -> Result<Object<'_>, ReadError> {
+/// Reads one line as one JSON object, and takes the members with these keys out of it on the way.
+pub(super) fn read<'a, const N: usize>(
+    line: &'a [u8],
+    keys: [&'static str; N],
+) -> Result<Known<'a, N>, ReadError> {
     let text = std::str::from_utf8(line).map_err(|_| ReadError::NotUtf8)?;
     // A line may end in CR LF. Any other CR is refused below: there are servers (the official Python
     // SDK's) whose readers end a line at a lone CR, and would read another message after it.
@@ -69,9 +75,12 @@ pub(crate) fn read(line: &[u8]) -> Result<Object<'_>, ReadError> {
         }
         _ => return Err(ReadError::NotJson),
     }
-    let mut reader = Reader { text, at: 0, keys: Vec::new() };
-    reader.value(0)?;
-    if reader.at == text.len() { Ok(Object::checked(text)) } else { Err(ReadError::NotJson) }
+    let mut reader = Reader { text, at: 0, keys: Vec::new(), members: Vec::new() };
+    reader.object(0)?;
+    if reader.at < text.len() {
+        return Err(ReadError::NotJson);
+    }
+    Known::among(reader.members, keys)
 }
 
 /// White space within a line (RFC 8259 §2, less the line ends).
@@ -79,9 +88,17 @@ pub(super) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t')
 }
 
-/// Looks at all of them, many at a time, rather than stop at the first.
-fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20))
+/// How much of a string comes before its end or an escape; `None` if neither comes, or a control
+/// character, which MUST be escaped, comes before.
+fn plain_len(text: &[u8]) -> Option<usize> {
+    // Most strings are keys and names: shorter than what it takes to get going with many at a time.
+    let (short, long) = text.split_at_checked(SHORT_LEN).unwrap_or((text, &[]));
+    if let Some(at) = short.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20)) {
+        return short.get(at).filter(|byte| **byte >= 0x20).map(|_| at);
+    }
+    let len = memchr2(b'"', b'\\', long)?;
+    let has_control = long.iter().take(len).fold(false, |found, byte| found | (*byte < 0x20));
+    (!has_control).then_some(SHORT_LEN + len)
 }
 
 struct Reader<'a> {
@@ -89,6 +106,8 @@ struct Reader<'a> {
     at: usize,
     /// The keys of the objects that are open, innermost last.
     keys: Vec<Cow<'a, str>>,
+    /// The members of the outermost object.
+    members: Vec<(Cow<'a, str>, Value<'a>)>,
 }
 
 impl<'a> Reader<'a> {
@@ -176,7 +195,11 @@ impl<'a> Reader<'a> {
             self.skip_space();
             self.expect(b':')?;
             self.skip_space();
+            let start = self.at;
             self.value(depth + 1)?;
+            if depth == 0 {
+                self.keep_member(start);
+            }
             self.skip_space();
             if !self.takes(b',') {
                 break;
@@ -188,6 +211,12 @@ impl<'a> Reader<'a> {
         if distinct { Ok(()) } else { Err(ReadError::DuplicateKey) }
     }
 
+    /// Keeps the member whose key was read last, and whose value begins at `start` and ends here.
+    fn keep_member(&mut self, start: usize) {
+        let value = self.text.get(start..self.at).map(Value::checked);
+        self.members.extend(self.keys.last().cloned().zip(value));
+    }
+
     /// RFC 8259 §7. What the string means is built only where it holds escapes.
     fn string(&mut self) -> Result<Cow<'a, str>, ReadError> {
         self.expect(b'"')?;
@@ -195,11 +224,7 @@ impl<'a> Reader<'a> {
         let mut escaped = false;
         loop {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let plain = memchr2(b'"', b'\\', rest).ok_or(ReadError::NotJson)?;
-            // Control characters MUST be escaped.
-            if has_control(rest.get(..plain).unwrap_or_default()) {
-                return Err(ReadError::NotJson);
-            }
+            let plain = plain_len(rest).ok_or(ReadError::NotJson)?;
             self.at += plain + 1;
             if rest.get(plain) == Some(&b'"') {
                 break;
@@ -265,6 +290,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    fn read(line: &[u8]) -> Result<(), ReadError> {
+        super::read(line, []).map(drop)
+    }
 
     #[test]
     fn plain_objects_pass() {

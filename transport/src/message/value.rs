@@ -16,6 +16,11 @@ pub(crate) struct Value<'a>(&'a str);
 pub(crate) struct Object<'a>(&'a str);
 
 impl<'a> Value<'a> {
+    /// Only the reader calls this, once it has read the whole value.
+    pub(super) fn checked(text: &'a str) -> Self {
+        Self(text)
+    }
+
     /// The JSON text.
     pub(crate) fn text(self) -> &'a str {
         self.0
@@ -53,11 +58,6 @@ impl<'a> Value<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Only the reader calls this, once it has read the whole text.
-    pub(super) fn checked(text: &'a str) -> Self {
-        Self(text)
-    }
-
     /// The JSON text.
     pub(crate) fn text(self) -> &'a str {
         self.0
@@ -68,24 +68,12 @@ impl<'a> Object<'a> {
         Members(self.0.strip_prefix('{').unwrap_or_default())
     }
 
-    /// The members with these keys, found in one pass. A key that differs from one of them only in
-    /// case is refused: there are parsers that would take it for that key (Go's does, and lets the
-    /// last one win). There is no other way to look a member up, so nothing is read unchecked.
+    /// The members with these keys, found in one pass.
     pub(crate) fn known<const N: usize>(
         self,
         keys: [&'static str; N],
     ) -> Result<Known<'a, N>, ReadError> {
-        let mut values = [None; N];
-        for (own, value) in self.members() {
-            match keys.iter().zip(&mut values).find(|(key, _)| own == **key) {
-                Some((_, found)) => *found = Some(value),
-                None if keys.iter().any(|key| folds_to(&own, key)) => {
-                    return Err(ReadError::CaseVariant);
-                }
-                None => {}
-            }
-        }
-        Ok(Known { keys, values })
+        Known::among(self.members(), keys)
     }
 }
 
@@ -97,6 +85,24 @@ pub(crate) struct Known<'a, const N: usize> {
 }
 
 impl<'a, const N: usize> Known<'a, N> {
+    /// Those of `members` that have these keys. A key that differs from one of them only in case is
+    /// refused: there are parsers that would take it for that key (Go's does, and lets the last one
+    /// win). There is no other way to look a member up, so nothing is read unchecked.
+    pub(super) fn among(
+        members: impl IntoIterator<Item = (Cow<'a, str>, Value<'a>)>,
+        keys: [&'static str; N],
+    ) -> Result<Self, ReadError> {
+        let mut values = [None; N];
+        for (own, value) in members {
+            match keys.iter().zip(&mut values).find(|(key, _)| own == **key) {
+                Some((_, found)) => *found = Some(value),
+                None if folds_to_one_of(&own, &keys) => return Err(ReadError::CaseVariant),
+                None => {}
+            }
+        }
+        Ok(Self { keys, values })
+    }
+
     /// The member with this key, which is one of the known ones.
     pub(crate) fn get(&self, key: &str) -> Option<Value<'a>> {
         debug_assert!(self.keys.contains(&key), "{key} is not among the keys that were looked for");
@@ -108,19 +114,18 @@ impl<'a, const N: usize> Known<'a, N> {
     }
 }
 
-/// Whether `own` is `key` to a parser that ignores case. Simple case folding knows two letters
-/// outside ASCII that fold into it: the long s and the Kelvin sign.
-fn folds_to(own: &str, key: &str) -> bool {
-    // No letter folds into a longer one.
-    if own.len() < key.len() {
-        return false;
+/// Whether `own` is one of `keys`, which are ASCII, to a parser that ignores case. Simple case folding
+/// knows two letters outside ASCII that fold into it: the long s and the Kelvin sign.
+fn folds_to_one_of(own: &str, keys: &[&str]) -> bool {
+    if own.is_ascii() {
+        return keys.iter().any(|key| own.eq_ignore_ascii_case(key));
     }
     let fold = |c: char| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         _ => c.to_ascii_lowercase(),
     };
-    own.chars().map(fold).eq(key.chars().map(fold))
+    keys.iter().any(|key| own.chars().map(fold).eq(key.chars().map(fold)))
 }
 
 /// The members of an object, one after the other.
@@ -245,13 +250,22 @@ fn code_unit(text: &str) -> Result<(u32, &str), ReadError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read;
+    use super::super::reader::read;
     use super::*;
+
+    /// An object within a message.
+    fn object(text: &str) -> String {
+        format!("{{\"o\":{text}}}")
+    }
+
+    fn read_object(line: &str) -> Object<'_> {
+        read(line.as_bytes(), ["o"]).unwrap().get("o").unwrap().as_object().unwrap()
+    }
 
     #[test]
     fn members_and_elements_in_order() {
-        let object =
-            read(br#" { "a" : [ 1 , "x,]" , {"b":[]} ] , "c\n":"\u00e9" , "d":null } "#).unwrap();
+        let line = object(r#"{ "a" : [ 1 , "x,]" , {"b":[]} ] , "c\n":"\u00e9" , "d":null }"#);
+        let object = read_object(&line);
         let members: Vec<_> = object.members().map(|(k, v)| (k.into_owned(), v.text())).collect();
         assert_eq!(
             members,
@@ -273,13 +287,18 @@ mod tests {
         assert_eq!(elements, ["1", "\"x,]\"", "{\"b\":[]}"]);
         assert_eq!(object.known(["c\n"]).unwrap().get("c\n").unwrap().as_str().unwrap(), "é");
         assert_eq!(object.known(["e"]).unwrap().get("e"), None);
-        assert_eq!(read(b"{}").unwrap().members().count(), 0);
+        assert_eq!(read_object(r#"{"o":{}}"#).members().count(), 0);
     }
 
     #[test]
     fn case_variants_of_protocol_keys() {
-        let variants =
-            |text: &str| read(text.as_bytes()).unwrap().known(["task", "name"]).map(drop);
+        // Also in the message itself, whose members the reader takes on the way.
+        let variants = |text: &str| {
+            let keys = ["task", "name"];
+            let outer = read(text.as_bytes(), keys).map(drop);
+            assert_eq!(read_object(&object(text)).known(keys).map(drop), outer, "{text}");
+            outer
+        };
         assert_eq!(variants(r#"{"name":1,"other":2,"tasks":3}"#), Ok(()));
         for text in [
             r#"{"Name":1}"#,
@@ -294,9 +313,9 @@ mod tests {
 
     #[test]
     fn spans_point_into_the_text() {
-        let object = read(br#"{"a":{"b":"c"}}"#).unwrap();
-        let a = object.known(["a"]).unwrap().get("a").unwrap().as_object().unwrap();
+        let line = r#"{"a":{"b":"c"}}"#;
+        let a = read(line.as_bytes(), ["a"]).unwrap().get("a").unwrap().as_object().unwrap();
         let inner = a.known(["b"]).unwrap().get("b").unwrap();
-        assert_eq!(&object.text()[inner.span_in(object.text())], "\"c\"");
+        assert_eq!(&line[inner.span_in(line)], "\"c\"");
     }
 }
