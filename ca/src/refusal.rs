@@ -133,6 +133,9 @@ pub enum Refusal {
     /// The issuing CA signs nothing more.
     #[error("issuing CA {0} is revoked or retired and issues nothing more")]
     CaGone(Serial),
+    /// The bundle of lists has an end.
+    #[error("there are {0} CAs whose certificates have not ended, too many for one more")]
+    TooManyCas(usize),
     /// It still signs, and there is nobody in its place.
     #[error("issuing CA {0} is the one that issues certificates")]
     CaAtWork(Serial),
@@ -189,6 +192,9 @@ impl Refusal {
             Self::NotYet { .. } => Some("say `now` for everything issued so far"),
             Self::NoSuchCa(_) => Some("vouchsafe rotate status shows what there is"),
             Self::CaGone(_) => Some("try again: another one has taken its place"),
+            Self::TooManyCas(_) => Some(
+                "vouchsafe rotate status shows when they end; where the CA's home is, a few more can be made",
+            ),
             Self::CaAtWork(_) => {
                 Some("put another in its place first: vouchsafe rotate issuer --now")
             }

@@ -23,6 +23,13 @@ use crate::refusal::Refusal;
 /// How long a new issuing CA is known before it signs: enough for everybody who polls.
 const NOTICE: Duration = Duration::from_secs(5 * 60);
 
+/// CAs there may be at the same time, from their making to the end of their certificates. For so long
+/// each has up to two lists in the bundle, of which readers take 512.
+const MOST_CAS: usize = 192;
+
+/// How many of these whoever is not at the home may use up, so that the home can always go on.
+const MOST_CAS_OF_OPERATORS: usize = 128;
+
 /// How a new CA comes to be. Its key is sealed like those that are there.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a caller must say all of it")]
@@ -57,7 +64,7 @@ impl Authority {
     /// Both issuing CAs are accepted; the new one signs five minutes from now, when everybody has its list.
     ///
     /// # Errors
-    /// [`Refusal::NotTheRoot`] if the key is not that of the root at work,
+    /// [`Refusal::TooManyCas`], [`Refusal::NotTheRoot`] if the key is not that of the root at work,
     /// [`HomeError::RootElsewhere`] if it is needed; or see [`Error`].
     pub fn rotate_issuer(
         &self,
@@ -67,6 +74,7 @@ impl Authority {
     ) -> Result<Rotated, Error> {
         let _alone = self.rotating.lock().map_err(|_| Error::Stopped)?;
         let now = self.now()?;
+        self.demand_room(by, now)?;
         let at_work = newest_root(&self.ledger, now)?;
         let root = self.root_with(root_key, &at_work)?;
         if root.certificate().serial != at_work {
@@ -91,10 +99,21 @@ impl Authority {
     ) -> Result<Rotated, Error> {
         let _alone = self.rotating.lock().map_err(|_| Error::Stopped)?;
         let now = self.now()?;
+        self.demand_room(by, now)?;
         let begins = if rotation.at_once { now } else { last_leaf(&self.ledger)?.max(now) };
         let trust_domain = &self.home().config().trust_domain;
         let new = Issuer::root(trust_domain, PrivateKey::generate(rotation.key_type)?, now)?;
         self.add(by, Tier::Root, new, out, begins)
+    }
+
+    /// Whether the bundle of lists holds one more CA.
+    fn demand_room(&self, by: &Actor, now: UnixTime) -> Result<(), Error> {
+        let most = if *by == Actor::Home { MOST_CAS } else { MOST_CAS_OF_OPERATORS };
+        let mut living = 0;
+        for (_, record) in self.ledger.cas()? {
+            living += usize::from(CaCertificate::from_der(&record.certificate)?.not_after >= now);
+        }
+        if living >= most { Err(Refusal::TooManyCas(living).into()) } else { Ok(()) }
     }
 
     /// Key first, record second: an interrupted rotation leaves a key that has signed nothing.

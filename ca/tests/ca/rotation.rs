@@ -13,7 +13,7 @@ use vouchsafe_ca::{
 use vouchsafe_certs::{CaCertificate, KeyError, KeyType, PrivateKey, RevocationList, Serial};
 
 use crate::openssl::{openssl, written};
-use crate::world::{DAY, Fault, REMAINS, World, trust_domain};
+use crate::world::{DAY, Fault, REMAINS, World, principal, trust_domain};
 
 const MINUTE: u64 = 60;
 const NOTICE: u64 = 5 * MINUTE;
@@ -426,4 +426,30 @@ fn a_ca_that_is_never_closed_keeps_up_the_roots_list_as_well() {
     world.clock.advance(183 * DAY);
     authority.keep_up().unwrap();
     assert_eq!(number(&authority), 2);
+}
+
+#[test]
+fn operators_do_not_fill_the_bundle_of_lists_and_the_home_can_always_go_on() {
+    let world = World::new();
+    let authority = world.open();
+    let operator = Actor::Principal(principal("operator"));
+    for _ in 2..128 {
+        authority.rotate_issuer(&operator, None, gently()).unwrap();
+    }
+    let refused = authority.rotate_issuer(&operator, None, gently()).unwrap_err();
+    assert!(matches!(refused, Error::Refused(Refusal::TooManyCas(128))));
+    assert!(refused.hint().unwrap().contains("rotate status"));
+    // Those who read the bundle take 512 lists; each CA has two of them when they are long.
+    let bundle = fs::read_to_string(world.path("crl.pem")).unwrap();
+    assert!(2 * bundle.matches("BEGIN X509 CRL").count() <= 512);
+    authority.rotate_issuer(&Actor::Home, None, at_once()).unwrap();
+    authority.rotate_root(&Actor::Home, gently(), None).unwrap();
+    // When their certificates have ended, there is room again.
+    world.clock.advance(6 * 366 * DAY);
+    drop(authority);
+    let authority = world.open();
+    assert_eq!(authority.lists().iter().count(), 2);
+    let key = Some(root_key(&world));
+    let again = authority.rotate_issuer(&operator, key, at_once());
+    assert!(!matches!(again, Err(Error::Refused(Refusal::TooManyCas(_)))));
 }
