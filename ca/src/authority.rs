@@ -142,8 +142,9 @@ impl Authority {
     /// Issues a certificate: signed, read again, compared with the plan, recorded, and only then answered.
     ///
     /// # Errors
-    /// See [`Error`]. Without an answer, the certificate is on record or was never anywhere.
+    /// [`Refusal::Reserved`], or see [`Error`]. Without an answer, the certificate is on record or was never anywhere.
     pub fn issue(&self, by: &Actor, order: Order) -> Result<Issued, Error> {
+        by.demand_say(&order.principal)?;
         self.certify(by, order, Origin::Order, self.now()?)
     }
 
@@ -198,10 +199,12 @@ impl Authority {
     /// Revokes one certificate.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchCertificate`], or see [`Error`].
+    /// [`Refusal::NoSuchCertificate`], [`Refusal::Reserved`], or see [`Error`].
     pub fn revoke(&self, by: &Actor, serial: &Serial, reason: Reason) -> Result<Outcome, Error> {
         let now = self.now()?;
-        let is_news = self.on_record(serial)?.is_news(reason);
+        let held = self.on_record(serial)?;
+        by.demand_say(&held.planned.principal)?;
+        let is_news = held.is_news(reason);
         let event = is_news.then_some(Event::Revoked { serial: *serial, reason });
         let list = self.conclude(by, event, now, |record| record.planned.serial == *serial)?;
         let certificates = if is_news { vec![self.on_record(serial)?] } else { vec![] };
@@ -212,13 +215,14 @@ impl Authority {
     /// are among them, for what counts as expired rests on a clock that may be wrong.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchDevice`], or see [`Error`].
+    /// [`Refusal::NoSuchDevice`], [`Refusal::Reserved`], or see [`Error`].
     pub fn revoke_device(
         &self,
         by: &Actor,
         principal: &Principal,
         reason: Reason,
     ) -> Result<Outcome, Error> {
+        by.demand_say(principal)?;
         let now = self.now()?;
         let certificates = self.ledger.certificates_of(principal)?;
         if !self.ledger.knows(principal)? {
@@ -246,6 +250,7 @@ impl Authority {
     /// # Errors
     /// See [`Error`].
     pub fn reinstate(&self, by: &Actor, principal: &Principal) -> Result<Outcome, Error> {
+        by.demand_say(principal)?;
         let now = self.now()?;
         let device = self.ledger.device(principal)?;
         if device.is_none() && self.ledger.certificates_of(principal)?.is_empty() {

@@ -235,13 +235,14 @@ impl Authority {
     /// Says whether that is new.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// [`Refusal::OwnLimit`], [`Refusal::Reserved`], or see [`Error`].
     pub fn limit(
         &self,
         by: &Actor,
         principal: &Principal,
         permissions: Option<PermissionSet>,
     ) -> Result<bool, Error> {
+        by.demand_say_of_limit(principal)?;
         let now = self.now()?;
         if let Some(permissions) = &permissions {
             self.signing(now)?.profile.judge_grant(principal, permissions)?;
@@ -260,7 +261,7 @@ impl Authority {
     /// before it; of one device, or of all. One act, however many there are.
     ///
     /// # Errors
-    /// [`Refusal::NotYet`] if the point in time is still to come, or see [`Error`].
+    /// [`Refusal::NotYet`] if the point in time is still to come, [`Refusal::Reserved`], or see [`Error`].
     pub fn revoke_issued_before(
         &self,
         by: &Actor,
@@ -268,6 +269,7 @@ impl Authority {
         before: UnixTime,
         reason: Reason,
     ) -> Result<Sweep, Error> {
+        scope.map_or(Ok(()), |principal| by.demand_say(principal))?;
         let now = self.now()?;
         let (targets, invitations) = self.look_up(|ledger| {
             let store = ledger.store();

@@ -47,6 +47,7 @@ mod publisher;
 mod reason;
 mod record;
 mod refusal;
+mod reserved;
 mod responder;
 mod rotation;
 mod store;
@@ -79,6 +80,7 @@ pub use record::{
     Revocation, RevokedRecord, Tier, UnknownTier,
 };
 pub use refusal::Refusal;
+pub use reserved::SERVICE_NAME;
 pub use responder::Responder;
 pub use rotation::{Retired, Rotated, Rotation};
 pub use store::{Change, MAX_KEY_LEN, MAX_VALUE_LEN, SledStore, Store, StoreError};

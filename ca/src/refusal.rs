@@ -29,6 +29,12 @@ pub enum Refusal {
         /// The certificate by which that became known.
         serial: Serial,
     },
+    /// The CA's own name.
+    #[error("{0} is the CA itself: only who has its home issues to that name, or revokes it")]
+    Reserved(Principal),
+    /// Somebody's own limit.
+    #[error("{0} cannot change its own limit")]
+    OwnLimit(Principal),
     /// No such certificate.
     #[error("this CA knows no certificate with serial number {0}")]
     NoSuchCertificate(Serial),
@@ -164,6 +170,8 @@ impl Refusal {
             Self::DeviceRevoked { .. } => {
                 Some("if the device is trusted again: vouchsafe revoke NAME --reinstate")
             }
+            Self::Reserved(_) => Some("choose another name, or do it where the CA's home is"),
+            Self::OwnLimit(_) => Some("ask another operator, or do it where the CA's home is"),
             Self::KeyCompromised { .. } => Some("make a new key"),
             Self::NoSuchCertificate(_) | Self::NoSuchFingerprint(_) | Self::NoSuchDevice(_) => {
                 Some("vouchsafe list shows what there is")

@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
-use vouchsafe_ca::pem;
+use vouchsafe_ca::{SERVICE_NAME, pem};
 use vouchsafe_certs::{
     CaCertificate, Certificate, CertificateError, CertificateRequest, Fingerprint, KeyError,
     PrivateKey, certs_only,
@@ -29,10 +29,6 @@ use crate::invitation::Invitation;
 use crate::keyfile::Papers;
 use crate::notice::harmless;
 use crate::output::{date, span};
-
-/// The name of the CA's own service in its trust domain. No other server may pass for it, whatever
-/// host name its certificate carries: `localhost` is in many.
-const CA_NAME: &str = "ca";
 
 /// Clocks that differ by less harm nobody: certificates are backdated by as much.
 const TOLERABLE: Duration = Duration::from_secs(60);
@@ -114,7 +110,7 @@ pub(crate) struct NotTheCa(String);
 pub(crate) fn must_be_the_ca(exchange: &Exchange) -> Result<(), NotTheCa> {
     let shown = exchange.chain().first().map(|der| Certificate::from_der(der));
     match shown {
-        Some(Ok(shown)) if shown.principal.name() == CA_NAME => Ok(()),
+        Some(Ok(shown)) if shown.principal.name() == SERVICE_NAME => Ok(()),
         Some(Ok(other)) => Err(NotTheCa(other.principal.to_string())),
         Some(Err(_)) | None => Err(NotTheCa("somebody else".to_owned())),
     }

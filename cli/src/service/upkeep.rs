@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
-use vouchsafe_ca::{Actor, Authority, Kind, Order, Tier};
+use vouchsafe_ca::{Actor, Authority, Kind, Order, SERVICE_NAME, Tier};
 use vouchsafe_certs::{CaCertificate, KeyType, PermissionSet, PrivateKey};
 use vouchsafe_transport::Identity;
 
@@ -17,9 +17,6 @@ use crate::identity::Present;
 use crate::keyfile::Papers;
 use crate::notice::say;
 use crate::output::relative;
-
-/// The service's own name in the trust domain.
-const NAME: &str = "ca";
 
 /// How often is looked at what is due.
 const LOOK: Duration = Duration::from_secs(10);
@@ -86,7 +83,7 @@ fn make(authority: &Authority, kind: &Kind) -> Result<Identity, Failure> {
     let key = PrivateKey::generate(KeyType::P256).map_err(vouchsafe_ca::Error::from)?;
     let trust_domain = &authority.home().config().trust_domain;
     let order = Order {
-        principal: trust_domain.principal(NAME).map_err(Failure::new)?,
+        principal: trust_domain.principal(SERVICE_NAME).map_err(Failure::new)?,
         kind: kind.clone(),
         permissions: PermissionSet::default(),
         lifetime: None,
