@@ -221,7 +221,7 @@ mod tests {
             uses: 1,
             expires_in: "1h".parse().unwrap(),
         };
-        Event::Invited { id: id.to_owned(), secret_sha256: String::new(), offer }
+        Event::Invited { id: id.to_owned(), secret_sha256: String::new(), inviter: None, offer }
     }
 
     fn withdrawn(id: &str) -> Event {

@@ -20,7 +20,8 @@
 //! | `invited/<SHA-256 of principal>/<id>` | empty |
 //! | `redeemed/<id>/<SHA-256 of public key>` | serial |
 //! | `expiring/<seconds>/<id>` | empty |
-//! | `invitations` | how many there are |
+//! | `outstanding/<seconds>/<id>` | empty; as long as it can be redeemed, and a little longer |
+//! | `invitations` | how many are outstanding |
 //! | `list/<serial of issuer>` | [`ListRecord`] of the latest list |
 //! | `audit/<sequence>` | the line of the journal |
 //! | `head` | [`Head`](crate::audit::Head) |
@@ -232,9 +233,15 @@ pub(crate) fn consequences(
     occurrence: Occurrence<'_>,
     store: &dyn Store,
 ) -> Result<Vec<Change>, RecordError> {
-    let mut draft =
-        Draft { store, changes: Vec::new(), compromised: HashSet::new(), lacking: BTreeMap::new() };
+    let mut draft = Draft {
+        store,
+        changes: Vec::new(),
+        compromised: HashSet::new(),
+        lacking: BTreeMap::new(),
+        closed: 0,
+    };
     draft.follow(occurrence)?;
+    draft.count_invitations(matches!(occurrence.event, Event::Invited { .. }))?;
     for (issuer, serials) in std::mem::take(&mut draft.lacking) {
         draft.set(revocations_key(&issuer), &occurrence.sequence)?;
         for serial in serials {
@@ -252,6 +259,8 @@ struct Draft<'a> {
     compromised: HashSet<String>,
     /// CAs whose next list has something to say, and of which certificates.
     lacking: BTreeMap<Serial, BTreeSet<Serial>>,
+    /// Invitations that can be redeemed no more.
+    closed: u64,
 }
 
 impl Draft<'_> {
@@ -274,8 +283,8 @@ impl Draft<'_> {
             Event::Issued { planned, certificate, origin } => {
                 self.issued(planned, certificate, origin, at)
             }
-            Event::Invited { id, secret_sha256, offer } => {
-                self.invited(id, secret_sha256, offer, at)
+            Event::Invited { id, secret_sha256, inviter, offer } => {
+                self.invited(id, secret_sha256, *inviter, offer, at)
             }
             Event::Withdrawn { id } => self.withdraw(id, at),
             Event::Limited { principal, permissions } => {

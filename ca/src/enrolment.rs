@@ -18,7 +18,7 @@ use crate::authority::{Authority, Issued};
 use crate::consequences::{invited_before, issued_before};
 use crate::error::Error;
 use crate::invitation::{
-    InvitationRecord, InvitationSecret, InvitationState, Invited, Offer, draw_id, opens,
+    InvitationRecord, InvitationSecret, InvitationState, Invited, Inviter, Offer, draw_id, opens,
 };
 use crate::ledger::Ledger;
 use crate::profile::{Order, Planned, within};
@@ -49,15 +49,26 @@ impl Authority {
     ///
     /// # Errors
     /// [`OfferError`](crate::OfferError) and [`ProfileError`](crate::ProfileError) if the offer breaks
-    /// a limit, [`Refusal::DeviceRevoked`], [`Refusal::BeyondLimit`], or see [`Error`].
-    pub fn invite(&self, by: &Actor, offer: Offer) -> Result<Invited, Error> {
+    /// a limit, [`Refusal::DeviceRevoked`], [`Refusal::BeyondLimit`], [`Refusal::Reserved`],
+    /// [`Refusal::InviterRevoked`], or see [`Error`].
+    pub fn invite(&self, by: &Inviter, offer: Offer) -> Result<Invited, Error> {
         let now = self.now()?;
+        let (by, inviter) = match by {
+            Inviter::Home => (Actor::Home, None),
+            Inviter::Holder(shown) => {
+                let held = self.look_up(|ledger| ledger.certificate(shown))?;
+                let held = held.ok_or(Refusal::NoSuchCertificate(*shown))?;
+                (Actor::Principal(held.planned.principal), Some(*shown))
+            }
+        };
+        by.demand_say(&offer.principal)?;
         offer.judge()?;
         self.signing(now)?.profile.judge(&offer, now)?;
         let (id, secret) = (draw_id()?, InvitationSecret::draw()?);
         let expires_at = offer.expires_at(now);
-        let event = Event::Invited { id: id.clone(), secret_sha256: secret.sha256(), offer };
-        self.record(by, &event, now)?;
+        let secret_sha256 = secret.sha256();
+        let event = Event::Invited { id: id.clone(), secret_sha256, inviter, offer };
+        self.record(&by, &event, now)?;
         Ok(Invited { id, secret, expires_at })
     }
 

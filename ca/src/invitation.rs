@@ -12,7 +12,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use vouchsafe_certs::{PermissionSet, Principal};
+use vouchsafe_certs::{PermissionSet, Principal, Serial};
 use zeroize::Zeroizing;
 
 use crate::kind::Kind;
@@ -52,6 +52,16 @@ pub struct Offer {
     /// How long it can be redeemed, [`LONGEST_INVITATION`] at most.
     #[serde(with = "text::as_text")]
     pub expires_in: Lifetime,
+}
+
+/// Who invites. An invitation falls with whoever made it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "whoever judges an invitation must know all of them")]
+pub enum Inviter {
+    /// Somebody who can read the files of the home.
+    Home,
+    /// Whoever has shown the certificate with this serial number.
+    Holder(Serial),
 }
 
 /// Why an offer cannot be made.
@@ -155,6 +165,9 @@ pub struct InvitationRecord {
     pub offer: Offer,
     /// SHA-256 of the secret, in hexadecimal.
     pub secret_sha256: String,
+    /// The certificate by which whoever made it was known; `None`: it was made at the home.
+    #[serde(default, with = "text::optional", skip_serializing_if = "Option::is_none")]
+    pub inviter: Option<Serial>,
     /// When it was made.
     #[serde(with = "text::instant")]
     pub invited_at: UnixTime,

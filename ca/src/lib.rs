@@ -63,7 +63,7 @@ pub use error::Error;
 pub use home::{Founding, Home, HomeError, RootOut};
 pub use invitation::{
     DrawError, INVITATION_ID_LEN, INVITATION_SECRET_LEN, InvitationRecord, InvitationSecret,
-    InvitationState, Invited, LONGEST_INVITATION, MAX_INVITATION_USES, Offer, OfferError,
+    InvitationState, Invited, Inviter, LONGEST_INVITATION, MAX_INVITATION_USES, Offer, OfferError,
 };
 pub use issuer::{Entry, Issuer, SignedCertificate, SigningError};
 pub use journal::{JournalError, Mended};

@@ -49,6 +49,9 @@ pub enum Event {
         id: String,
         /// SHA-256 of what redeems it, in hexadecimal.
         secret_sha256: String,
+        /// The certificate by which whoever made it was known; `None`: it was made at the home.
+        #[serde(default, with = "text::optional", skip_serializing_if = "Option::is_none")]
+        inviter: Option<Serial>,
         /// What it promises.
         offer: Offer,
     },

@@ -76,11 +76,19 @@ pub enum Refusal {
         /// When.
         at: UnixTime,
     },
+    /// Whoever made it is not trusted any more.
+    #[error("the invitation was made by {inviter}, who was revoked since ({reason})")]
+    InviterRevoked {
+        /// Who.
+        inviter: Principal,
+        /// Why.
+        reason: Reason,
+    },
     /// The same key has enrolled in the meantime.
     #[error("this key has already enrolled with this invitation")]
     AlreadyEnrolled,
     /// There is no room for another.
-    #[error("there are {0} invitations already")]
+    #[error("there are {0} invitations already that nobody has redeemed")]
     TooManyInvitations(u64),
     /// A certificate that is to be renewed is over.
     #[error("certificate {serial} expired at {} and cannot be renewed", rfc3339(*at))]
@@ -185,9 +193,10 @@ impl Refusal {
             Self::NoSuchInvitation(_) => Some("vouchsafe invite --list shows what there is"),
             Self::InvitationExpired { .. }
             | Self::InvitationUsed { .. }
-            | Self::InvitationWithdrawn { .. } => Some("ask for a new invitation"),
+            | Self::InvitationWithdrawn { .. }
+            | Self::InviterRevoked { .. } => Some("ask for a new invitation"),
             Self::TooManyInvitations(_) => {
-                Some("wait until some expire; those that did go by themselves")
+                Some("withdraw some, or wait until they expire: vouchsafe invite --list")
             }
             Self::CertificateExpired { .. } | Self::CertificateRevoked { .. } => {
                 Some("ask for an invitation, and enrol anew")

@@ -3,80 +3,143 @@
 use std::ops::ControlFlow;
 
 use rustls_pki_types::UnixTime;
-use vouchsafe_certs::Principal;
+use vouchsafe_certs::{Principal, Serial};
 
 use super::{
-    Draft, INVITATION_COUNT, RecordError, invitation_key, invited_prefix, parse, read, suffixes,
+    Draft, INVITATION_COUNT, RecordError, device_key, invitation_key, invited_prefix, parse, read,
+    read_newest, suffixes,
 };
 use crate::invitation::{InvitationRecord, Offer};
+use crate::record::{DeviceRecord, Revocation};
 use crate::refusal::Refusal;
 
-/// How many invitations there are at most, those included that are over and not forgotten yet.
-const MAX_INVITATIONS: u64 = 100_000;
+/// How many invitations can be redeemed at the same time, those included that were not yet seen to be
+/// expired: that is looked at whenever one is added.
+pub(super) const MAX_INVITATIONS: u64 = 100_000;
 
 /// How long an invitation that is over is remembered, in seconds: so long there is an answer that
 /// says why it is refused, and the same answer for a device that asks once more.
 const REMEMBERED: u64 = 7 * 86_400;
 
-/// How many are forgotten at once. More than come with it, so that they cannot pile up.
-const FORGOTTEN_AT_ONCE: usize = 16;
+/// How many are forgotten, or seen to be expired, at once. More than come with it, so that they cannot
+/// pile up.
+const AT_ONCE: usize = 16;
+
+const EXPIRING: &str = "expiring/";
+const OUTSTANDING: &str = "outstanding/";
 
 fn expiring_key(invitation: &InvitationRecord) -> String {
     // The digits keep the order.
     format!("{EXPIRING}{:020}/{}", invitation.expires_at.as_secs(), invitation.id)
 }
 
-const EXPIRING: &str = "expiring/";
+fn outstanding_key(invitation: &InvitationRecord) -> String {
+    format!("{OUTSTANDING}{:020}/{}", invitation.expires_at.as_secs(), invitation.id)
+}
 
 impl Draft<'_> {
     pub(super) fn invited(
         &mut self,
         id: &str,
         secret_sha256: &str,
+        inviter: Option<Serial>,
         offer: &Offer,
         at: UnixTime,
     ) -> Result<(), RecordError> {
-        self.demand_admission(&offer.principal, &offer.permissions)?;
-        let forgotten = self.forget(at)?;
-        let count: u64 = read(self.store, INVITATION_COUNT)?.unwrap_or_default();
-        let count = count.saturating_sub(forgotten);
-        if count >= MAX_INVITATIONS {
-            return Err(Refusal::TooManyInvitations(count).into());
-        }
         let invitation = InvitationRecord {
             id: id.to_owned(),
             offer: offer.clone(),
             secret_sha256: secret_sha256.to_owned(),
+            inviter,
             invited_at: at,
             expires_at: offer.expires_at(at),
             used: 0,
             withdrawn_at: None,
         };
-        self.set(INVITATION_COUNT.to_owned(), &(count + 1))?;
+        self.demand_inviter(&invitation)?;
+        self.demand_admission(&offer.principal, &offer.permissions)?;
+        self.forget(at)?;
+        self.close_expired(at)?;
+        let outstanding = self.outstanding()?.saturating_sub(self.closed);
+        if outstanding >= MAX_INVITATIONS {
+            return Err(Refusal::TooManyInvitations(outstanding).into());
+        }
         self.put(format!("{}{id}", invited_prefix(&offer.principal)), None, Vec::new());
         self.put(expiring_key(&invitation), None, Vec::new());
+        self.put(outstanding_key(&invitation), None, Vec::new());
         self.create(invitation_key(id), &invitation)
     }
 
-    /// Forgets some that have been over for long, the oldest first.
-    fn forget(&mut self, at: UnixTime) -> Result<u64, RecordError> {
+    /// Whoever made an invitation must still be trusted: its device, the certificate that was shown,
+    /// and what that was renewed to since.
+    pub(super) fn demand_inviter(&self, invitation: &InvitationRecord) -> Result<(), RecordError> {
+        let Some(shown) = &invitation.inviter else { return Ok(()) };
+        let shown = self.certificate(shown)?;
+        let newest = self.certificate(&read_newest(self.store, &shown.lineage)?)?;
+        let issuer = self.ca(&newest.planned.issuer)?.revoked;
+        let inviter = shown.planned.principal;
+        let device: Option<DeviceRecord> = read(self.store, &device_key(&inviter))?;
+        let device = device.and_then(|device| device.revoked);
+        match device.or(shown.revoked).or(newest.revoked).or(issuer) {
+            None => Ok(()),
+            Some(Revocation { reason, .. }) => {
+                Err(Refusal::InviterRevoked { inviter, reason }.into())
+            }
+        }
+    }
+
+    fn outstanding(&self) -> Result<u64, RecordError> {
+        Ok(read(self.store, INVITATION_COUNT)?.unwrap_or_default())
+    }
+
+    /// Keeps count of the invitations that can be redeemed.
+    pub(super) fn count_invitations(&mut self, is_one_more: bool) -> Result<(), RecordError> {
+        if !is_one_more && self.closed == 0 {
+            return Ok(());
+        }
+        let count = self.outstanding()?.saturating_sub(self.closed) + u64::from(is_one_more);
+        self.set(INVITATION_COUNT.to_owned(), &count)
+    }
+
+    /// One can be redeemed no more. It may have been seen to be expired before.
+    pub(super) fn close(&mut self, invitation: &InvitationRecord) -> Result<(), RecordError> {
+        let key = outstanding_key(invitation);
+        if self.store.get(&key)?.is_some() {
+            self.closed += 1;
+            self.remove(key)?;
+        }
+        Ok(())
+    }
+
+    /// Some that have expired are outstanding no more, the oldest first.
+    fn close_expired(&mut self, at: UnixTime) -> Result<(), RecordError> {
+        for (key, _) in self.over(OUTSTANDING, at.as_secs())? {
+            self.closed += 1;
+            self.remove(key)?;
+        }
+        Ok(())
+    }
+
+    /// A few of the keys under a prefix whose time was over before then, with the ids they end in.
+    fn over(&self, prefix: &str, before: u64) -> Result<Vec<(String, String)>, RecordError> {
         let mut over = Vec::new();
-        self.store.scan(EXPIRING, &mut |key, _| {
-            let parts = key.strip_prefix(EXPIRING).and_then(|rest| rest.split_once('/'));
+        self.store.scan(prefix, &mut |key, _| {
+            let parts = key.strip_prefix(prefix).and_then(|rest| rest.split_once('/'));
             let parts = parts.and_then(|(seconds, id)| Some((seconds.parse::<u64>().ok()?, id)));
             match parts {
-                Some((seconds, id))
-                    if over.len() < FORGOTTEN_AT_ONCE
-                        && seconds.saturating_add(REMEMBERED) < at.as_secs() =>
-                {
+                Some((seconds, id)) if over.len() < AT_ONCE && seconds < before => {
                     over.push((key.to_owned(), id.to_owned()));
                     ControlFlow::Continue(())
                 }
                 _ => ControlFlow::Break(()),
             }
         })?;
-        let mut forgotten = 0;
-        for (key, id) in over {
+        Ok(over)
+    }
+
+    /// Forgets some that have been over for long, the oldest first.
+    fn forget(&mut self, at: UnixTime) -> Result<(), RecordError> {
+        for (key, id) in self.over(EXPIRING, at.as_secs().saturating_sub(REMEMBERED))? {
             let (_, invitation) = self.invitation(&id)?;
             self.remove(key)?;
             self.remove(format!("{}{id}", invited_prefix(&invitation.offer.principal)))?;
@@ -85,9 +148,8 @@ impl Draft<'_> {
                 self.remove(format!("{redeemed}{key}"))?;
             }
             self.remove(invitation_key(&id))?;
-            forgotten += 1;
         }
-        Ok(forgotten)
+        Ok(())
     }
 
     /// Takes an invitation back, if that still means something.
@@ -96,6 +158,7 @@ impl Draft<'_> {
         if invitation.withdrawn_at.is_some() || invitation.used >= invitation.offer.uses {
             return Ok(());
         }
+        self.close(&invitation)?;
         let withdrawn = InvitationRecord { withdrawn_at: Some(at), ..invitation };
         self.put(invitation_key(id), Some(stored), super::encode(&withdrawn)?);
         Ok(())

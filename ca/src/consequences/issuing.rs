@@ -97,6 +97,7 @@ impl Draft<'_> {
             return Err(Refusal::AlreadyEnrolled.into());
         }
         invitation.demand_open(at)?;
+        self.demand_inviter(&invitation)?;
         let offer = &invitation.offer;
         if offer.principal != planned.principal
             || !planned.permissions.is_within(&offer.permissions)
@@ -104,6 +105,9 @@ impl Draft<'_> {
             return Err(Refusal::OutOfOrder.into());
         }
         let used = invitation.used.saturating_add(1);
+        if used >= invitation.offer.uses {
+            self.close(&invitation)?;
+        }
         let spent = InvitationRecord { used, ..invitation };
         self.put(key, Some(stored), super::encode(&spent)?);
         self.put(redeemed, None, planned.serial.to_string().into_bytes());

@@ -9,6 +9,7 @@ use vouchsafe_certs::{
     Usage,
 };
 
+use super::invitations::MAX_INVITATIONS;
 use super::{Occurrence, RecordError, consequences};
 use crate::invitation::Offer;
 use crate::issuer::{Entry, Issuer};
@@ -74,7 +75,22 @@ impl Memory {
         self.try_invite(ID, uses).unwrap();
     }
 
+    fn outstanding(&self) -> u64 {
+        let stored = self.0.get("invitations").unwrap().unwrap();
+        std::str::from_utf8(&stored).unwrap().parse().unwrap()
+    }
+
+    fn set_outstanding(&self, number: u64) {
+        let key = "invitations".to_owned();
+        let (expected, new) = (self.0.get(&key).unwrap(), number.to_string().into_bytes());
+        self.0.replace(&[Change { key, expected, new: Some(new) }]).unwrap();
+    }
+
     fn try_invite(&mut self, id: &str, uses: u32) -> Result<(), Refusal> {
+        self.try_invite_at(id, uses, NOW)
+    }
+
+    fn try_invite_at(&mut self, id: &str, uses: u32, now: u64) -> Result<(), Refusal> {
         let offer = Offer {
             principal: principal("a"),
             kind: Kind::Agent,
@@ -84,7 +100,7 @@ impl Memory {
             expires_in: "10m".parse().unwrap(),
         };
         let secret_sha256 = String::new();
-        self.take(&Event::Invited { id: id.into(), secret_sha256, offer })
+        self.take_at(&Event::Invited { id: id.into(), secret_sha256, inviter: None, offer }, now)
     }
 }
 
@@ -267,14 +283,39 @@ fn a_root_does_not_retire_before_those_below_it_or_without_a_word_of_those_it_re
 }
 
 #[test]
-fn invitations_are_counted_and_there_is_an_end_to_them() {
+fn only_invitations_that_can_be_redeemed_are_counted_and_there_is_an_end_to_them() {
     let mut memory = Memory::new();
-    memory.invite(1);
-    let key = "invitations".to_owned();
-    let count = memory.0.get(&key).unwrap();
-    assert_eq!(count.as_deref(), Some(&b"1"[..]));
-    let full = Change { key, expected: count, new: Some(b"100000".to_vec()) };
-    memory.0.replace(&[full]).unwrap();
-    let one_more = memory.try_invite("8899aabbccddeeff", 1);
-    assert_eq!(one_more, Err(Refusal::TooManyInvitations(100_000)));
+    let id = |number: u64| format!("{number:016x}");
+    for number in 0..4 {
+        memory.try_invite(&id(number), 2).unwrap();
+    }
+    assert_eq!(memory.outstanding(), 4);
+    // Taken back, twice; redeemed once and for all.
+    for _ in 0..2 {
+        memory.take(&Event::Withdrawn { id: id(0) }).unwrap();
+    }
+    assert_eq!(memory.outstanding(), 3);
+    for left in [3, 2] {
+        memory.issue(&planned("a", key()), Origin::Invitation(id(1))).unwrap();
+        assert_eq!(memory.outstanding(), left);
+    }
+    memory.take(&Event::Withdrawn { id: id(1) }).unwrap();
+    assert_eq!(memory.outstanding(), 2);
+    // With the device all of its invitations go.
+    let reason = Reason::Unspecified;
+    memory.take(&Event::DeviceRevoked { principal: principal("a"), reason }).unwrap();
+    assert_eq!(memory.outstanding(), 0);
+    memory.take(&Event::Reinstated { principal: principal("a") }).unwrap();
+    // What has expired makes room whenever somebody is invited, though it is remembered.
+    for number in 4..24 {
+        memory.try_invite(&id(number), 1).unwrap();
+    }
+    memory.set_outstanding(MAX_INVITATIONS);
+    let one_more = memory.try_invite(&id(24), 1);
+    assert_eq!(one_more, Err(Refusal::TooManyInvitations(MAX_INVITATIONS)));
+    memory.try_invite_at(&id(24), 1, NOW + 601).unwrap();
+    assert_eq!(memory.outstanding(), MAX_INVITATIONS - 16 + 1);
+    // One that was seen to be expired is not counted off twice.
+    memory.take_at(&Event::Withdrawn { id: id(4) }, NOW + 602).unwrap();
+    assert_eq!(memory.outstanding(), MAX_INVITATIONS - 16 + 1);
 }

@@ -7,8 +7,8 @@ use std::thread;
 
 use crate::world::{DAY, REMAINS, World, is_active, principal};
 use vouchsafe_ca::{
-    Actor, Authority, Error, InvitationRecord, InvitationState, Invited, Issued, Kind, Lifetime,
-    Offer, OfferError, ProfileError, Reason, Refusal,
+    Actor, Authority, Error, InvitationRecord, InvitationState, Invited, Inviter, Issued, Kind,
+    Lifetime, Offer, OfferError, ProfileError, Reason, Refusal,
 };
 use vouchsafe_certs::{CertificateRequest, KeyType, Permission, PermissionSet, PrivateKey};
 
@@ -74,7 +74,7 @@ fn an_invitation_becomes_a_certificate_that_says_what_was_offered() {
     };
     let lifetime = Some(Lifetime::hours(2));
     let invited = authority
-        .invite(&Actor::Home, Offer { kind: kind.clone(), lifetime, ..offer("team-a/gw") })
+        .invite(&Inviter::Home, Offer { kind: kind.clone(), lifetime, ..offer("team-a/gw") })
         .unwrap();
     assert_eq!(invited.expires_at.as_secs(), world.clock.now().as_secs() + 10 * MINUTE);
     let request = request();
@@ -98,7 +98,7 @@ fn an_invitation_becomes_a_certificate_that_says_what_was_offered() {
 fn the_secret_is_nowhere_to_be_found() {
     let world = World::new();
     let authority = world.open();
-    let invited = authority.invite(&Actor::Home, offer("a")).unwrap();
+    let invited = authority.invite(&Inviter::Home, offer("a")).unwrap();
     let secret = invited.secret.expose().to_owned();
     assert!(!format!("{invited:?} {:?}", invitations(&authority)).contains(&secret));
     redeem(&authority, &invited, &request()).unwrap();
@@ -114,8 +114,8 @@ fn the_secret_is_nowhere_to_be_found() {
 fn who_does_not_know_the_secret_learns_nothing_and_changes_nothing() {
     let world = World::new();
     let authority = world.open();
-    let invited = authority.invite(&Actor::Home, offer("a")).unwrap();
-    let other = authority.invite(&Actor::Home, offer("b")).unwrap();
+    let invited = authority.invite(&Inviter::Home, offer("a")).unwrap();
+    let other = authority.invite(&Inviter::Home, offer("b")).unwrap();
     let events = world.events().len();
     let request = request();
     let (id, secret) = (invited.id.as_str(), invited.secret.expose());
@@ -144,7 +144,7 @@ fn who_does_not_know_the_secret_learns_nothing_and_changes_nothing() {
 fn an_invitation_serves_as_many_keys_as_it_says_and_each_of_them_again() {
     let world = World::new();
     let authority = world.open();
-    let invited = authority.invite(&Actor::Home, Offer { uses: 2, ..offer("a") }).unwrap();
+    let invited = authority.invite(&Inviter::Home, Offer { uses: 2, ..offer("a") }).unwrap();
     let (one, two, three) = (request(), request(), request());
     let first = redeem(&authority, &invited, &one).unwrap();
     let second = redeem(&authority, &invited, &two).unwrap();
@@ -167,7 +167,7 @@ fn an_invitation_serves_as_many_keys_as_it_says_and_each_of_them_again() {
 fn every_refusal_says_why_and_spends_nothing() {
     let world = World::new();
     let authority = world.open();
-    let expired = authority.invite(&Actor::Home, offer("a")).unwrap();
+    let expired = authority.invite(&Inviter::Home, offer("a")).unwrap();
     world.clock.advance(10 * MINUTE);
     // Its last second still counts.
     let ended = world.clock.now();
@@ -177,7 +177,7 @@ fn every_refusal_says_why_and_spends_nothing() {
     assert!(matches!(refused, Error::Refused(Refusal::InvitationExpired { at }) if at == ended));
     assert_eq!(refused.to_string(), "the invitation expired at 2027-01-15T08:10:00Z");
 
-    let withdrawn = authority.invite(&Actor::Home, offer("a")).unwrap();
+    let withdrawn = authority.invite(&Inviter::Home, offer("a")).unwrap();
     authority.withdraw(&Actor::Home, &withdrawn.id).unwrap();
     let refused = refusal(redeem(&authority, &withdrawn, &request()));
     assert!(matches!(refused, Refusal::InvitationWithdrawn { .. }));
@@ -189,7 +189,7 @@ fn every_refusal_says_why_and_spends_nothing() {
 
     // A key that is known to be compromised is refused, and the invitation is still good.
     let serial = world_key_is_compromised(&world, &authority);
-    let invited = authority.invite(&Actor::Home, offer("c")).unwrap();
+    let invited = authority.invite(&Inviter::Home, offer("c")).unwrap();
     let refused = refusal(redeem(&authority, &invited, &world.request()));
     assert_eq!(refused, Refusal::KeyCompromised { serial });
     redeem(&authority, &invited, &request()).unwrap();
@@ -208,19 +208,19 @@ fn world_key_is_compromised(world: &World, authority: &Authority) -> vouchsafe_c
 fn a_revoked_device_loses_its_invitations_for_good() {
     let world = World::new();
     let authority = world.open();
-    let invited = authority.invite(&Actor::Home, offer("a")).unwrap();
-    let bystander = authority.invite(&Actor::Home, offer("ab")).unwrap();
+    let invited = authority.invite(&Inviter::Home, offer("a")).unwrap();
+    let bystander = authority.invite(&Inviter::Home, offer("ab")).unwrap();
     // It has no certificate yet; an invitation is enough to be revoked.
     let outcome = authority.revoke_device(&Actor::Home, &principal("a"), Reason::Unspecified);
     assert!(outcome.unwrap().changed);
     let refused = refusal(redeem(&authority, &invited, &request()));
     assert!(matches!(refused, Refusal::DeviceRevoked { .. }));
-    let refused = refusal(authority.invite(&Actor::Home, offer("a")));
+    let refused = refusal(authority.invite(&Inviter::Home, offer("a")));
     assert!(matches!(refused, Refusal::DeviceRevoked { .. }));
     authority.reinstate(&Actor::Home, &principal("a")).unwrap();
     let refused = refusal(redeem(&authority, &invited, &request()));
     assert!(matches!(refused, Refusal::InvitationWithdrawn { .. }));
-    let anew = authority.invite(&Actor::Home, offer("a")).unwrap();
+    let anew = authority.invite(&Inviter::Home, offer("a")).unwrap();
     redeem(&authority, &anew, &request()).unwrap();
     redeem(&authority, &bystander, &request()).unwrap();
     drop(authority);
@@ -231,7 +231,7 @@ fn a_revoked_device_loses_its_invitations_for_good() {
 fn what_could_not_be_kept_is_not_offered() {
     let world = World::new();
     let authority = world.open();
-    let invite = |offer| authority.invite(&Actor::Home, offer).unwrap_err();
+    let invite = |offer| authority.invite(&Inviter::Home, offer).unwrap_err();
     let never = invite(Offer { uses: 0, ..offer("a") });
     assert!(matches!(never, Error::Offer(OfferError::Uses(0))));
     let crowd = invite(Offer { uses: 1_001, ..offer("a") });
@@ -255,18 +255,18 @@ fn invitations_that_are_over_are_forgotten_in_time() {
     let authority = world.open();
     let many = 40;
     let over: Vec<Invited> =
-        (0..many).map(|_| authority.invite(&Actor::Home, offer("a")).unwrap()).collect();
+        (0..many).map(|_| authority.invite(&Inviter::Home, offer("a")).unwrap()).collect();
     redeem(&authority, &over[0], &request()).unwrap();
     // For a week there is an answer that says why.
     world.clock.advance(7 * DAY);
-    authority.invite(&Actor::Home, offer("b")).unwrap();
+    authority.invite(&Inviter::Home, offer("b")).unwrap();
     assert_eq!(invitations(&authority).len(), many + 1);
     let refused = refusal(redeem(&authority, &over[1], &request()));
     assert!(matches!(refused, Refusal::InvitationExpired { .. }));
     // Then each new one takes some of the old with it.
     world.clock.advance(11 * MINUTE);
     for _ in 0..3 {
-        authority.invite(&Actor::Home, offer("b")).unwrap();
+        authority.invite(&Inviter::Home, offer("b")).unwrap();
     }
     assert_eq!(invitations(&authority).len(), 4);
     let refused = refusal(redeem(&authority, &over[1], &request()));
@@ -290,7 +290,7 @@ fn invitations_that_are_over_are_forgotten_in_time() {
 fn of_many_who_redeem_at_once_one_wins_and_the_same_key_always_gets_the_same() {
     let world = World::new();
     let authority = world.open();
-    let single = authority.invite(&Actor::Home, offer("a")).unwrap();
+    let single = authority.invite(&Inviter::Home, offer("a")).unwrap();
     let rivals: Vec<_> = (0..8).map(|_| request()).collect();
     let start = Barrier::new(rivals.len());
     let answers: Vec<_> = thread::scope(|scope| {
@@ -310,7 +310,7 @@ fn of_many_who_redeem_at_once_one_wins_and_the_same_key_always_gets_the_same() {
         assert_eq!(refusal(answer), Refusal::InvitationUsed { uses: 1 });
     }
 
-    let shared = authority.invite(&Actor::Home, offer("b")).unwrap();
+    let shared = authority.invite(&Inviter::Home, offer("b")).unwrap();
     let same = request();
     let start = Barrier::new(8);
     let chains: Vec<_> = thread::scope(|scope| {
@@ -332,7 +332,7 @@ fn of_many_who_redeem_at_once_one_wins_and_the_same_key_always_gets_the_same() {
 fn an_enrolment_whose_answer_is_lost_in_a_crash_is_answered_alike_after_it() {
     for remains in REMAINS {
         let world = World::new();
-        let invited = world.open().invite(&Actor::Home, offer("a")).unwrap();
+        let invited = world.open().invite(&Inviter::Home, offer("a")).unwrap();
         let request = request();
         let faulty = world.open_faulty(0, remains.store).unwrap();
         assert!(matches!(redeem(&faulty, &invited, &request), Err(Error::Store(_))));

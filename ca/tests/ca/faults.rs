@@ -6,7 +6,7 @@ use crate::enrolment::{offer, redeem, request};
 use crate::world::{DAY, Fault, REMAINS, Remains, World, is_active, principal, reason};
 use proptest::prelude::*;
 use rustls_pki_types::UnixTime;
-use vouchsafe_ca::{Actor, Authority, Error, Reason, Refusal};
+use vouchsafe_ca::{Actor, Authority, Error, Inviter, Reason, Refusal};
 use vouchsafe_certs::{Certificate, Serial};
 
 /// Something that somebody asks of the CA.
@@ -88,7 +88,7 @@ fn perform(
             return Ok(());
         }
         Act::Enroll(nth) => {
-            let invited = authority.invite(&Actor::Home, offer(&format!("device-{nth}")))?;
+            let invited = authority.invite(&Inviter::Home, offer(&format!("device-{nth}")))?;
             let issued = redeem(authority, &invited, &request())?;
             noted.issued.push(issued.certificate.serial);
             return Ok(());

@@ -6,8 +6,8 @@ use std::thread;
 use crate::enrolment::{offer, permissions, redeem, refusal, request};
 use crate::world::{DAY, REMAINS, World, is_active, principal};
 use vouchsafe_ca::{
-    Actor, Authority, CertificateRecord, Error, Event, Issued, Kind, Offer, Order, Reason, Refusal,
-    Rotation,
+    Actor, Authority, CertificateRecord, Error, Event, Inviter, Issued, Kind, Offer, Order, Reason,
+    Refusal, Rotation,
 };
 use vouchsafe_certs::{Certificate, KeyType};
 
@@ -26,7 +26,7 @@ fn order(world: &World, name: &str, may: &[&str]) -> Order {
 fn a_renewal_is_the_next_generation_with_the_same_or_another_key() {
     let world = World::new();
     let authority = world.open();
-    let invited = authority.invite(&Actor::Home, offer("a")).unwrap();
+    let invited = authority.invite(&Inviter::Home, offer("a")).unwrap();
     let first = redeem(&authority, &invited, &world.request()).unwrap();
     world.clock.advance(16 * HOUR);
     let second = authority.renew(&first.certificate, &world.request()).unwrap();
@@ -125,7 +125,7 @@ fn an_older_generation_with_another_key_is_theft_and_ends_the_lineage() {
         assert!(matches!(refused, Refusal::CertificateRevoked { .. }));
     }
     // The keys that both may have are never certified again; a new one is.
-    let invited = authority.invite(&Actor::Home, offer("a")).unwrap();
+    let invited = authority.invite(&Inviter::Home, offer("a")).unwrap();
     let refused = refusal(redeem(&authority, &invited, &own));
     assert!(matches!(refused, Refusal::KeyCompromised { .. }));
     redeem(&authority, &invited, &request()).unwrap();
@@ -299,7 +299,7 @@ fn what_does_not_count_is_not_renewed() {
 fn a_lineage_goes_on_under_a_new_issuing_ca_unless_the_old_one_is_revoked() {
     let world = World::new();
     let authority = world.open();
-    let invited = authority.invite(&Actor::Home, offer("a")).unwrap();
+    let invited = authority.invite(&Inviter::Home, offer("a")).unwrap();
     let enrolling = request();
     let first = redeem(&authority, &invited, &enrolling).unwrap();
     let beside = authority.issue(&Actor::Home, order(&world, "b", &[])).unwrap();
@@ -341,7 +341,7 @@ fn a_limit_narrows_what_comes_after_it_and_nothing_widens_a_lineage() {
     let granted = ["resources:file:///docs/*", "tools:search"];
     let first = authority.issue(&Actor::Home, order(&world, "a", &granted)).unwrap();
     let offered = Offer { permissions: permissions(&granted), ..offer("a") };
-    let invited = authority.invite(&Actor::Home, offered).unwrap();
+    let invited = authority.invite(&Inviter::Home, offered).unwrap();
 
     assert!(limit(Some(&["tools:*", "resources:file:///docs/a/*"])));
     assert!(!limit(Some(&["tools:*", "resources:file:///docs/a/*"])));
@@ -355,7 +355,7 @@ fn a_limit_narrows_what_comes_after_it_and_nothing_widens_a_lineage() {
     assert!(matches!(&refused, Refusal::BeyondLimit { permission, .. }
         if permission.as_str() == "resources:file:///docs/*"));
     let offered = Offer { permissions: permissions(&granted), ..offer("a") };
-    let refused = refusal(authority.invite(&Actor::Home, offered));
+    let refused = refusal(authority.invite(&Inviter::Home, offered));
     assert!(matches!(refused, Refusal::BeyondLimit { .. }));
 
     // Everything is allowed now, and still the lineage gets no more than it began with.
@@ -388,12 +388,12 @@ fn everything_issued_before_a_moment_is_revoked_and_nothing_after_it() {
     let old = [issue("a"), issue("a"), issue("b")];
     let already = issue("c");
     authority.revoke(&Actor::Home, &already.certificate.serial, Reason::Superseded).unwrap();
-    let invited = authority.invite(&Actor::Home, offer("d")).unwrap();
+    let invited = authority.invite(&Inviter::Home, offer("d")).unwrap();
     world.clock.advance(MINUTE);
     let moment = world.clock.now();
     let new = issue("a");
     let renewed = authority.renew(&old[1].certificate, &request()).unwrap();
-    let anew = authority.invite(&Actor::Home, offer("d")).unwrap();
+    let anew = authority.invite(&Inviter::Home, offer("d")).unwrap();
     world.clock.advance(MINUTE);
 
     let sweep =

@@ -160,7 +160,7 @@ fn invite(authority: &Authority, question: &Question<'_, Invite>) -> Result<Invi
     }
     let (uses, expires_in) = (ask.uses, ask.expires);
     let offer = Offer { principal, kind, permissions, lifetime, uses, expires_in };
-    let invited = authority.invite(&by.actor(), offer)?;
+    let invited = authority.invite(&by.inviter(), offer)?;
     let record = authority.look_up(|ledger| ledger.invitation(&invited.id))?;
     let record = record.ok_or_else(|| Refusal::NoSuchInvitation(invited.id.clone()))?;
     let line = Invitation {

@@ -5,8 +5,8 @@
 //! operator issue for everybody whose name begins with `team-a/`. And nobody can grant what they do
 //! not hold.
 
-use vouchsafe_ca::{Actor, Kind};
-use vouchsafe_certs::{Permission, PermissionSet, Principal};
+use vouchsafe_ca::{Actor, Inviter, Kind};
+use vouchsafe_certs::{Permission, PermissionSet, Principal, Serial};
 
 use crate::exit::Failure;
 
@@ -22,6 +22,8 @@ pub(crate) enum Operator {
     Certified {
         /// Who it is.
         principal: Principal,
+        /// The serial number of the certificate.
+        serial: Serial,
         /// What every certificate on its chain allows.
         permissions: PermissionSet,
     },
@@ -33,6 +35,14 @@ impl Operator {
         match self {
             Self::Home => Actor::Home,
             Self::Certified { principal, .. } => Actor::Principal(principal.clone()),
+        }
+    }
+
+    /// Who it is, for an invitation, which falls with whoever made it.
+    pub(crate) fn inviter(&self) -> Inviter {
+        match self {
+            Self::Home => Inviter::Home,
+            Self::Certified { serial, .. } => Inviter::Holder(*serial),
         }
     }
 
@@ -83,7 +93,7 @@ impl Operator {
 
     /// Whether all of `permissions` may be handed on: nobody can grant what they do not hold.
     pub(crate) fn may_grant(&self, permissions: &PermissionSet) -> Result<(), Failure> {
-        let Self::Certified { principal, permissions: held } = self else { return Ok(()) };
+        let Self::Certified { principal, permissions: held, .. } = self else { return Ok(()) };
         let exceeds = |permission: &&Permission| {
             let alone: PermissionSet = [(*permission).clone()].into_iter().collect();
             !alone.is_within(held)
@@ -111,7 +121,8 @@ mod tests {
     use super::*;
 
     fn operator(permissions: &[&str]) -> Operator {
-        Operator::Certified { principal: principal("operator"), permissions: set(permissions) }
+        let (principal, serial) = (principal("operator"), Serial::random().unwrap());
+        Operator::Certified { principal, serial, permissions: set(permissions) }
     }
 
     fn set(permissions: &[&str]) -> PermissionSet {

@@ -133,6 +133,7 @@ fn refused(failure: &Failure) -> CallToolResult {
 pub(super) async fn serve(authority: Arc<Authority>, peer: Arc<Peer>, stream: DuplexStream) {
     let operator = Operator::Certified {
         principal: peer.principal.clone(),
+        serial: peer.serial,
         permissions: peer.permissions.clone(),
     };
     let admin = Admin { authority, operator: Arc::new(operator) };
