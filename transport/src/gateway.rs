@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use vouchsafe_certs::Principal;
 
-use crate::acceptor::{AcceptError, Acceptor, Protocol, address_of};
+use crate::acceptor::{Acceptor, Protocol, address_of};
 use crate::child::{Keeper, Pipes};
 use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
-use crate::http::{Caller, HttpService, Server};
+use crate::http::{Caller, HttpService, Refusals, Server};
 use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
 use crate::relay::{Relay, RelayEnd, Subject, Tally};
 use crate::woken::when_woken;
@@ -30,9 +30,6 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// How long the audit of an answer may wait for company.
 const FLUSH: Duration = Duration::from_millis(100);
-
-/// Refused connections that are told one by one within a second.
-const TOLD_PER_SECOND: u64 = 100;
 
 /// What a gateway is made of.
 #[derive(Debug)]
@@ -63,7 +60,7 @@ pub struct Gateway {
     limits: Limits,
     log: Arc<EventLog>,
     sessions: Arc<Sessions>,
-    refused: Mutex<Refused>,
+    refusals: Refusals,
     counter: AtomicU64,
     stopping: watch::Sender<bool>,
 }
@@ -89,9 +86,9 @@ impl Gateway {
             http: http.map(serve),
             rules: Arc::new(rules),
             limits,
+            refusals: Refusals::new(Arc::clone(&log)),
             log,
             sessions: Arc::default(),
-            refused: Mutex::default(),
             counter: AtomicU64::new(1),
             stopping: watch::Sender::new(false),
         })
@@ -162,43 +159,16 @@ impl Gateway {
                     self.session(session, &peer, &subject, (protocol, http), alive).await;
                 }
             }
-            Err(error) => self.refused(address, &error).await,
+            // It is gone already; there is nothing more to refuse.
+            Err(error) => self.refusals.tell(address, &error.to_string()).await,
         }
-    }
-
-    async fn refused(&self, address: Option<SocketAddr>, error: &AcceptError) {
-        {
-            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            if refused.told >= TOLD_PER_SECOND {
-                refused.untold += 1;
-                return;
-            }
-            refused.told += 1;
-        }
-        let reason = error.to_string();
-        let event = Event { event: "refused", address, reason: Some(&reason), ..Event::default() };
-        // The connection is gone already; there is nothing more to refuse.
-        drop(self.log.record(event).await);
     }
 
     /// What has happened too often within a second to be told one by one.
     async fn sum_up(&self) {
-        self.sum_up_refused().await;
+        self.refusals.sum_up().await;
         if let Some(http) = &self.http {
             http.refusals.sum_up().await;
-        }
-    }
-
-    /// Says how many refused connections were not told one by one.
-    async fn sum_up_refused(&self) {
-        let refused = {
-            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *refused)
-        };
-        if refused.untold > 0 {
-            let reason = format!("{} further connections within a second", refused.untold);
-            let event = Event { event: "refused", reason: Some(&reason), ..Event::default() };
-            drop(self.log.record(event).await);
         }
     }
 
@@ -363,14 +333,6 @@ impl Drop for Place {
             }
         }
     }
-}
-
-/// The connections refused within the present second. Outsiders cause them, and must not fill the
-/// audit: beyond some, they are counted.
-#[derive(Debug, Default)]
-struct Refused {
-    told: u64,
-    untold: u64,
 }
 
 /// Tells a client why it is not served, and closes.

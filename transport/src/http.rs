@@ -22,6 +22,7 @@ use hyper::{Request, Response};
 
 pub use limits::HttpLimits;
 pub use listener::{PublicListener, PublicListenerConfig};
+pub(crate) use refusals::Refusals;
 pub use refusals::Refused;
 pub(crate) use server::Server;
 

@@ -128,7 +128,7 @@ impl PublicListener {
                 None => "too many connections at once",
             }
         };
-        self.server.refusals.tell(address, reason).await;
+        self.server.refusals.tell(Some(address), reason).await;
         None
     }
 
@@ -148,11 +148,11 @@ impl PublicListener {
                 }
                 Ok(Err(error)) => {
                     let reason = format!("the TLS handshake failed: {error}");
-                    self.server.refusals.tell(address, &reason).await;
+                    self.server.refusals.tell(Some(address), &reason).await;
                 }
                 Err(_) => {
                     let reason = format!("no TLS handshake within {:?}", self.handshake);
-                    self.server.refusals.tell(address, &reason).await;
+                    self.server.refusals.tell(Some(address), &reason).await;
                 }
             }
         };
@@ -163,7 +163,7 @@ impl PublicListener {
         if !ended {
             let reason =
                 "gave way: too many connections, and most of them from there, or this one silent";
-            self.server.refusals.tell(address, reason).await;
+            self.server.refusals.tell(Some(address), reason).await;
         }
     }
 

@@ -1,10 +1,13 @@
 //! What was refused, on the record. Strangers cause it and must not fill the audit: beyond some a
-//! second, refusals are counted.
+//! second, refusals are counted. Nor must one of them hide behind their own noise what others do: a
+//! source is told as often as there is room left for others.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::{Event, EventLog};
+use crate::source::Source;
 
 /// Told one by one within a second.
 const TOLD_PER_SECOND: u64 = 100;
@@ -24,7 +27,25 @@ pub(crate) struct Refusals {
 #[derive(Default)]
 struct Within {
     told: u64,
+    /// Of those that were told: as many as that at most.
+    of_source: HashMap<Option<Source>, u64>,
     untold: u64,
+}
+
+impl Within {
+    /// Whether one more of a source is told. One source alone gets half of all, the next one half of
+    /// the rest, so that whoever is refused for the first time is heard.
+    fn admits(&mut self, source: Option<Source>) -> bool {
+        let left = TOLD_PER_SECOND - self.told;
+        let own = self.of_source.get(&source).copied().unwrap_or_default();
+        if own >= left {
+            self.untold += 1;
+            return false;
+        }
+        self.told += 1;
+        self.of_source.insert(source, own + 1);
+        true
+    }
 }
 
 impl Refusals {
@@ -33,16 +54,11 @@ impl Refusals {
     }
 
     /// Puts one on record, or counts it. What was refused stays refused if that fails.
-    pub(crate) async fn tell(&self, address: SocketAddr, reason: &str) {
-        {
-            let mut within = self.within.lock().unwrap_or_else(PoisonError::into_inner);
-            if within.told >= TOLD_PER_SECOND {
-                within.untold += 1;
-                return;
-            }
-            within.told += 1;
+    pub(crate) async fn tell(&self, address: Option<SocketAddr>, reason: &str) {
+        let source = address.map(|address| Source::of(address.ip()));
+        if !self.within.lock().unwrap_or_else(PoisonError::into_inner).admits(source) {
+            return;
         }
-        let address = Some(address);
         let event = Event { event: "refused", address, reason: Some(reason), ..Event::default() };
         drop(self.log.record(event).await);
     }
@@ -58,5 +74,33 @@ impl Refusals {
             let event = Event { event: "refused", reason: Some(&reason), ..Event::default() };
             drop(self.log.record(event).await);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn no_source_hides_what_others_do_behind_its_own_noise() {
+        let mut within = Within::default();
+        let source = |number: u32| Some(Source::of(Ipv4Addr::from_bits(number).into()));
+        let mut told_of = |number: u32, times: u64| {
+            (0..times).map(|_| u64::from(within.admits(source(number)))).sum::<u64>()
+        };
+        // One floods, and another, and some more.
+        assert_eq!(told_of(1, 10_000), 50);
+        assert_eq!(told_of(2, 10_000), 25);
+        assert_eq!(told_of(3, 10_000) + told_of(4, 10_000), 13 + 6);
+        // Who is refused now and then is heard, and those who flooded are not any more.
+        assert_eq!((5..8).map(|quiet| told_of(quiet, 1)).sum::<u64>(), 3);
+        assert_eq!(told_of(1, 1), 0);
+        // However many there are, there is an end to it.
+        let all: u64 = (0..10_000).map(|number| told_of(number, 2)).sum();
+        assert_eq!(50 + 25 + 13 + 6 + 3 + all, TOLD_PER_SECOND);
+        assert_eq!(within.told + within.untold, 40_004 + 20_000);
+        assert!(within.of_source.len() <= 100);
     }
 }

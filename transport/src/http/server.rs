@@ -93,10 +93,10 @@ impl Server {
     async fn broken(&self, caller: &Caller, error: &hyper::Error, answered: u32) {
         if error.is_parse() {
             let reason = format!("the request is not HTTP/1.1: {error}");
-            self.refusals.tell(caller.address, &reason).await;
+            self.refusals.tell(Some(caller.address), &reason).await;
         } else if error.is_timeout() && answered == 0 {
             let reason = format!("no request came within {:?}", self.limits.head);
-            self.refusals.tell(caller.address, &reason).await;
+            self.refusals.tell(Some(caller.address), &reason).await;
         }
     }
 
@@ -111,7 +111,7 @@ impl Server {
             Err(refusal) => refusal.into_response(),
         };
         if let Some(Refused(reason)) = response.extensions().get() {
-            self.refusals.tell(caller.address, reason).await;
+            self.refusals.tell(Some(caller.address), reason).await;
         }
         response
     }
