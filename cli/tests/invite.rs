@@ -186,7 +186,7 @@ fn an_operator_invites_limits_and_revokes_by_date_as_far_as_its_certificate_says
             &["invite", "team-a/gw", "--server", "--dns", "gw.example"],
             "lacks the permission ca:dns:gw.example",
         ),
-        (&["invite", "--withdraw", other], "lacks the permission ca:invite:team-b/x"),
+        (&["invite", "--withdraw", other], "knows no invitation"),
         (&["limit", "team-b/x"], "lacks the permission ca:limit:team-b/x"),
         (&["limit", "team-a/x", "--lift"], "cannot grant *:*"),
         (&["revoke", "--issued-before", "now"], "lacks the permission ca:revoke:*"),

@@ -39,7 +39,9 @@ fn every_verb_answers_from_elsewhere_as_it_does_at_home() {
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     for verb in verbs {
-        at_home.push(without_times(home.run(verb)));
+        // Where the home is concerns nobody elsewhere.
+        let here = home.path("home").display().to_string();
+        at_home.push(without_times(home.run(verb).replace(&here, "HOME")));
     }
     let journal = home.run(&["audit", "--json"]);
     let ca = Served::start(&home, &[]);
@@ -110,7 +112,7 @@ fn an_operator_reaches_as_far_as_its_certificate_says() {
             "lacks the permission ca:dns:gw.example",
         ),
         (&["revoke", "team-b/x"], "lacks the permission ca:revoke:team-b/x"),
-        (&["revoke", "b/certificate.pem"], "lacks the permission ca:revoke:team-b/x"),
+        (&["revoke", "b/certificate.pem"], "this CA has not issued it"),
         (&["revoke", "team-a/x", "--reinstate"], "lacks the permission ca:reinstate:team-a/x"),
         (&["list", "--principal", "team-b/x"], "lacks the permission ca:list:team-b/x"),
         (&["inspect", "b"], "lacks the permission ca:inspect:"),
@@ -123,6 +125,68 @@ fn an_operator_reaches_as_far_as_its_certificate_says() {
     // Nothing of it happened.
     assert_eq!(ca.json(OPERATOR, &["list", "--active"]).as_array().unwrap().len(), 5);
     ca.told("lead", &["revoke", "team-a/x"]);
+}
+
+#[test]
+fn what_lies_beyond_an_operators_scope_is_as_if_it_were_not_there() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let mut issue = vec!["issue", "lead-a", "--out", "lead"];
+    for permission in ["tools:*", "ca:revoke:team-a/*", "ca:inspect:team-a/*", "ca:invite:team-a/*"]
+    {
+        issue.extend(["--allow", permission]);
+    }
+    ca.told(OPERATOR, &issue);
+    let theirs = ca.json(OPERATOR, &["issue", "team-b/x", "--out", "b"]);
+    let other = Home::new();
+    other.run(&["issue", "team-b/x", "--out", "b"]);
+    let foreign = other.path("b/certificate.pem").display().to_string();
+    let invited = ca.json(OPERATOR, &["invite", "team-b/y"]);
+    let text = |member: &str| theirs[member].as_str().unwrap().to_owned();
+    let colons = |hex: String| {
+        let pairs = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        pairs.collect::<Vec<_>>().join(":")
+    };
+    // Whatever there is, and whatever is not: the same answer but for what was asked.
+    let is_the_same = |verb: &[&str], there: &str, not_there: &str| {
+        let [known, unknown] = [there, not_there].map(|what| {
+            let said = ca.refused("lead", &[verb, &[what]].concat());
+            let said = said.replace(&what.replace(':', ""), "THIS");
+            said.replace(what.trim_start_matches("spiffe://acme.example/"), "THIS")
+        });
+        assert_eq!(known, unknown, "{verb:?}");
+        assert!(!known.contains("team-b/x"), "{known}");
+    };
+    let (serial, fingerprint) = (text("serial"), text("fingerprint"));
+    let (no_serial, no_fingerprint) = ("4f".repeat(16), "4f".repeat(32));
+    is_the_same(&["revoke"], "team-b/x", "team-b/z");
+    is_the_same(&["revoke"], "spiffe://acme.example/team-b/x", "spiffe://acme.example/team-b/z");
+    is_the_same(&["revoke"], &serial, &no_serial);
+    is_the_same(&["revoke"], &fingerprint, &no_fingerprint);
+    is_the_same(&["revoke"], &colons(serial.clone()), &colons(no_serial.clone()));
+    is_the_same(&["revoke"], &colons(fingerprint), &colons(no_fingerprint));
+    is_the_same(&["revoke"], "b/certificate.pem", &foreign);
+    is_the_same(&["inspect"], &serial, &no_serial);
+    is_the_same(&["invite", "--withdraw"], invited["id"].as_str().unwrap(), "0123456789abcdef");
+    let shown = ca.told("lead", &["inspect", "b"]);
+    assert!(shown.contains("the CA shows you none like it"), "{shown}");
+    assert!(ca.told("lead", &["inspect", &foreign]).contains("the CA shows you none like it"));
+    assert_eq!(ca.json(OPERATOR, &["inspect", "b"])["status"], "valid");
+}
+
+#[test]
+fn where_the_home_is_concerns_nobody_elsewhere() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    ca.told(OPERATOR, &["issue", "a"]);
+    let place = home.path("home").display().to_string();
+    for arguments in [&["revoke", "a"][..], &["revoke", "a", "--reinstate"], &["crl"]] {
+        let said = ca.told(OPERATOR, arguments);
+        assert!(said.contains("HOME/crl.pem") && !said.contains(&place), "{said}");
+    }
+    fs::rename(home.path("home/root.key"), home.path("away")).unwrap();
+    let said = ca.refused(OPERATOR, &["rotate", "issuer"]);
+    assert!(said.contains("(HOME/root.key)") && !said.contains(&place), "{said}");
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn publish(authority: &Authority, question: &Question<'_, Crl>) -> Result<Publis
         next_update: Moment(list.next_update),
         revoked: revoked_count(authority)?,
         sha256: list.sha256,
-        file: authority.home().lists_path().display().to_string(),
+        file: by.place(authority.home(), &authority.home().lists_path()),
         root_next_update: root_list(authority)?.map(|root| Moment(root.next_update)),
         lists: pem,
     })

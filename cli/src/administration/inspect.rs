@@ -38,14 +38,17 @@ pub(crate) struct Inspect {
 /// What the CA has on record.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Debug)]
 pub(crate) struct Found {
-    /// The certificate; null if the CA knows none like that.
+    /// The certificate; null if the CA knows none like that, or none that the caller may see.
     pub(crate) certificate: Option<CertificateView>,
+    /// Whether the caller may see every certificate.
+    pub(crate) sees_all: bool,
 }
 
 impl Found {
     fn in_words(&self, now: UnixTime) -> String {
         match &self.certificate {
-            None => "This CA knows no such certificate.\n".to_owned(),
+            None if self.sees_all => "This CA knows no such certificate.\n".to_owned(),
+            None => "There is no such certificate among those that you may inspect.\n".to_owned(),
             Some(certificate) => {
                 let certificate = certificate.clone();
                 Inspected { certificate, issued_by: Origin::ThisCa }.in_words(now)
@@ -60,7 +63,8 @@ pub(crate) struct Inspected {
     /// The certificate.
     #[serde(flatten)]
     pub(crate) certificate: CertificateView,
-    /// `this-ca`, `another-ca`, or `unknown` if there is no CA to ask.
+    /// `this-ca`, `another-ca`, `not-shown` if whoever asks may not see every certificate, or `unknown`
+    /// if there is no CA to ask.
     pub(crate) issued_by: Origin,
 }
 
@@ -72,6 +76,8 @@ pub(crate) enum Origin {
     ThisCa,
     /// It has not.
     AnotherCa,
+    /// It has not, or to somebody whom the caller's permissions do not reach.
+    NotShown,
     /// Nobody was there to ask.
     Unknown,
 }
@@ -85,11 +91,9 @@ fn inspect(_: &Home, ledger: &Ledger, question: &Question<'_, Inspect>) -> Resul
         _ => return Err(Failure::usage("say either a serial number or a fingerprint")),
     };
     let record = serial.map(|serial| ledger.certificate(&serial)).transpose()?.flatten();
-    if let Some(record) = &record {
-        by.may(INSPECT.name, &record.planned.principal)?;
-    }
+    let record = record.filter(|record| by.may(INSPECT.name, &record.planned.principal).is_ok());
     let certificate = record.map(|record| CertificateView::of_record(&record, *now));
-    Ok(Found { certificate })
+    Ok(Found { certificate, sees_all: by.may_to_all(INSPECT.name).is_ok() })
 }
 
 impl Inspected {
@@ -107,6 +111,9 @@ impl Inspected {
             (None, Origin::ThisCa) => "not revoked".to_owned(),
             (None, Origin::AnotherCa) => {
                 "the CA here has not issued it, and cannot tell whether it is revoked".to_owned()
+            }
+            (None, Origin::NotShown) => {
+                "the CA shows you none like it, so it is not known whether it is revoked".to_owned()
             }
             (None, Origin::Unknown) => {
                 "there is no CA here to tell whether it is revoked".to_owned()

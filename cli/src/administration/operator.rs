@@ -5,7 +5,9 @@
 //! operator issue for everybody whose name begins with `team-a/`. And nobody can grant what they do
 //! not hold.
 
-use vouchsafe_ca::{Actor, Inviter, Kind};
+use std::path::Path;
+
+use vouchsafe_ca::{Actor, Home, Inviter, Kind};
 use vouchsafe_certs::{Permission, PermissionSet, Principal, Serial};
 
 use crate::exit::Failure;
@@ -43,6 +45,14 @@ impl Operator {
         match self {
             Self::Home => Inviter::Home,
             Self::Certified { serial, .. } => Inviter::Holder(*serial),
+        }
+    }
+
+    /// A file of the home. Where that is concerns whoever has it, and nobody else.
+    pub(crate) fn place(&self, home: &Home, path: &Path) -> String {
+        match (self, path.strip_prefix(home.path())) {
+            (Self::Certified { .. }, Ok(within)) => format!("HOME/{}", within.display()),
+            _ => path.display().to_string(),
         }
     }
 

@@ -7,7 +7,7 @@ use vouchsafe_ca::{Authority, Outcome, Reason, Refusal, Revocation};
 use vouchsafe_certs::{Fingerprint, Principal, Serial};
 
 use super::view::CertificateView;
-use super::{Question, Verb, Work};
+use super::{Operator, Question, Verb, Work};
 use crate::context::principal;
 use crate::exit::Failure;
 use crate::json::{Moment, as_text, as_text_if_any};
@@ -116,7 +116,7 @@ enum Target {
 fn revoke(authority: &Authority, question: &Question<'_, Revoke>) -> Result<Revoked, Failure> {
     let Question { ask, by, now } = question;
     by.may_to_some(REVOKE.name)?;
-    let target = find(&ask.what, ask.file.as_ref(), authority)?;
+    let target = find(&ask.what, ask.file.as_ref(), by, authority)?;
     let principal = whose(&target, authority)?;
     by.may(REVOKE.name, &principal)?;
     let outcome = match &target {
@@ -143,7 +143,7 @@ fn revoke(authority: &Authority, question: &Question<'_, Revoke>) -> Result<Revo
             .map(|record| CertificateView::of_record(record, *now))
             .collect(),
         list: list.number,
-        crl: authority.home().lists_path().display().to_string(),
+        crl: by.place(authority.home(), &authority.home().lists_path()),
     })
 }
 
@@ -159,7 +159,7 @@ fn reinstate(
         device,
         changed: outcome.changed,
         list: outcome.list.number,
-        crl: authority.home().lists_path().display().to_string(),
+        crl: by.place(authority.home(), &authority.home().lists_path()),
     })
 }
 
@@ -242,41 +242,72 @@ fn on_record(target: &Target, authority: &Authority) -> Result<Revocation, Failu
 /// Digits of a serial number as this CA draws them.
 const SERIAL_DIGITS: usize = 32;
 
-/// Says which of the things somebody may mean it is; never guesses between two.
-fn find(what: &str, file: Option<&Fingerprint>, authority: &Authority) -> Result<Target, Failure> {
+/// Says which of the things somebody may mean it is; never guesses between two. What lies beyond the
+/// operator's scope is as if it were not there, so nobody learns of names and numbers that are not theirs.
+fn find(
+    what: &str,
+    file: Option<&Fingerprint>,
+    by: &Operator,
+    authority: &Authority,
+) -> Result<Target, Failure> {
     let trust_domain = &authority.home().config().trust_domain;
     if what.contains("://") {
-        return Ok(Target::Device(principal(what, trust_domain)?));
+        let device = principal(what, trust_domain)?;
+        by.may(REVOKE.name, &device)?;
+        return Ok(Target::Device(device));
     }
+    let with_fingerprint = |fingerprint: &Fingerprint| {
+        let serial = authority.look_up(|ledger| ledger.serial_of(fingerprint))?;
+        serial.map_or(Ok(None), |serial| certificate(serial, by, authority))
+    };
     let mut found = Vec::new();
     if let Some(fingerprint) = file {
-        let serial = authority.look_up(|ledger| ledger.serial_of(fingerprint))?;
         let refused =
             || Failure::new(format!("{what} cannot be revoked: this CA has not issued it"));
-        found.push(Target::Certificate(serial.ok_or_else(refused)?));
+        found.push(with_fingerprint(fingerprint)?.ok_or_else(refused)?);
     }
     let digits = what.chars().filter(|c| *c != ':').count();
-    if let (SERIAL_DIGITS, Ok(serial)) = (digits, what.parse::<Serial>()) {
-        if authority.look_up(|ledger| ledger.certificate(&serial))?.is_some() {
-            found.push(Target::Certificate(serial));
-        } else if what.contains(':') {
-            return Err(Refusal::NoSuchCertificate(serial).into());
+    let serial = what.parse::<Serial>().ok().filter(|_| digits == SERIAL_DIGITS);
+    if let Some(serial) = serial {
+        match certificate(serial, by, authority)? {
+            None if what.contains(':') => return Err(Refusal::NoSuchCertificate(serial).into()),
+            target => found.extend(target),
         }
     }
-    if let Ok(fingerprint) = what.parse::<Fingerprint>() {
-        match authority.look_up(|ledger| ledger.serial_of(&fingerprint))? {
-            Some(serial) => found.push(Target::Certificate(serial)),
+    let fingerprint = what.parse::<Fingerprint>().ok();
+    if let Some(fingerprint) = fingerprint {
+        match with_fingerprint(&fingerprint)? {
             None if what.contains(':') => {
                 return Err(Refusal::NoSuchFingerprint(fingerprint).into());
             }
-            None => {}
+            target => found.extend(target),
         }
     }
-    if let Ok(device) = trust_domain.principal(what)
-        && authority.look_up(|ledger| ledger.knows(&device))?
-    {
-        found.push(Target::Device(device));
+    let is_number = serial.is_some() || fingerprint.is_some() || file.is_some();
+    if let Ok(device) = trust_domain.principal(what) {
+        match by.may(REVOKE.name, &device) {
+            Ok(()) if authority.look_up(|ledger| ledger.knows(&device))? => {
+                found.push(Target::Device(device));
+            }
+            Err(lacks) if !is_number => return Err(lacks),
+            Ok(()) | Err(_) => {}
+        }
     }
+    the_one(found, what)
+}
+
+/// The certificate with a serial number, if there is one and the operator may revoke it.
+fn certificate(
+    serial: Serial,
+    by: &Operator,
+    authority: &Authority,
+) -> Result<Option<Target>, Failure> {
+    let record = authority.look_up(|ledger| ledger.certificate(&serial))?;
+    let record = record.filter(|record| by.may(REVOKE.name, &record.planned.principal).is_ok());
+    Ok(record.map(|_| Target::Certificate(serial)))
+}
+
+fn the_one(found: Vec<Target>, what: &str) -> Result<Target, Failure> {
     let mut found = found.into_iter();
     match (found.next(), found.next()) {
         (Some(target), None) => Ok(target),

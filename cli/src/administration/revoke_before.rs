@@ -87,7 +87,7 @@ fn revoke_before(
         revoked: sweep.certificates,
         withdrawn: sweep.invitations,
         list: sweep.list.number,
-        crl: authority.home().lists_path().display().to_string(),
+        crl: by.place(authority.home(), &authority.home().lists_path()),
     })
 }
 

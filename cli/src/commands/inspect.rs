@@ -8,7 +8,7 @@ use rustls_pki_types::pem::PemObject;
 use vouchsafe_ca::Refusal;
 use vouchsafe_certs::{Certificate, Serial};
 
-use crate::administration::inspect::{INSPECT, Inspect, Inspected, Origin};
+use crate::administration::inspect::{Found, INSPECT, Inspect, Inspected, Origin};
 use crate::administration::view::CertificateView;
 use crate::administration::{Administration, AdministrationArgs};
 use crate::context::Context;
@@ -66,8 +66,10 @@ fn from_file(
         return Ok(Inspected { certificate: view, issued_by: Origin::Unknown });
     }
     let ask = Inspect { serial: None, fingerprint: Some(certificate.fingerprint) };
-    Ok(match administration.ask(&INSPECT, ask)?.certificate {
-        Some(certificate) => Inspected { certificate, issued_by: Origin::ThisCa },
-        None => Inspected { certificate: view, issued_by: Origin::AnotherCa },
+    let Found { certificate, sees_all } = administration.ask(&INSPECT, ask)?;
+    Ok(match (certificate, sees_all) {
+        (Some(certificate), _) => Inspected { certificate, issued_by: Origin::ThisCa },
+        (None, true) => Inspected { certificate: view, issued_by: Origin::AnotherCa },
+        (None, false) => Inspected { certificate: view, issued_by: Origin::NotShown },
     })
 }

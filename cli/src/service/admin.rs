@@ -3,6 +3,7 @@
 //! The gateway before it has let a call pass because the caller holds `tools:<verb>`; whom the verb
 //! may concern, the verb itself asks of the caller's certificate ([`Operator`]).
 
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use rmcp::handler::server::tool::{schema_for_input, schema_for_output};
@@ -108,8 +109,24 @@ where
             result.structured_content = Some(json);
             result
         }
-        Err(failure) => refused(&failure),
+        Err(failure) => refused(&failure, authority.home().path()),
     }
+}
+
+/// A failure's words without the place where the home is, which concerns whoever has it.
+fn abroad(text: &str, home: &Path) -> String {
+    let home = home.display().to_string();
+    let mut said = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(&home).filter(|_| !home.is_empty()) {
+        said.push_str(before);
+        // Of a longer path or word it is only a part.
+        let begins = !said.ends_with(|c: char| c.is_alphanumeric() || "/._-".contains(c));
+        let ends = !after.starts_with(|c: char| c.is_alphanumeric() || "._-".contains(c));
+        said.push_str(if begins && ends { "HOME" } else { &home });
+        rest = after;
+    }
+    said + rest
 }
 
 fn to_json(value: &impl Serialize) -> Result<Value, Failure> {
@@ -117,9 +134,9 @@ fn to_json(value: &impl Serialize) -> Result<Value, Failure> {
         .map_err(|error| Failure::new(format!("the answer cannot be written: {error}")))
 }
 
-fn refused(failure: &Failure) -> CallToolResult {
-    let error = failure.to_string();
-    let hint = failure.what_next().map(str::to_owned);
+fn refused(failure: &Failure, home: &Path) -> CallToolResult {
+    let error = abroad(&failure.to_string(), home);
+    let hint = failure.what_next().map(|hint| abroad(hint, home));
     let words = match &hint {
         Some(hint) => format!("error: {error}\nhint: {hint}"),
         None => format!("error: {error}"),
@@ -191,6 +208,19 @@ impl ServerHandler for Admin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_place_of_the_home_is_not_told_and_nothing_else_is_taken_for_it() {
+        let tells = |text: &str| abroad(text, Path::new("/ca"));
+        assert_eq!(tells("/ca/root.key is not here (/ca)"), "HOME/root.key is not here (HOME)");
+        assert_eq!(
+            tells("cannot read '/ca/a': cannot read /ca"),
+            "cannot read 'HOME/a': cannot read HOME"
+        );
+        for other in ["spiffe://acme.example/ca is the CA", "/cab/x", "/var/ca/x", "/ca.old", ""] {
+            assert_eq!(tells(other), other);
+        }
+    }
 
     #[test]
     fn every_tool_says_what_it_takes_and_gives() {
