@@ -27,6 +27,24 @@ impl Authority {
         now: UnixTime,
         is_meant: impl Fn(&CertificateRecord) -> bool,
     ) -> Result<(), Error> {
+        let silent = self.silent(now, is_meant)?;
+        silent.map_or(Ok(()), |issuer| Err(Error::Untold { issuer }))
+    }
+
+    /// An issuing CA that has revoked something of which nobody heard, if there is one: its key is
+    /// not in the home.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn silent_issuer(&self) -> Result<Option<Serial>, Error> {
+        self.silent(self.now()?, |_| true)
+    }
+
+    fn silent(
+        &self,
+        now: UnixTime,
+        is_meant: impl Fn(&CertificateRecord) -> bool,
+    ) -> Result<Option<Serial>, Error> {
         let issuers = self.issuers()?;
         let here: HashSet<Serial> = issuers.iter().map(Signer::serial).collect();
         for (issuer, ca) in self.ledger.cas()? {
@@ -38,11 +56,11 @@ impl Authority {
                 if revoked.not_after >= now
                     && self.ledger.certificate(&serial)?.is_some_and(|record| is_meant(&record))
                 {
-                    return Err(Error::Untold { issuer });
+                    return Ok(Some(issuer));
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether a published list of its root says that an issuing CA is revoked, and all its

@@ -57,9 +57,11 @@ fn a_revocation_that_no_list_can_tell_is_no_success_until_one_does() {
     let world = &silenced.world;
     let before = world.published().number;
     let authority = world.open();
+    assert_eq!(authority.silent_issuer().unwrap(), None);
     let own = authority.issue(&Actor::Home, world.order_with_new_key("c")).unwrap();
     silenced.is_untold(silenced.revoke(&authority, &silenced.first[0]));
     assert!(!is_active(&authority, &serial(&silenced.first[0])), "on record it is");
+    assert_eq!(authority.silent_issuer().unwrap(), Some(silenced.silent.serial));
     assert_eq!(world.published().number, before);
     // Whoever asks once more is not told that it was done before.
     silenced.is_untold(silenced.revoke(&authority, &silenced.first[0]));

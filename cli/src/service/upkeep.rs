@@ -130,8 +130,18 @@ impl OwnCertificate {
         }
     }
 
-    /// A root that is kept elsewhere signs nothing unasked, and without its list everybody is turned away.
+    /// What the CA cannot do by itself.
     fn remind(&self) {
+        if let Ok(Some(issuer)) = self.authority.silent_issuer() {
+            say(&format!(
+                "WARNING: what issuing CA {issuer} has revoked is on no list, for its key is not in the home: put it back and start again, or run vouchsafe revoke --issuer {issuer}"
+            ));
+        }
+        self.remind_of_roots();
+    }
+
+    /// A root that is kept elsewhere signs nothing unasked, and without its list everybody is turned away.
+    fn remind_of_roots(&self) {
         let Some(now) = DefaultTimeProvider.current_time() else { return };
         for list in self.authority.lists().iter().filter(|list| list.tier == Tier::Root) {
             let root = list.issuer.serial;
