@@ -13,9 +13,9 @@ use crate::audit::{HEAD, Head, stored_head};
 use crate::committer::Committer;
 use crate::consequences::{
     AUTHORITY, CERTIFICATES, INVITATIONS, REVOKED, ca_key, cas, certificate_key, delta_key,
-    device_key, fingerprint_key, holder_prefix, invitation_key, invited_prefix, last_leaf_key,
-    lineage_key, list_key, parse, read, read_certificate, read_newest, read_revocation,
-    recent_prefix, redeemed_key, revocations_key, revoked_key, serial_from,
+    device_key, distrusted_inviter, fingerprint_key, holder_prefix, invitation_key, invited_prefix,
+    last_leaf_key, lineage_key, list_key, parse, read, read_certificate, read_newest,
+    read_revocation, recent_prefix, redeemed_key, revocations_key, revoked_key, serial_from,
 };
 use crate::error::Error;
 use crate::invitation::{InvitationRecord, is_id};
@@ -230,6 +230,14 @@ impl Ledger {
             })
         })?;
         Ok(found?)
+    }
+
+    /// Whether an invitation is void because whoever made it was revoked since.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn is_void(&self, invitation: &InvitationRecord) -> Result<bool, Error> {
+        Ok(distrusted_inviter(&*self.store, invitation)?.is_some())
     }
 
     /// The certificate that a key got for an invitation.

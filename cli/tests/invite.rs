@@ -217,6 +217,13 @@ fn an_operator_invites_limits_and_revokes_by_date_as_far_as_its_certificate_says
     by_lead("invited spiffe://acme.example/team-a/x");
     by_lead("limited device spiffe://acme.example/team-a/x to: tools:search");
     by_lead(&format!("withdrew invitation {own}"));
+
+    // What a revoked operator has left behind is worth nothing.
+    ca.told("lead", &["invite", "team-a/z"]);
+    ca.told(OPERATOR, &["revoke", "lead-a"]);
+    let left = list_of(&ca, OPERATOR);
+    let left = left.iter().find(|view| text(view, "principal").ends_with("/team-a/z")).unwrap();
+    assert_eq!(text(left, "state"), "void");
 }
 
 #[test]

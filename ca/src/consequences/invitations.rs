@@ -6,12 +6,13 @@ use rustls_pki_types::UnixTime;
 use vouchsafe_certs::{Principal, Serial};
 
 use super::{
-    Draft, INVITATION_COUNT, RecordError, device_key, invitation_key, invited_prefix, parse, read,
-    read_newest, suffixes,
+    Draft, INVITATION_COUNT, RecordError, ca_key, device_key, invitation_key, invited_prefix,
+    parse, read, read_certificate, read_newest, suffixes,
 };
 use crate::invitation::{InvitationRecord, Offer};
-use crate::record::{DeviceRecord, Revocation};
+use crate::record::{CaRecord, DeviceRecord, Revocation};
 use crate::refusal::Refusal;
+use crate::store::Store;
 
 /// How many invitations can be redeemed at the same time, those included that were not yet seen to be
 /// expired: that is looked at whenever one is added.
@@ -70,19 +71,11 @@ impl Draft<'_> {
         self.create(invitation_key(id), &invitation)
     }
 
-    /// Whoever made an invitation must still be trusted: its device, the certificate that was shown,
-    /// and what that was renewed to since.
+    /// Whoever made an invitation must still be trusted.
     pub(super) fn demand_inviter(&self, invitation: &InvitationRecord) -> Result<(), RecordError> {
-        let Some(shown) = &invitation.inviter else { return Ok(()) };
-        let shown = self.certificate(shown)?;
-        let newest = self.certificate(&read_newest(self.store, &shown.lineage)?)?;
-        let issuer = self.ca(&newest.planned.issuer)?.revoked;
-        let inviter = shown.planned.principal;
-        let device: Option<DeviceRecord> = read(self.store, &device_key(&inviter))?;
-        let device = device.and_then(|device| device.revoked);
-        match device.or(shown.revoked).or(newest.revoked).or(issuer) {
+        match distrusted_inviter(self.store, invitation)? {
             None => Ok(()),
-            Some(Revocation { reason, .. }) => {
+            Some((inviter, Revocation { reason, .. })) => {
                 Err(Refusal::InviterRevoked { inviter, reason }.into())
             }
         }
@@ -183,4 +176,26 @@ impl Draft<'_> {
         let invitation = parse(&key, &stored)?;
         Ok((stored, invitation))
     }
+}
+
+/// Whoever made an invitation, if that one is trusted no more: the device, the certificate that was
+/// shown, what that was renewed to since, or the CA that has issued it.
+pub(crate) fn distrusted_inviter(
+    store: &dyn Store,
+    invitation: &InvitationRecord,
+) -> Result<Option<(Principal, Revocation)>, RecordError> {
+    let Some(shown) = &invitation.inviter else { return Ok(None) };
+    let find = |serial: &Serial| {
+        let found = read_certificate(store, serial)?;
+        Ok::<_, RecordError>(found.ok_or(Refusal::NoSuchCertificate(*serial))?)
+    };
+    let shown = find(shown)?;
+    let newest = find(&read_newest(store, &shown.lineage)?)?;
+    let issuer: Option<CaRecord> = read(store, &ca_key(&newest.planned.issuer))?;
+    let inviter = shown.planned.principal;
+    let device: Option<DeviceRecord> = read(store, &device_key(&inviter))?;
+    let of_device = device.and_then(|device| device.revoked);
+    let of_issuer = issuer.and_then(|issuer| issuer.revoked);
+    let revoked = of_device.or(shown.revoked).or(newest.revoked).or(of_issuer);
+    Ok(revoked.map(|revoked| (inviter, revoked)))
 }

@@ -26,6 +26,9 @@ fn is_void(authority: &Authority, invited: &Invited) {
     let refused = refusal(redeem(authority, invited, &request()));
     let Refusal::InviterRevoked { inviter, .. } = refused else { panic!("{refused}") };
     assert_eq!(inviter, principal("operator"));
+    let void =
+        authority.look_up(|ledger| ledger.is_void(&ledger.invitation(&invited.id)?.unwrap()));
+    assert!(void.unwrap());
 }
 
 #[test]

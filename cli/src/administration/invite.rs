@@ -6,7 +6,8 @@ use rmcp::schemars;
 use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use vouchsafe_ca::{
-    Authority, Grant, Home, InvitationRecord, Ledger, Lifetime, Offer, Refusal, Tier,
+    Authority, Grant, Home, InvitationRecord, InvitationState, Ledger, Lifetime, Offer, Refusal,
+    Tier,
 };
 use vouchsafe_certs::{Fingerprint, Permission, Principal};
 
@@ -124,7 +125,7 @@ pub(crate) struct InvitationView {
     #[serde(with = "as_texts")]
     #[schemars(with = "Vec<String>")]
     pub(crate) permissions: Vec<Permission>,
-    /// `open`, `used`, `withdrawn` or `expired`.
+    /// `open`, `used`, `withdrawn`, `expired`, or `void` if whoever made it was revoked since.
     pub(crate) state: String,
     /// How many keys may enrol with it.
     pub(crate) uses: u32,
@@ -193,11 +194,11 @@ fn invitations(
 ) -> Result<Invitees, Failure> {
     let Question { ask, by, now } = question;
     by.may_to_some(INVITE.name)?;
-    let (mut invitations, mut looked_at, mut next) = (Vec::new(), 0, None);
+    let (mut found, mut looked_at, mut next) = (Vec::new(), 0, None);
     ledger.each_invitation(ask.after.as_deref(), &mut |record| {
         looked_at += 1;
         if by.may(INVITE.name, &record.offer.principal).is_ok() {
-            invitations.push(InvitationView::of(&record, *now));
+            found.push(record.clone());
         }
         if looked_at < PAGE {
             return ControlFlow::Continue(());
@@ -205,6 +206,14 @@ fn invitations(
         next = Some(record.id);
         ControlFlow::Break(())
     })?;
+    let mut invitations = Vec::with_capacity(found.len());
+    for record in found {
+        let mut view = InvitationView::of(&record, *now);
+        if record.state(*now) == InvitationState::Open && ledger.is_void(&record)? {
+            view.state = "void".to_owned();
+        }
+        invitations.push(view);
+    }
     Ok(Invitees { invitations, next })
 }
 
