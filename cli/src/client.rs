@@ -3,7 +3,8 @@
 use rmcp::RoleClient;
 use rmcp::model::{ErrorData, ProtocolVersion};
 use rmcp::service::{ClientLifecycleMode, ClientServiceExt, RunningService, ServiceError};
-use vouchsafe_transport::{ConnectError, Connector};
+use tokio::io::{AsyncRead, AsyncWrite};
+use vouchsafe_transport::{ConnectError, Connector, Session};
 
 use crate::session::Failed;
 
@@ -15,7 +16,18 @@ pub(crate) async fn with_client<T>(
     connector: &Connector,
     work: impl AsyncFnOnce(&Client) -> Result<T, ServiceError>,
 ) -> Result<T, Failed> {
-    let session = connector.connect().await?;
+    in_session(connector, connector.connect().await?, work).await
+}
+
+/// The same in a session that is open.
+pub(crate) async fn in_session<S, T>(
+    connector: &Connector,
+    session: Session<S>,
+    work: impl AsyncFnOnce(&Client) -> Result<T, ServiceError>,
+) -> Result<T, Failed>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let worked = session.run(|stream| async move {
         // The newest version first; servers that know only `initialize` are met there.
         let lifecycle = ClientLifecycleMode::Auto {

@@ -11,10 +11,12 @@ mod lines;
 mod served;
 
 use std::fs;
+use std::process::Stdio;
 
 use home::Home;
+use lines::Lines;
 use rustix::process::Signal;
-use served::Served;
+use served::{Served, asking};
 
 const OPERATOR: &str = "home/operator";
 
@@ -172,6 +174,24 @@ fn what_lies_beyond_an_operators_scope_is_as_if_it_were_not_there() {
     assert!(shown.contains("the CA shows you none like it"), "{shown}");
     assert!(ca.told("lead", &["inspect", &foreign]).contains("the CA shows you none like it"));
     assert_eq!(ca.json(OPERATOR, &["inspect", "b"])["status"], "valid");
+}
+
+#[test]
+fn a_gateway_with_the_cas_host_name_is_not_taken_for_the_ca() {
+    let home = Home::new();
+    home.run(&["issue", "gw", "--server", "--dns", "localhost", "--ip", "127.0.0.1"]);
+    let mut gateway = home.command(home::VOUCHSAFE);
+    gateway.args(["serve", "--identity", "gw", "--listen", "127.0.0.1:0", "--", "cat"]);
+    let mut gateway = gateway.stdout(Stdio::null()).spawn().unwrap();
+    let says = Lines::follow(gateway.stderr.take().unwrap());
+    let address = says.wait_for(0, "listening on ").1.split(' ').nth(2).unwrap().to_owned();
+    // It would acknowledge what nobody has done.
+    let asked = asking(&home, &address, OPERATOR, &["revoke", "gw"]).output().unwrap();
+    let said = String::from_utf8(asked.stderr).unwrap();
+    assert!(said.contains("the server there is spiffe://acme.example/gw, not the CA"), "{said}");
+    assert_eq!(asked.status.code(), Some(1));
+    gateway.kill().unwrap();
+    gateway.wait().unwrap();
 }
 
 #[test]

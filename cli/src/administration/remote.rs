@@ -7,15 +7,17 @@ use rmcp::schemars;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vouchsafe_transport::{Connector, Limits};
+use vouchsafe_ca::SERVICE_NAME;
+use vouchsafe_transport::{Connector, Limits, Peer};
 
 use crate::assemble::{self, IdentityDirectory};
-use crate::client::with_client;
+use crate::client::{Client, in_session};
 use crate::exit::Failure;
 use crate::identity::Present;
 use crate::notice::harmless;
 use crate::passphrase::KeyPassphraseFile;
 use crate::runtime;
+use crate::session::Failed;
 
 /// Why a tool of the CA did not do what was asked: the structured content of its error.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Debug)]
@@ -68,7 +70,7 @@ impl Remote {
         A: Serialize,
         B: DeserializeOwned,
     {
-        let asked = with_client(&self.connector, async |client| {
+        let asked = async |client: &Client| {
             let mut ask = ask;
             loop {
                 let arguments = match arguments(&ask) {
@@ -83,9 +85,23 @@ impl Remote {
                     Err(failure) => return Ok(Err(failure)),
                 }
             }
-        });
-        runtime::small()?.block_on(asked)?
+        };
+        runtime::small()?.block_on(async {
+            let session = self.connector.connect().await.map_err(Failed::from)?;
+            must_be_the_ca(session.peer())?;
+            in_session(&self.connector, session, asked).await?
+        })
     }
+}
+
+/// A gateway may have the host name of the CA in its certificate as well, and whoever asked it to
+/// revoke would believe what it answers.
+fn must_be_the_ca(peer: &Peer) -> Result<(), Failure> {
+    if peer.principal.name() == SERVICE_NAME {
+        return Ok(());
+    }
+    Err(Failure::new(format!("the server there is {}, not the CA", peer.principal))
+        .hint("see that the address is the CA's, not a gateway's"))
 }
 
 fn arguments(ask: &impl Serialize) -> Result<JsonObject, Failure> {
