@@ -43,6 +43,8 @@ impl Signer {
 pub(crate) struct Issuers {
     /// The newest first.
     signers: Vec<Arc<Signer>>,
+    /// Issuing CAs whose time is not over and whose key is elsewhere: nobody signs their lists.
+    pub(crate) silent: Vec<Serial>,
     /// The newest first.
     pub(crate) roots: Vec<CertificateDer<'static>>,
 }
@@ -92,7 +94,7 @@ impl Issuers {
         ledger: &Ledger,
         mut issuer: impl FnMut(&Serial, &CaRecord) -> Result<Option<Arc<Issuer>>, Error>,
     ) -> Result<Self, Error> {
-        let mut issuers = Self { signers: Vec::new(), roots: Vec::new() };
+        let mut issuers = Self { signers: Vec::new(), silent: Vec::new(), roots: Vec::new() };
         for (serial, record) in ledger.cas()? {
             if record.is_retired() {
                 continue;
@@ -101,6 +103,8 @@ impl Issuers {
                 issuers.roots.push(CertificateDer::from(record.certificate));
             } else if let Some(issuer) = issuer(&serial, &record)? {
                 issuers.signers.push(Arc::new(Signer::new(home, &record, issuer)));
+            } else {
+                issuers.silent.push(serial);
             }
         }
         Ok(issuers)

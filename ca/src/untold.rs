@@ -5,15 +5,12 @@
 //! that nobody heard of it yet, however often they ask, until the CA signs again or its root's list
 //! names the CA itself.
 
-use std::collections::HashSet;
-
 use rustls_pki_types::UnixTime;
 use vouchsafe_certs::{CaCertificate, Serial};
 
 use crate::authority::Authority;
 use crate::error::Error;
-use crate::issuers::Signer;
-use crate::record::{CaRecord, CertificateRecord, Tier};
+use crate::record::CertificateRecord;
 use crate::rotation::root_above;
 
 impl Authority {
@@ -45,11 +42,8 @@ impl Authority {
         now: UnixTime,
         is_meant: impl Fn(&CertificateRecord) -> bool,
     ) -> Result<Option<Serial>, Error> {
-        let issuers = self.issuers()?;
-        let here: HashSet<Serial> = issuers.iter().map(Signer::serial).collect();
-        for (issuer, ca) in self.ledger.cas()? {
-            let is_silent = ca.tier == Tier::Issuing && !ca.is_retired() && !here.contains(&issuer);
-            if !is_silent || self.is_named_by_its_root(&issuer, &ca)? {
+        for issuer in self.issuers()?.silent.iter().copied() {
+            if self.is_named_by_its_root(&issuer)? {
                 continue;
             }
             for (serial, revoked) in self.publisher.lists().untold(&issuer, &self.ledger)? {
@@ -65,10 +59,9 @@ impl Authority {
 
     /// Whether a published list of its root says that an issuing CA is revoked, and all its
     /// certificates with it.
-    fn is_named_by_its_root(&self, issuer: &Serial, ca: &CaRecord) -> Result<bool, Error> {
-        if ca.revoked.is_none() {
-            return Ok(false);
-        }
+    fn is_named_by_its_root(&self, issuer: &Serial) -> Result<bool, Error> {
+        let ca = self.ledger.ca(issuer)?.filter(|ca| ca.revoked.is_some());
+        let Some(ca) = ca else { return Ok(false) };
         let root = root_above(&self.ledger, &CaCertificate::from_der(&ca.certificate)?)?;
         let untold = self.publisher.lists().untold(&root, &self.ledger)?;
         Ok(untold.iter().all(|(serial, _)| serial != issuer))
