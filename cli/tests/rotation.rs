@@ -176,3 +176,25 @@ fn the_root_stays_offline_and_is_brought_for_as_long_as_a_command_takes() {
     );
     assert!(table.lines().any(|line| line.starts_with(&root) && line.ends_with("elsewhere")));
 }
+
+#[test]
+fn a_revocation_of_which_no_gateway_hears_is_told_as_what_it_is() {
+    let home = cast();
+    let gateway = Serving::notes(&home, &[]);
+    let mut talk = Talk::with(&home, &gateway.address, "a");
+    is_served(&mut talk);
+    let silent = serial(&home, "issuing", "signs");
+    home.run(&["rotate", "issuer", "--now"]);
+    fs::rename(home.path("home/issuing.key"), home.path("away")).unwrap();
+    for _ in 0..2 {
+        let (code, said) = says(&home, &["revoke", "a"]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("on record but on no published list"), "{said}");
+        assert!(said.contains(&silent) && said.contains("vouchsafe revoke --issuer"), "{said}");
+    }
+    is_served(&mut talk);
+    // As it was told: the CA goes with everything that it has issued, and now it is so.
+    home.run(&["revoke", "--issuer", &silent]);
+    is_cut(talk);
+    assert!(home.run(&["revoke", "a"]).contains("was revoked already"));
+}
