@@ -14,7 +14,9 @@ use rustls::time_provider::DefaultTimeProvider;
 use rustls_pki_types::{CertificateDer, ServerName};
 use vouchsafe_certs::Fingerprint;
 use vouchsafe_tests::{WebServer, World, fixed};
-use vouchsafe_transport::{Anchor, FetchError, FetchLimits, Fetcher, Identity, Trust};
+use vouchsafe_transport::{
+    Anchor, FetchLimits, Fetcher, Handler, HttpLimits, HttpService, Identity, Trust,
+};
 
 fn get(path: &str) -> Request<Bytes> {
     Request::get(path).body(Bytes::new()).unwrap()
@@ -167,13 +169,23 @@ async fn no_answer_costs_more_than_it_may() {
 #[tokio::test]
 async fn a_refusal_of_our_own_certificate_is_told_as_such() {
     let world = World::new();
-    let gateway = world.gateway(|_| {}).await;
+    let handler: Handler = Arc::new(|_, _| Box::pin(async { Response::new(Bytes::new()) }));
+    let http = HttpService { handler, limits: HttpLimits::default() };
+    let gateway = world.gateway(|config| config.http = Some(http)).await;
     let stolen = world.agent("stolen", &["tools:*"]);
     world.revoke("stolen");
     let name = ServerName::try_from("localhost").unwrap();
     let address = gateway.address.to_string();
     let anchor = roots_of(&stolen);
     let fetcher = Fetcher::new(&address, name, &anchor, Some(&stolen), short()).unwrap();
-    let refused = fetcher.fetch(get("/")).await;
-    assert!(matches!(refused, Err(FetchError::Refused { .. })), "{refused:?}");
+    // It comes after the handshake, before the request or across it.
+    for moments in 0..40 {
+        let mut exchange = fetcher.open().await.unwrap();
+        for _ in 0..moments {
+            tokio::task::yield_now().await;
+        }
+        let refused = exchange.send(get("/")).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.ends_with("its certificate is revoked"), "{moments}: {refused}");
+    }
 }

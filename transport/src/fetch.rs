@@ -366,20 +366,19 @@ async fn within<T>(
 }
 
 /// In TLS 1.3 a server judges our certificate after we think the handshake done, so its refusal
-/// comes as an error of the first answer.
+/// comes as an error of the first answer: deep down where it met the request on the way, as the cause
+/// of a request that was never sent.
 fn broken(address: &str, error: &(dyn std::error::Error + 'static)) -> FetchError {
     let address = address.to_owned();
-    let mut cause = Some(error);
-    while let Some(inner) = cause {
-        if let Some(refusal) = inner.downcast_ref().and_then(refusal_in) {
-            return refused(address, refusal);
-        }
-        if is_end(inner) {
-            return FetchError::Broken { address, reason: "the connection ended".to_owned() };
-        }
-        cause = inner.source();
+    let causes = || std::iter::successors(Some(error), |inner| inner.source());
+    if let Some(refusal) = causes().find_map(|inner| inner.downcast_ref().and_then(refusal_in)) {
+        return refused(address, refusal);
     }
-    let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    let reason = match error.source() {
+        _ if causes().any(is_end) => "the connection ended".to_owned(),
+        Some(cause) => cause.to_string(),
+        None => error.to_string(),
+    };
     FetchError::Broken { address, reason }
 }
 
