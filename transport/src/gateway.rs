@@ -115,6 +115,8 @@ impl Gateway {
                 _ = second.tick() => self.sum_up().await,
             }
         }
+        // Whoever comes now is better told so than kept waiting, and the next one may have the address.
+        drop(listener);
         self.stopping.send_replace(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         drop(timeout(self.limits.child_grace, ended).await);

@@ -110,6 +110,8 @@ impl PublicListener {
                 _ = second.tick() => self.server.refusals.sum_up().await,
             }
         }
+        // Whoever comes now is better told so than kept waiting, and the next one may have the address.
+        drop(listener);
         self.stopping.send_replace(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         drop(timeout(GRACE, ended).await);
