@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -153,6 +154,25 @@ async fn what_was_in_flight_is_answered_with_leave_to_try_again() {
         }
     };
     timeout(PATIENCE, back).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_comes_while_a_gateway_sees_its_sessions_off_is_refused_at_once() {
+    let world = World::new();
+    let gateway = world.gateway(|config| config.limits.child_grace = PATIENCE / 4).await;
+    let mut client = Client::begin(&world, &gateway, &["tools:*"]).await;
+    client.ask("tools/call", json!({"name": "linger"})).await;
+    gateway.wait_until(|events| events.iter().any(|event| event["name"] == "linger")).await;
+    let address = gateway.address;
+    // Its server does not end by itself.
+    let stopping = tokio::spawn(gateway.stop());
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, refused).await.unwrap();
+    assert!(!stopping.is_finished());
 }
 
 #[tokio::test]
