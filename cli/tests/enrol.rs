@@ -16,6 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
@@ -26,6 +27,8 @@ use rustls::time_provider::DefaultTimeProvider;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use served::Served;
+use tokio::io::{AsyncReadExt, copy};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use vouchsafe_certs::{CertificateRequest, KeyType, PrivateKey, certs_only};
 use vouchsafe_transport::{
@@ -71,7 +74,7 @@ fn serial(ca: &Served<'_>, identity: &str) -> String {
     view["serial"].as_str().unwrap().to_owned()
 }
 
-fn copy(home: &Home, from: &str, to: &str) {
+fn duplicate(home: &Home, from: &str, to: &str) {
     fs::create_dir(home.path(to)).unwrap();
     for entry in fs::read_dir(home.path(from)).unwrap() {
         let entry = entry.unwrap();
@@ -191,14 +194,14 @@ fn an_answer_that_was_lost_is_given_again_and_a_copy_of_a_certificate_ends_the_l
     assert_eq!(serial(&ca, "agent"), serial(&ca, "lost"));
 
     // The same at a renewal: certificate and key are the old ones, and the new key waits.
-    copy(&home, "agent", "interrupted");
-    copy(&home, "agent", "stolen");
+    duplicate(&home, "agent", "interrupted");
+    duplicate(&home, "agent", "stolen");
     done(&renew(&home, &ca, "agent"));
     fs::copy(home.path("agent/key.pem"), home.path("interrupted/key.next.pem")).unwrap();
     done(&renew(&home, &ca, "interrupted"));
     assert_eq!(serial(&ca, "interrupted"), serial(&ca, "agent"));
     // Or it ended between the two files: the certificate is the new one already.
-    copy(&home, "agent", "between");
+    duplicate(&home, "agent", "between");
     fs::rename(home.path("between/key.pem"), home.path("between/key.next.pem")).unwrap();
     fs::copy(home.path("stolen/key.pem"), home.path("between/key.pem")).unwrap();
     done(&renew(&home, &ca, "between"));
@@ -215,6 +218,46 @@ fn an_answer_that_was_lost_is_given_again_and_a_copy_of_a_certificate_ends_the_l
     assert!(victim.contains("revoked"), "{victim}");
     let listed = ca.told(OPERATOR, &["list", "--revoked"]);
     assert_eq!(listed.matches("build-7").count(), 2, "{listed}");
+}
+
+/// A way to the CA on which the first connection breaks off once so many octets have come from there.
+async fn frail_way(to: &str, octets: u64) -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (to, carried) = (to.to_owned(), Arc::new(AtomicU64::new(0)));
+    let count = Arc::clone(&carried);
+    tokio::spawn(async move {
+        for limit in std::iter::once(octets).chain(std::iter::repeat(u64::MAX)) {
+            let (near, _) = listener.accept().await.unwrap();
+            let far = TcpStream::connect(&to).await.unwrap();
+            let ((mut asks, mut hears), (answers, mut asked)) =
+                (near.into_split(), far.into_split());
+            let asking = tokio::spawn(async move { drop(copy(&mut asks, &mut asked).await) });
+            let carried = copy(&mut answers.take(limit), &mut hears).await.unwrap();
+            count.store(carried, Ordering::SeqCst);
+            asking.abort();
+        }
+    });
+    (address, carried)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_asked_for_again_and_is_the_same() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    let (address, carried) = frail_way(&ca.everybody, u64::MAX).await;
+    let by_way = |name: &str, address: &str| {
+        let asked = ["invite", name, "--allow", "tools:search", "--address", address];
+        let said = ca.told(OPERATOR, &asked);
+        said.split_whitespace().find(|word| word.starts_with("vouchsafe-")).unwrap().to_owned()
+    };
+    done(&enroll(&home, &by_way("build-7", &address), "agent"));
+    // The next answer breaks off short of its end: the CA has issued, and the device has nothing.
+    let all = carried.load(Ordering::SeqCst);
+    let (address, _) = frail_way(&ca.everybody, all - 300).await;
+    done(&enroll(&home, &by_way("build-8", &address), "other"));
+    let issued = ca.told(OPERATOR, &["list"]);
+    assert_eq!(issued.matches("build-8").count(), 1, "{issued}");
 }
 
 #[test]
@@ -294,7 +337,7 @@ async fn another_server_of_the_trust_domain_does_not_get_to_see_the_secret() {
         log: EventLog::new(Arc::new(Record::new(record)), clock.clone()),
         clock,
     });
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap().to_string();
     let shutdown = std::future::pending();
     tokio::spawn(Arc::new(listener.unwrap()).serve(socket, shutdown));

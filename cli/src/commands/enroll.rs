@@ -2,22 +2,29 @@
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
-use vouchsafe_certs::{Certificate, KeyType};
+use tokio::time::sleep;
+use vouchsafe_certs::{Certificate, KeyType, PrivateKey};
+use vouchsafe_transport::FetchError;
 use zeroize::Zeroizing;
 
 use crate::administration::view::CertificateView;
 use crate::context::Context;
-use crate::est::Est;
+use crate::est::{Est, EstError};
 use crate::exit::Failure;
 use crate::invitation::Invitation;
-use crate::keyfile::{CERTIFICATE, Destination, KEY, PendingKey, ROOTS};
+use crate::keyfile::{CERTIFICATE, Destination, KEY, Papers, PendingKey, ROOTS};
 use crate::output::Sheet;
 use crate::{passphrase, runtime};
 
 /// No invitation is longer.
 const MAX_LEN: u64 = 4096;
+
+/// How often it is asked, where the answer breaks off, and after which pause.
+const ATTEMPTS: usize = 3;
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// Turn an invitation into an identity
 ///
@@ -64,13 +71,21 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let sealing = sealing.as_ref().map(|passphrase| passphrase.as_slice());
     // Before anything is asked: a key that is certified must not be lost with this process.
     let pending = PendingKey::beside(&args.out, args.key_type, sealing)?;
-    let papers = runtime::small()?.block_on(async {
-        let mut est = Est::invited(&invitation).await?;
-        Ok::<_, Failure>(est.enroll(&invitation, pending.key()).await?)
-    })?;
+    let papers = runtime::small()?.block_on(certified(&invitation, pending.key()))?;
     destination.write_sealed(&papers, pending.key(), sealing)?;
     pending.discard()?;
     report(&papers.leaf()?, args, context)
+}
+
+/// The same question has the same answer, so one that breaks off is asked for again.
+async fn certified(invitation: &Invitation, key: &PrivateKey) -> Result<Papers, Failure> {
+    for _ in 1..ATTEMPTS {
+        match Est::invited(invitation).await?.enroll(invitation, key).await {
+            Err(EstError::Fetch(FetchError::Broken { .. })) => sleep(MOMENT).await,
+            done => return Ok(done?),
+        }
+    }
+    Ok(Est::invited(invitation).await?.enroll(invitation, key).await?)
 }
 
 fn invitation_text(given: &str) -> Result<Zeroizing<String>, Failure> {
