@@ -98,8 +98,9 @@ fn a_revocation_arrives_as_the_answer_to_a_question_that_waits() {
     let mut scene = Scene::new(Manner::Waits);
     scene.is_served();
     for (number, (agent, revoked)) in [(2, ("stolen", 1)), (3, ("a", 2))] {
+        scene.home.run(&["revoke", agent]);
         let begun = Instant::now();
-        scene.revokes(agent);
+        scene.ca.publishes(current(&scene.home));
         let expected = format!("revocation list number {number} in force, {revoked} revoked");
         assert_eq!(scene.hears(" in force, "), expected);
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());

@@ -147,6 +147,8 @@ struct Source {
     connection: Option<Exchange>,
     /// Whether what is known is no base for what changed.
     needs_all: bool,
+    /// Whether the CA was asked last for what is new since something it has named.
+    asked_for_news: bool,
     all: Resource,
     /// `None` where the CA has no such thing.
     changes: Option<Resource>,
@@ -156,7 +158,16 @@ impl Source {
     fn new(followed: Followed, present: Present) -> Self {
         let (all, changes) = (Resource::new(ALL), Some(Resource::new(CHANGES)));
         let known = watch::Sender::new(Arc::new(Revocations::Unreadable));
-        Self { followed, present, known, connection: None, needs_all: true, all, changes }
+        Self {
+            followed,
+            present,
+            known,
+            connection: None,
+            needs_all: true,
+            asked_for_news: false,
+            all,
+            changes,
+        }
     }
 
     /// Asks for what changed since the lists that are known, and for all of them where that is not enough.
@@ -195,6 +206,7 @@ impl Source {
         let changes = self.changes.as_mut().filter(|_| !needs_all);
         let is_all = changes.is_none();
         let resource = changes.unwrap_or(&mut self.all);
+        self.asked_for_news = resource.tag.is_some();
         let answer = connection.send_for(question(resource), WAIT).await?;
         // Not put back after an error: a connection that failed once is done with.
         self.connection = Some(connection);
@@ -240,10 +252,19 @@ impl Source {
         self.all.tag = None;
     }
 
-    /// Whether the CA names what it sends, so that it can be asked whether that has changed.
+    /// What is asked for next.
+    fn next(&self) -> &Resource {
+        self.changes.as_ref().filter(|_| !self.needs_all).unwrap_or(&self.all)
+    }
+
+    /// Whether the CA has named what it sent, so that it can be asked for what is new since.
+    fn can_ask_for_news(&self) -> bool {
+        self.next().tag.is_some()
+    }
+
+    /// Whether it will be, after its next answer at the latest.
     fn is_tagged(&self) -> bool {
-        let resource = self.changes.as_ref().filter(|_| !self.needs_all).unwrap_or(&self.all);
-        resource.tag.is_some() || resource.path == CHANGES
+        self.can_ask_for_news() || self.next().path == CHANGES
     }
 
     fn nothing_to_begin_with(&self, ca: &AskError, file: Option<&FollowError>) -> Failure {
@@ -321,8 +342,10 @@ impl<N: Fn(&str)> Follower<N> {
             self.in_force.say(&format!("following {} again", self.source.followed.address));
         }
         let has_news = answer.is_some_and(|fresh| self.take(fresh));
-        // Whoever says at once that nothing is new does not wait for news, and is not pressed.
-        let waits = has_news && self.source.is_tagged() || waited >= WAIT / 2;
+        // Whoever was asked for news and says at once that there are none does not wait, and is not pressed.
+        let waits = waited >= WAIT / 2
+            || has_news && self.source.is_tagged()
+            || !self.source.asked_for_news && self.source.can_ask_for_news();
         if waits { Duration::ZERO } else { jittered(POLL) }
     }
 
