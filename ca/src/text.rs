@@ -7,7 +7,13 @@ use time::format_description::well_known::Rfc3339;
 
 /// SHA-256 in lower-case hexadecimal.
 pub(crate) fn sha256(octets: &[u8]) -> String {
-    digest(&SHA256, octets).as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
+    let mut text = String::with_capacity(64);
+    for octet in digest(&SHA256, octets).as_ref() {
+        // One at a time: `format!` would allocate as often, and records have many of these.
+        text.extend(char::from_digit(u32::from(octet >> 4), 16));
+        text.extend(char::from_digit(u32::from(octet & 0xf), 16));
+    }
+    text
 }
 
 /// A point in time as rcgen and RFC 3339 want it; `None` beyond the year 9999 (RFC 5280 §4.1.2.5.2).

@@ -1,6 +1,6 @@
 //! Which certificate: the pair (issuer, serial) is unique (RFC 5280 §4.1.2.2, §5.3).
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -128,7 +128,10 @@ impl fmt::Debug for IssuerId {
 
 /// Writes octets as lower-case hexadecimal.
 pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, octets: &[u8]) -> fmt::Result {
-    octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    let nibbles = octets.iter().flat_map(|octet| [octet >> 4, octet & 0xf]);
+    nibbles
+        .flat_map(|nibble| char::from_digit(nibble.into(), 16))
+        .try_for_each(|digit| f.write_char(digit))
 }
 
 #[cfg(test)]
