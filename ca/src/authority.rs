@@ -15,6 +15,7 @@ use crate::issuers::{Issuers, Signer};
 use crate::keys::Passphrase;
 use crate::ledger::Ledger;
 use crate::lists::Lists;
+use crate::pending::Pending;
 use crate::profile::{Order, ProfileError};
 use crate::publisher::{Press, Publisher};
 use crate::reason::Reason;
@@ -144,18 +145,26 @@ impl Authority {
     /// # Errors
     /// [`Refusal::Reserved`], or see [`Error`]. Without an answer, the certificate is on record or was never anywhere.
     pub fn issue(&self, by: &Actor, order: Order) -> Result<Issued, Error> {
-        by.demand_say(&order.principal)?;
-        self.certify(by, order, Origin::Order, self.now()?)
+        self.begin_issue(by, order)?.wait()
     }
 
-    /// Plans, signs, compares and records.
+    /// As [`issue`](Self::issue), without keeping a thread for as long as the disk takes.
+    ///
+    /// # Errors
+    /// As [`issue`](Self::issue).
+    pub fn begin_issue(&self, by: &Actor, order: Order) -> Result<Pending<Issued>, Error> {
+        by.demand_say(&order.principal)?;
+        self.certify(by.clone(), order, Origin::Order, self.now()?)
+    }
+
+    /// Plans, signs, compares and hands over to be recorded.
     pub(crate) fn certify(
         &self,
-        by: &Actor,
+        by: Actor,
         order: Order,
         origin: Origin,
         now: UnixTime,
-    ) -> Result<Issued, Error> {
+    ) -> Result<Pending<Issued>, Error> {
         let signer = self.signing(now)?;
         let plan = signer.profile.plan(order, Serial::random()?, now)?;
         let planned = plan.planned().clone();
@@ -169,8 +178,10 @@ impl Authority {
             }
         };
         let certificate = signed.der.to_vec();
-        self.record(by, &Event::Issued { planned, certificate, origin }, now)?;
-        self.with_chain(signed.certificate, signed.der, signer.issuer.certificate())
+        let issued =
+            self.with_chain(signed.certificate, signed.der, signer.issuer.certificate())?;
+        let event = Event::Issued { planned, certificate, origin };
+        Ok(self.ledger.hand_over(by, event, now)?.map(|()| issued))
     }
 
     /// What was issued before, once more.

@@ -37,14 +37,9 @@ impl<'a> Batch<'a> {
     }
 
     /// Adds what happened, if it may happen; the batch is otherwise as it was before.
-    pub(crate) fn add(
-        &mut self,
-        by: &Actor,
-        event: &Event,
-        at: UnixTime,
-    ) -> Result<(), RecordError> {
+    pub(crate) fn add(&mut self, by: Actor, event: Event, at: UnixTime) -> Result<(), RecordError> {
         let (sequence, previous) = (self.head.sequence + 1, self.head.hash.clone());
-        let record = Record { sequence, at, previous, by: by.clone(), event: event.clone() };
+        let record = Record { sequence, at, previous, by, event };
         let (line, hash) = record.to_line()?;
         self.append(&record, &line, hash)
     }
@@ -61,7 +56,7 @@ impl<'a> Batch<'a> {
         let mut changes = consequences(occurrence, &self.overlay)?;
         let (key, copy) = (audit_key(*sequence), line.as_bytes().to_vec());
         changes.push(Change { key, expected: None, new: Some(copy) });
-        self.overlay.replace(&changes)?;
+        self.overlay.apply(changes)?;
         self.lines.push_str(line);
         self.lines.push('\n');
         self.head = Head { sequence: *sequence, hash };
@@ -82,14 +77,15 @@ impl<'a> Batch<'a> {
         &self.head
     }
 
-    /// Moves the head, and notes where the batch began.
+    /// Moves the head, and notes where the batch began. Every write moves the head, to where it never
+    /// was before; so where the head is still what it was, so is everything that was read.
     pub(crate) fn finish(self) -> Result<Prepared, StoreError> {
         let expected = if self.before.sequence == 0 { None } else { Some(encode(self.before)?) };
         let head = Change { key: HEAD.to_owned(), expected, new: Some(encode(&self.head)?) };
         let first = encode(&(self.before.sequence + 1))?;
         let expected = self.overlay.get(BATCH)?;
         let batch = Change { key: BATCH.to_owned(), expected, new: Some(first) };
-        self.overlay.replace(&[head, batch])?;
+        self.overlay.apply(vec![head, batch])?;
         Ok(Prepared { changes: self.overlay.into_changes()?, lines: self.lines, head: self.head })
     }
 }

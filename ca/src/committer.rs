@@ -12,12 +12,14 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use rustls_pki_types::UnixTime;
+use tokio::sync::oneshot;
 
 use crate::audit::Head;
 use crate::batch::{Batch, MAX_BATCH, Prepared};
 use crate::consequences::RecordError;
 use crate::error::Error;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
+use crate::pending::{Pending, Verdict};
 use crate::record::{Actor, Event};
 use crate::store::{Store, StoreError};
 
@@ -28,7 +30,7 @@ const MAX_WAITING: usize = 4 * MAX_BATCH;
 struct Waiting {
     /// `None`: whatever can be read by now.
     act: Option<Act>,
-    answer: SyncSender<Result<(), Error>>,
+    answer: oneshot::Sender<Verdict>,
 }
 
 /// What somebody does.
@@ -54,30 +56,37 @@ impl Committer {
     ) -> Result<Self, StoreError> {
         let (line, waiting) = sync_channel(MAX_WAITING);
         let stopped = Arc::new(AtomicBool::new(false));
-        let mut writer = Writer { store, journal, head, stopped: Arc::clone(&stopped) };
+        let failed = |error: io::Error| StoreError::Failed(error.into());
+        let scribe = Scribe::start(journal).map_err(failed)?;
+        let mut writer = Writer { store, scribe, head, stopped: Arc::clone(&stopped) };
         let thread = thread::Builder::new()
             .name("committer".to_owned())
             .spawn(move || writer.serve(&waiting))
-            .map_err(|error| StoreError::Failed(error.into()))?;
+            .map_err(failed)?;
         Ok(Self { line: Some(line), thread: Some(thread), stopped })
     }
 
-    /// Waits until the event is on disk.
-    pub(crate) fn commit(&self, by: &Actor, event: &Event, at: UnixTime) -> Result<(), Error> {
-        self.wait(Some(Act { by: by.clone(), event: event.clone(), at }))
+    /// Hands an event over, which counts once it is on disk.
+    pub(crate) fn commit(
+        &self,
+        by: Actor,
+        event: Event,
+        at: UnixTime,
+    ) -> Result<Pending<()>, Error> {
+        self.stand_in_line(Some(Act { by, event, at }))
     }
 
-    /// Waits until everything is on disk that can be read by now.
-    pub(crate) fn settle(&self) -> Result<(), Error> {
-        self.wait(None)
+    /// Waits for everything that can be read by now to be on disk.
+    pub(crate) fn settle(&self) -> Result<Pending<()>, Error> {
+        self.stand_in_line(None)
     }
 
-    fn wait(&self, act: Option<Act>) -> Result<(), Error> {
-        let (answer, answered) = sync_channel(1);
+    fn stand_in_line(&self, act: Option<Act>) -> Result<Pending<()>, Error> {
+        let (answer, answered) = oneshot::channel();
         // The other end is gone only if the thread has panicked, perhaps in the middle of a write.
         let line = self.line.as_ref().ok_or(Error::Stopped)?;
         line.send(Waiting { act, answer }).map_err(|_| Error::Stopped)?;
-        answered.recv().map_err(|_| Error::Stopped)?
+        Ok(Pending::new((), answered))
     }
 
     /// Nothing more is written.
@@ -100,7 +109,7 @@ impl Drop for Committer {
 /// The thread that writes, from within.
 struct Writer {
     store: Arc<dyn Store>,
-    journal: Journal,
+    scribe: Scribe,
     /// The latest record on disk.
     head: Head,
     /// Set for good when it is unknown what is on disk.
@@ -118,17 +127,18 @@ impl Writer {
     /// Judges everybody, writes once, answers everybody.
     fn answer(&mut self, waiting: Vec<Waiting>) {
         let mut batch = Batch::new(&*self.store, &self.head);
-        let judge = |one: &Waiting| match &one.act {
-            Some(Act { by, event, at }) => batch.add(by, event, *at),
-            None => Ok(()),
+        let judge = |Waiting { act, answer }| {
+            let verdict = act.map_or(Ok(()), |Act { by, event, at }| batch.add(by, event, at));
+            (answer, verdict)
         };
-        let verdicts: Vec<Result<(), RecordError>> = waiting.iter().map(judge).collect();
+        let judged: Vec<(oneshot::Sender<Verdict>, Result<(), RecordError>)> =
+            waiting.into_iter().map(judge).collect();
         let prepared = if batch.is_empty() { Ok(None) } else { batch.finish().map(Some) };
         let mut failure = match prepared {
             _ if self.stopped.load(Ordering::SeqCst) => Some(Error::Stopped),
             Ok(None) => None,
             Ok(Some(prepared)) => {
-                let failure = self.write(&prepared).err();
+                let failure = self.write(prepared).err();
                 // It is unknown now what is on disk.
                 self.stopped.fetch_or(failure.is_some(), Ordering::SeqCst);
                 failure
@@ -137,29 +147,68 @@ impl Writer {
             Err(error) => Some(error.into()),
         };
         let failed = failure.is_some();
-        for (one, verdict) in waiting.into_iter().zip(verdicts) {
+        for (answer, verdict) in judged {
             // The first is told the cause, the others that there is one.
             let cause = failed.then(|| failure.take().unwrap_or(Error::Stopped));
-            let answer = cause.map_or_else(|| verdict.map_err(Error::from), Err);
+            let verdict = cause.map_or_else(|| verdict.map_err(Error::from), Err);
             // Whoever does not wait any more does not hear it.
-            let _ = one.answer.send(answer);
+            let _ = answer.send(verdict);
         }
     }
 
     /// Both files at the same time; whichever a crash leaves behind is brought level when the home is
     /// opened.
-    fn write(&mut self, prepared: &Prepared) -> Result<(), Error> {
+    fn write(&mut self, prepared: Prepared) -> Result<(), Error> {
         let Prepared { changes, lines, head } = prepared;
-        let (store, journal) = (&self.store, &mut self.journal);
-        let (stored, written) = thread::scope(|scope| {
-            let journal = thread::Builder::new().spawn_scoped(scope, || journal.append(lines))?;
-            Ok::<_, io::Error>((store.replace(changes), journal.join()))
-        })
-        .map_err(|error| StoreError::Failed(error.into()))?;
+        self.scribe.begin(lines)?;
+        let stored = self.store.replace(&changes);
+        // Waited for in any case, so that what is said next is about what comes next.
+        let written = self.scribe.finish();
         stored?;
-        written.map_err(|_panic| Error::Stopped)??;
-        self.head = head.clone();
+        written?;
+        self.head = head;
         Ok(())
+    }
+}
+
+/// The thread that syncs the journal while the committer's own syncs the store.
+struct Scribe {
+    lines: Option<SyncSender<String>>,
+    written: Receiver<Result<(), JournalError>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Scribe {
+    fn start(mut journal: Journal) -> io::Result<Self> {
+        let (lines, given) = sync_channel::<String>(1);
+        let (done, written) = sync_channel(1);
+        let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || {
+            while let Ok(lines) = given.recv() {
+                if done.send(journal.append(&lines)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { lines: Some(lines), written, thread: Some(thread) })
+    }
+
+    fn begin(&self, lines: String) -> Result<(), Error> {
+        // The other end is gone only if the thread has panicked.
+        self.lines.as_ref().and_then(|to| to.send(lines).ok()).ok_or(Error::Stopped)
+    }
+
+    fn finish(&self) -> Result<(), Error> {
+        Ok(self.written.recv().map_err(|_| Error::Stopped)??)
+    }
+}
+
+impl Drop for Scribe {
+    /// The journal is closed when this returns.
+    fn drop(&mut self) {
+        self.lines = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -236,18 +285,19 @@ mod tests {
         let store = Arc::new(CountingStore { inner, writes: AtomicUsize::new(0), fails });
         let mut writer = Writer {
             store: store.clone(),
-            journal: Journal::open(&path).unwrap(),
+            scribe: Scribe::start(Journal::open(&path).unwrap()).unwrap(),
             head: Head::beginning(),
             stopped: Arc::default(),
         };
         let ask = |event: &Option<Event>| {
-            let (answer, answered) = sync_channel(1);
+            let (answer, answered) = oneshot::channel();
             let act = event.clone().map(|event| Act { by: Actor::Home, event, at: at() });
             (Waiting { act, answer }, answered)
         };
         let (waiting, answered): (Vec<_>, Vec<_>) = events.iter().map(ask).unzip();
         writer.answer(waiting);
-        let answers = answered.iter().map(|answered| answered.recv().unwrap()).collect();
+        let answers =
+            answered.into_iter().map(|answered| answered.blocking_recv().unwrap()).collect();
         let journal = std::fs::read_to_string(path).unwrap();
         (answers, store.writes.load(Ordering::SeqCst), journal.lines().count())
     }

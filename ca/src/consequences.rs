@@ -37,8 +37,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 use rustls_pki_types::UnixTime;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vouchsafe_certs::{Fingerprint, Principal, PublicKey, Serial};
 
@@ -205,7 +205,7 @@ pub(crate) fn suffixes(store: &dyn Store, prefix: &str) -> Result<Vec<String>, S
 }
 
 /// Reads one record's octets.
-pub(crate) fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, StoreError> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(key: &str, value: &'a [u8]) -> Result<T, StoreError> {
     serde_json::from_slice(value).map_err(|_| StoreError::Damaged { key: key.to_owned() })
 }
 

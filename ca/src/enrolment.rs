@@ -21,6 +21,7 @@ use crate::invitation::{
     InvitationRecord, InvitationSecret, InvitationState, Invited, Inviter, Offer, draw_id, opens,
 };
 use crate::ledger::Ledger;
+use crate::pending::Pending;
 use crate::profile::{Order, Planned, within};
 use crate::reason::Reason;
 use crate::record::{Actor, CertificateRecord, DeviceRecord, Event, ListRecord, Origin};
@@ -103,19 +104,20 @@ impl Authority {
         secret: &str,
         request: &CertificateRequest,
     ) -> Result<Issued, Error> {
-        match self.try_enroll(id, secret, request) {
-            // The same request came twice at once; the other one's certificate is there by now.
-            Err(Error::Refused(Refusal::AlreadyEnrolled)) => self.try_enroll(id, secret, request),
-            answer => answer,
-        }
+        once_more(|| self.begin_enroll(id, secret, request)?.wait())
     }
 
-    fn try_enroll(
+    /// As [`enroll`](Self::enroll), without keeping a thread for as long as the disk takes. Whoever was
+    /// overtaken ([`Error::is_overtaken`]) may ask once more.
+    ///
+    /// # Errors
+    /// As [`enroll`](Self::enroll).
+    pub fn begin_enroll(
         &self,
         id: &str,
         secret: &str,
         request: &CertificateRequest,
-    ) -> Result<Issued, Error> {
+    ) -> Result<Pending<Issued>, Error> {
         let now = self.now()?;
         let found = self.look_up(|ledger| ledger.invitation(id))?;
         let known = opens(secret, found.as_ref());
@@ -137,7 +139,7 @@ impl Authority {
             lifetime,
             public_key: key.clone(),
         };
-        self.certify(&Actor::Principal(principal), order, Origin::Invitation(id.to_owned()), now)
+        self.certify(Actor::Principal(principal), order, Origin::Invitation(id.to_owned()), now)
     }
 
     /// Renews a certificate whose possession was proven, for the same key or another. The same request
@@ -153,18 +155,19 @@ impl Authority {
         current: &Certificate,
         request: &CertificateRequest,
     ) -> Result<Issued, Error> {
-        match self.try_renew(current, request) {
-            // Another request came in between; what is the newest now decides.
-            Err(Error::Refused(Refusal::NotNewest(_))) => self.try_renew(current, request),
-            answer => answer,
-        }
+        once_more(|| self.begin_renew(current, request)?.wait())
     }
 
-    fn try_renew(
+    /// As [`renew`](Self::renew), without keeping a thread for as long as the disk takes, unless there
+    /// is a lineage to revoke. Whoever was overtaken ([`Error::is_overtaken`]) may ask once more.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
+    pub fn begin_renew(
         &self,
         current: &Certificate,
         request: &CertificateRequest,
-    ) -> Result<Issued, Error> {
+    ) -> Result<Pending<Issued>, Error> {
         let now = self.now()?;
         let serial = current.serial;
         let held = self.look_up(|ledger| ledger.certificate(&serial))?;
@@ -189,7 +192,7 @@ impl Authority {
                 };
             }
             let by = Actor::Principal(first.planned.principal);
-            return self.certify(&by, order, Origin::Renewal(serial), now);
+            return self.certify(by, order, Origin::Renewal(serial), now);
         }
         if newest.planned.public_key == request.public_key {
             return self.hand_out_again(&newest, now);
@@ -204,7 +207,7 @@ impl Authority {
         newest: Serial,
         request: &CertificateRequest,
         now: UnixTime,
-    ) -> Result<Issued, Error> {
+    ) -> Result<Pending<Issued>, Error> {
         let event = Event::LineageRevoked {
             lineage: shown.lineage,
             newest,
@@ -219,10 +222,14 @@ impl Authority {
 
     /// The answer that was given before, if it still counts. Perhaps it was not given: then the record
     /// can be seen before it is on disk.
-    fn hand_out_again(&self, record: &CertificateRecord, now: UnixTime) -> Result<Issued, Error> {
+    fn hand_out_again(
+        &self,
+        record: &CertificateRecord,
+        now: UnixTime,
+    ) -> Result<Pending<Issued>, Error> {
         self.demand_renewable(record, now)?;
-        self.look_up(Ledger::settle)?;
-        self.hand_out(&record.certificate)
+        let issued = self.hand_out(&record.certificate)?;
+        Ok(self.look_up(Ledger::hand_over_nothing)?.map(|()| issued))
     }
 
     /// Whether a certificate counts, and if not, why not. It falls with the issuing CA that signed it.
@@ -299,6 +306,14 @@ impl Authority {
         let list = self.conclude(by, is_news.then_some(event), now, is_meant)?;
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         Ok(Sweep { certificates: count(counting), invitations: count(invitations), list })
+    }
+}
+
+/// Asks once more if another request came in between: what it has changed decides.
+fn once_more(ask: impl Fn() -> Result<Issued, Error>) -> Result<Issued, Error> {
+    match ask() {
+        Err(error) if error.is_overtaken() => ask(),
+        answer => answer,
     }
 }
 

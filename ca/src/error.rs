@@ -81,6 +81,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether another request came in between, and what it has changed may be the answer: the same
+    /// invitation was redeemed for the same key, or the same certificate was renewed.
+    #[must_use]
+    pub fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Refused(Refusal::AlreadyEnrolled | Refusal::NotNewest(_)))
+    }
+
     /// What to do next, where that is not plain from the message.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

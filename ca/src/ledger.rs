@@ -20,6 +20,7 @@ use crate::consequences::{
 use crate::error::Error;
 use crate::invitation::{InvitationRecord, is_id};
 use crate::journal::{Journal, Mended};
+use crate::pending::Pending;
 use crate::record::{
     Actor, AuthorityRecord, CaRecord, CertificateRecord, DeviceRecord, Event, ListRecord,
     RevokedRecord,
@@ -79,12 +80,27 @@ impl Ledger {
     /// [`Error::Refused`] changes nothing. After any other error nothing more may be recorded: it is
     /// unknown whether the event is on disk, and only opening the ledger anew tells.
     pub(crate) fn record(&self, by: &Actor, event: &Event, at: UnixTime) -> Result<(), Error> {
+        self.hand_over(by.clone(), event.clone(), at)?.wait()
+    }
+
+    /// As [`record`](Self::record), for whoever has something better to do than to wait.
+    pub(crate) fn hand_over(
+        &self,
+        by: Actor,
+        event: Event,
+        at: UnixTime,
+    ) -> Result<Pending<()>, Error> {
         self.committer.commit(by, event, at)
     }
 
     /// Waits until everything that can be read is on disk: what is told to somebody because it was
     /// read must be as durable as what is told because it was recorded.
     pub(crate) fn settle(&self) -> Result<(), Error> {
+        self.hand_over_nothing()?.wait()
+    }
+
+    /// As [`settle`](Self::settle), for whoever has something better to do than to wait.
+    pub(crate) fn hand_over_nothing(&self) -> Result<Pending<()>, Error> {
         self.committer.settle()
     }
 

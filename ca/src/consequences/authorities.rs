@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 
 use rustls_pki_types::UnixTime;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use vouchsafe_certs::{CaCertificate, RevocationList, Serial};
 
 use super::{
@@ -12,6 +14,7 @@ use super::{
 use crate::profile::Planned;
 use crate::record::{AuthorityRecord, CaRecord, ListRecord, Revocation, RevokedRecord, Tier};
 use crate::refusal::Refusal;
+use crate::text;
 
 /// The end of the last leaf is kept to the hour, so that it is written down once an hour at most.
 const HOUR: u64 = 3_600;
@@ -146,8 +149,9 @@ impl Draft<'_> {
     /// Whether the CA that signed may, and until when it is needed because of that.
     pub(super) fn signed_by_ca(&mut self, planned: &Planned) -> Result<(), RecordError> {
         let Planned { issuer, not_after, .. } = planned;
-        let record = self.ca(issuer)?;
-        if record.tier != Tier::Issuing || !record.may_sign() {
+        let key = ca_key(issuer);
+        let record = self.store.get(&key)?.ok_or(Refusal::NoSuchCa(*issuer))?;
+        if !parse::<Standing<'_>>(&key, &record)?.may_sign_leaves() {
             return Err(Refusal::CaGone(*issuer).into());
         }
         let key = last_leaf_key(issuer);
@@ -172,6 +176,25 @@ impl Draft<'_> {
             }
         }
         Err(Refusal::OutOfOrder.into())
+    }
+}
+
+/// What of a [`CaRecord`] is asked at every certificate; reading the rest would cost more than all
+/// other questions.
+#[derive(Deserialize)]
+struct Standing<'a> {
+    #[serde(with = "text::as_text")]
+    tier: Tier,
+    #[serde(default)]
+    revoked: Option<IgnoredAny>,
+    #[serde(default)]
+    last_list: &'a str,
+}
+
+impl Standing<'_> {
+    /// As [`CaRecord::may_sign`] has it.
+    fn may_sign_leaves(&self) -> bool {
+        self.tier == Tier::Issuing && self.revoked.is_none() && self.last_list.is_empty()
     }
 }
 

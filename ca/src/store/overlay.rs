@@ -7,47 +7,89 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::{Change, Store, StoreError, refuse_beyond_limits};
 
+/// How many keys are remembered that were only read. An event that reads more of them reads on without.
+const REMEMBERED: usize = 4 * 1024;
+
 /// Several `replace`s that shall become one: each sees those before it, and one that is refused
 /// leaves no trace.
 ///
 /// It keeps every promise of a [`Store`] but durability, and takes no other changes of the store
-/// below into account than those made before a key is first touched.
+/// below into account than those made before a key is first looked at.
 #[derive(Debug)]
 pub(crate) struct Overlay<'a> {
     below: &'a dyn Store,
-    touched: Mutex<BTreeMap<String, Touched>>,
+    known: Mutex<BTreeMap<String, Known>>,
 }
 
 /// What the store below holds, and what it shall hold.
-#[derive(Clone, Debug)]
-struct Touched {
+#[derive(Debug)]
+struct Known {
     below: Option<Vec<u8>>,
-    above: Option<Vec<u8>>,
+    /// `None`: it stays as it is.
+    above: Option<Option<Vec<u8>>>,
+}
+
+impl Known {
+    fn now(&self) -> Option<&Vec<u8>> {
+        self.above.as_ref().unwrap_or(&self.below).as_ref()
+    }
 }
 
 impl<'a> Overlay<'a> {
     pub(crate) fn new(below: &'a dyn Store) -> Self {
-        Self { below, touched: Mutex::default() }
+        Self { below, known: Mutex::default() }
     }
 
-    /// The one `replace` for the store below.
+    /// The one `replace` for the store below. What was only read or demanded is not in it: that it
+    /// still holds is for whoever asks to see to.
     pub(crate) fn into_changes(self) -> Result<Vec<Change>, StoreError> {
-        let touched = self.touched.into_inner().map_err(|_| StoreError::Stopped)?;
-        let change = |(key, Touched { below, above })| Change { key, expected: below, new: above };
-        Ok(touched.into_iter().map(change).collect())
+        let known = self.known.into_inner().map_err(|_| StoreError::Stopped)?;
+        let change = |(key, Known { below, above }): (String, Known)| {
+            let new = above.filter(|above| *above != below)?;
+            Some(Change { key, expected: below, new })
+        };
+        Ok(known.into_iter().filter_map(change).collect())
     }
 
-    fn touched(&self) -> Result<MutexGuard<'_, BTreeMap<String, Touched>>, StoreError> {
-        self.touched.lock().map_err(|_| StoreError::Stopped)
+    /// Makes all changes or none, as [`Store::replace`] does.
+    pub(crate) fn apply(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        refuse_beyond_limits(&changes)?;
+        let mut known = self.known()?;
+        for change in &changes {
+            let known = match known.entry(change.key.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    new.insert(Known { below: self.below.get(&change.key)?, above: None })
+                }
+            };
+            if known.now() != change.expected.as_ref() {
+                return Err(StoreError::Conflict { key: change.key.clone() });
+            }
+        }
+        for Change { key, new, .. } in changes {
+            if let Some(known) = known.get_mut(&key) {
+                known.above = Some(new);
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> Result<MutexGuard<'_, BTreeMap<String, Known>>, StoreError> {
+        self.known.lock().map_err(|_| StoreError::Stopped)
     }
 }
 
 impl Store for Overlay<'_> {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        if let Some(touched) = self.touched()?.get(key) {
-            return Ok(touched.above.clone());
+        let mut known = self.known()?;
+        if let Some(known) = known.get(key) {
+            return Ok(known.now().cloned());
         }
-        self.below.get(key)
+        let value = self.below.get(key)?;
+        if known.len() < REMEMBERED {
+            known.insert(key.to_owned(), Known { below: value.clone(), above: None });
+        }
+        Ok(value)
     }
 
     fn scan_after(
@@ -58,13 +100,13 @@ impl Store for Overlay<'_> {
     ) -> Result<(), StoreError> {
         let start = if after.is_empty() { Bound::Included(prefix) } else { Bound::Excluded(after) };
         // A copy, because `visit` may read as well.
-        let touched: Vec<(String, Option<Vec<u8>>)> = self
-            .touched()?
+        let known: Vec<(String, Option<Vec<u8>>)> = self
+            .known()?
             .range::<str, _>((start, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(key, touched)| (key.clone(), touched.above.clone()))
+            .map(|(key, known)| (key.clone(), known.now().cloned()))
             .collect();
-        let mut above = touched.into_iter().peekable();
+        let mut above = known.into_iter().peekable();
         let mut flow = ControlFlow::Continue(());
         self.below.scan_after(prefix, after, &mut |key, value| {
             while let Some((earlier, value)) = above.next_if(|(above, _)| above.as_str() < key) {
@@ -93,32 +135,7 @@ impl Store for Overlay<'_> {
     }
 
     fn replace(&self, changes: &[Change]) -> Result<(), StoreError> {
-        refuse_beyond_limits(changes)?;
-        let mut touched = self.touched()?;
-        let mut below = Vec::with_capacity(changes.len());
-        for change in changes {
-            let (stored, current) = match touched.get(&change.key) {
-                Some(known) => (None, known.above.clone()),
-                None => {
-                    let stored = self.below.get(&change.key)?;
-                    (Some(stored.clone()), stored)
-                }
-            };
-            if current != change.expected {
-                return Err(StoreError::Conflict { key: change.key.clone() });
-            }
-            below.push(stored);
-        }
-        for (change, stored) in changes.iter().zip(below) {
-            let above = change.new.clone();
-            match touched.entry(change.key.clone()) {
-                Entry::Occupied(mut known) => known.get_mut().above = above,
-                Entry::Vacant(new) => {
-                    new.insert(Touched { below: stored.flatten(), above });
-                }
-            }
-        }
-        Ok(())
+        self.apply(changes.to_vec())
     }
 }
 
