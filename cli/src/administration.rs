@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use vouchsafe_ca::{Authority, Home, Ledger};
+use vouchsafe_ca::{Authority, Home, Ledger, Pending};
 
 pub(crate) use operator::Operator;
 pub(crate) use remote::{Refused, Remote};
@@ -58,6 +58,8 @@ pub(crate) enum Work<A, B> {
     Ledger(fn(&Home, &Ledger, &Question<'_, A>) -> Result<B, Failure>),
     /// It signs or records.
     Authority(fn(&Authority, &Question<'_, A>) -> Result<B, Failure>),
+    /// It issues: there is nothing to wait for but the disk.
+    Issuing(fn(&Authority, &Question<'_, A>) -> Result<Pending<B>, Failure>),
 }
 
 /// What was asked, by whom, and when.
@@ -73,18 +75,24 @@ impl<A, B> Verb<A, B> {
         matches!(self.work, Work::Home(_) | Work::Ledger(_))
     }
 
+    /// Whether it keeps its thread only for as long as it computes.
+    pub(crate) fn never_blocks(&self) -> bool {
+        matches!(self.work, Work::Issuing(_))
+    }
+
     /// The answer of a CA that is at work.
     pub(crate) fn answer(
         &self,
         authority: &Authority,
         question: &Question<'_, A>,
-    ) -> Result<B, Failure> {
+    ) -> Result<Pending<B>, Failure> {
         match self.work {
-            Work::Home(work) => work(authority.home(), question),
-            Work::Ledger(work) => {
-                authority.look_up(|ledger| Ok(work(authority.home(), ledger, question)))?
-            }
-            Work::Authority(work) => work(authority, question),
+            Work::Home(work) => work(authority.home(), question).map(Pending::from),
+            Work::Ledger(work) => authority
+                .look_up(|ledger| Ok(work(authority.home(), ledger, question)))?
+                .map(Pending::from),
+            Work::Authority(work) => work(authority, question).map(Pending::from),
+            Work::Issuing(work) => work(authority, question),
         }
     }
 }
@@ -213,6 +221,7 @@ enum Opened<A, B> {
     Home(Home, fn(&Home, &Question<'_, A>) -> Result<B, Failure>),
     Ledger(Home, Ledger, fn(&Home, &Ledger, &Question<'_, A>) -> Result<B, Failure>),
     Authority(Box<Authority>, fn(&Authority, &Question<'_, A>) -> Result<B, Failure>),
+    Issuing(Box<Authority>, fn(&Authority, &Question<'_, A>) -> Result<Pending<B>, Failure>),
 }
 
 impl<A, B> Opened<A, B> {
@@ -230,6 +239,9 @@ impl<A, B> Opened<A, B> {
             Work::Authority(work) => {
                 Self::Authority(Box::new(context.open_authority(passphrase)?), work)
             }
+            Work::Issuing(work) => {
+                Self::Issuing(Box::new(context.open_authority(passphrase)?), work)
+            }
         })
     }
 
@@ -238,6 +250,7 @@ impl<A, B> Opened<A, B> {
             Self::Home(home, work) => work(home, question),
             Self::Ledger(home, ledger, work) => work(home, ledger, question),
             Self::Authority(authority, work) => work(authority, question),
+            Self::Issuing(authority, work) => Ok(work(authority, question)?.wait()?),
         }
     }
 }

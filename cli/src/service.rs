@@ -7,6 +7,7 @@
 //! * What it does unasked is in [`upkeep`]: its own certificate, and its lists, in time.
 
 mod admin;
+mod signers;
 mod upkeep;
 mod web;
 
@@ -29,6 +30,7 @@ use crate::follow::Source;
 use crate::identity::Present;
 use crate::notice::say;
 use crate::systemd;
+use signers::Signers;
 use upkeep::OwnCertificate;
 
 /// Connections that may wait to be accepted.
@@ -51,13 +53,15 @@ pub(crate) struct Settings {
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn serve(authority: Authority, settings: Settings) -> Result<(), Failure> {
     let Settings { listen, public, dns, ip, audit } = settings;
-    let authority = Arc::new(authority);
+    let (authority, signers) = (Arc::new(authority), Arc::new(Signers::start()?));
     let (own, present) = OwnCertificate::issue(Arc::clone(&authority), dns, ip)?;
     let web = HttpService {
-        handler: web::handler(Arc::clone(&authority)),
+        handler: web::handler(Arc::clone(&authority), Arc::clone(&signers)),
         limits: HttpLimits::default(),
     };
-    let gateway = Arc::new(gateway(&authority, &present, web.clone(), Arc::clone(&audit))?);
+    let administration = administration(&authority, signers);
+    let gateway = gateway(&authority, administration, &present, web.clone(), Arc::clone(&audit))?;
+    let gateway = Arc::new(gateway);
     let strangers = Arc::new(public_listener(&present, web, audit)?);
     // Both before either is announced: who hears of one may use the other.
     let (operators, everybody) = (listen_on(&listen).await?, listen_on(&public).await?);
@@ -76,17 +80,23 @@ pub(crate) async fn serve(authority: Authority, settings: Settings) -> Result<()
     Ok(())
 }
 
+/// The MCP server behind the gateway.
+fn administration(authority: &Arc<Authority>, signers: Arc<Signers>) -> Service {
+    let authority = Arc::clone(authority);
+    Service::new(move |peer, stream| {
+        admin::serve(Arc::clone(&authority), Arc::clone(&signers), peer, stream)
+    })
+}
+
 /// Operators and agents, over mutual TLS.
 fn gateway(
-    authority: &Arc<Authority>,
+    authority: &Authority,
+    administration: Service,
     present: &Present,
     web: HttpService,
     audit: Arc<Output>,
 ) -> Result<Gateway, Failure> {
     let lists = Source::File(authority.home().lists_path()).follow(present, say)?;
-    let administrated = Arc::clone(authority);
-    let administration =
-        Service::new(move |peer, stream| admin::serve(Arc::clone(&administrated), peer, stream));
     let config = GatewayConfig {
         identity: present.identity.clone(),
         trust: assemble::trust_with_lists(present, &lists),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use rmcp::schemars;
 use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
-use vouchsafe_ca::{Authority, Config, Grant, Kind, Lifetime, Order};
+use vouchsafe_ca::{Authority, Config, Grant, Kind, Lifetime, Order, Pending};
 use vouchsafe_certs::{CertificateRequest, Permission};
 
 use super::view::CertificateView;
@@ -25,7 +25,7 @@ pub(crate) const ISSUE: Verb<Issue, Issued> = Verb {
     about: "Issue a certificate that says who somebody is and what they may do. \
             Needs ca:issue:NAME, for a server ca:dns:HOST or ca:ip:ADDRESS of each of its names, \
             and every permission that is granted",
-    work: Work::Authority(issue),
+    work: Work::Issuing(issue),
     in_words: Issued::in_words,
 };
 
@@ -108,7 +108,10 @@ impl Issued {
     }
 }
 
-fn issue(authority: &Authority, question: &Question<'_, Issue>) -> Result<Issued, Failure> {
+fn issue(
+    authority: &Authority,
+    question: &Question<'_, Issue>,
+) -> Result<Pending<Issued>, Failure> {
     let Question { ask, by, now } = question;
     let config = authority.home().config();
     let principal = principal(&ask.name, &config.trust_domain)?;
@@ -120,10 +123,11 @@ fn issue(authority: &Authority, question: &Question<'_, Issue>) -> Result<Issued
     by.may_name(&kind)?;
     let public_key = read_request(ask.request.as_bytes())?.public_key;
     let order = Order { principal, kind, permissions, lifetime, public_key };
-    let issued = authority.issue(&by.actor(), order)?;
-    let Papers { certificate: chain, roots } = Papers::of(&issued);
-    let certificate = CertificateView::of_certificate(&issued.certificate, *now);
-    Ok(Issued { certificate, chain, roots })
+    Ok(authority.begin_issue(&by.actor(), order)?.map(|issued| {
+        let Papers { certificate: chain, roots } = Papers::of(&issued);
+        let certificate = CertificateView::of_certificate(&issued.certificate, *now);
+        Issued { certificate, chain, roots }
+    }))
 }
 
 /// What roles and permissions come to together, and for how long.

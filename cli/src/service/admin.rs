@@ -21,9 +21,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::DuplexStream;
-use vouchsafe_ca::Authority;
+use vouchsafe_ca::{Authority, Pending};
 use vouchsafe_transport::Peer;
 
+use super::signers::Signers;
 use crate::administration::audit::AUDIT;
 use crate::administration::crl::CRL;
 use crate::administration::inspect::INSPECT;
@@ -60,12 +61,16 @@ static TOOLS: LazyLock<Vec<AdminTool>> = LazyLock::new(|| {
 });
 
 /// What a tool makes of its arguments.
-type Answering =
-    Box<dyn Fn(&Authority, &Operator, UnixTime, JsonObject) -> CallToolResult + Send + Sync>;
+type Answering = Box<
+    dyn Fn(&Authority, &Operator, UnixTime, JsonObject) -> Result<Pending<CallToolResult>, Failure>
+        + Send
+        + Sync,
+>;
 
 /// A verb as MCP knows it.
 struct AdminTool {
     tool: Tool,
+    never_blocks: bool,
     answer: Answering,
 }
 
@@ -83,7 +88,11 @@ impl AdminTool {
         let tool = Tool::new(verb.name, verb.about, input)
             .with_raw_output_schema(schema_for_output::<B>())
             .with_annotations(annotations);
-        Self { tool, answer: Box::new(move |ca, by, now, ask| answer(verb, ca, by, now, ask)) }
+        Self {
+            tool,
+            never_blocks: verb.never_blocks(),
+            answer: Box::new(move |ca, by, now, ask| answer(verb, ca, by, now, ask)),
+        }
     }
 }
 
@@ -94,23 +103,23 @@ fn answer<A, B>(
     by: &Operator,
     now: UnixTime,
     arguments: JsonObject,
-) -> CallToolResult
+) -> Result<Pending<CallToolResult>, Failure>
 where
     A: DeserializeOwned,
     B: Serialize,
 {
-    let answered = serde_json::from_value(Value::Object(arguments))
-        .map_err(|error| Failure::usage(format!("the arguments are not understood: {error}")))
-        .and_then(|ask| verb.answer(authority, &Question { ask, by, now }))
-        .and_then(|answer| Ok((to_json(&answer)?, (verb.in_words)(&answer, now))));
-    match answered {
-        Ok((json, words)) => {
+    let ask = serde_json::from_value(Value::Object(arguments))
+        .map_err(|error| Failure::usage(format!("the arguments are not understood: {error}")))?;
+    let answer = verb.answer(authority, &Question { ask, by, now })?;
+    Ok(answer.map(|answer| match to_json(&answer) {
+        Ok(json) => {
+            let words = (verb.in_words)(&answer, now);
             let mut result = CallToolResult::success(vec![ContentBlock::text(words)]);
             result.structured_content = Some(json);
             result
         }
         Err(failure) => refused(&failure, authority.home().path()),
-    }
+    }))
 }
 
 /// A failure's words without the place where the home is, which concerns whoever has it.
@@ -147,13 +156,18 @@ fn refused(failure: &Failure, home: &Path) -> CallToolResult {
 }
 
 /// Serves one session of an operator, until its stream ends.
-pub(super) async fn serve(authority: Arc<Authority>, peer: Arc<Peer>, stream: DuplexStream) {
+pub(super) async fn serve(
+    authority: Arc<Authority>,
+    signers: Arc<Signers>,
+    peer: Arc<Peer>,
+    stream: DuplexStream,
+) {
     let operator = Operator::Certified {
         principal: peer.principal.clone(),
         serial: peer.serial,
         permissions: peer.permissions.clone(),
     };
-    let admin = Admin { authority, operator: Arc::new(operator) };
+    let admin = Admin { authority, signers, operator: Arc::new(operator) };
     if let Ok(running) = admin.serve(stream).await {
         // However it ends, the session is over, and the gateway has said so.
         drop(running.waiting().await);
@@ -163,6 +177,7 @@ pub(super) async fn serve(authority: Arc<Authority>, peer: Arc<Peer>, stream: Du
 /// The administration, as one operator may use it.
 struct Admin {
     authority: Arc<Authority>,
+    signers: Arc<Signers>,
     operator: Arc<Operator>,
 }
 
@@ -195,13 +210,19 @@ impl ServerHandler for Admin {
             .ok_or_else(|| ErrorData::internal_error("the system clock cannot be read", None))?;
         let (authority, operator) = (Arc::clone(&self.authority), Arc::clone(&self.operator));
         let arguments = request.arguments.unwrap_or_default();
-        // On a thread of its own: it waits for the disk, and what has begun ends even if the session does not
-        // live to see it.
-        let work = tokio::task::spawn_blocking(move || {
-            (known.answer)(&authority, &operator, now, arguments)
-        });
-        let failed = |_| ErrorData::internal_error("the CA failed; its log says why", None);
-        Ok(work.await.map_err(failed)?.into())
+        let work = move || (known.answer)(&authority, &operator, now, arguments);
+        // Not on this thread, and what has begun ends even if the session does not live to see it.
+        let begun = match known.never_blocks {
+            true => self.signers.run(work).await,
+            false => tokio::task::spawn_blocking(work).await.ok(),
+        };
+        let failed = || ErrorData::internal_error("the CA failed; its log says why", None);
+        let result = match begun.ok_or_else(failed)? {
+            Ok(pending) => pending.settled().await.map_err(Failure::from),
+            Err(failure) => Err(failure),
+        };
+        let said = |failure: Failure| refused(&failure, self.authority.home().path());
+        Ok(result.unwrap_or_else(said).into())
     }
 }
 

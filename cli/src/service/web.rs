@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use vouchsafe_ca::{Authority, PublishedList, Responder, pem};
 use vouchsafe_transport::{Caller, Handler};
 
+use super::signers::Signers;
 use answer::{blocking, failed, method_not_allowed, of, refusal};
 use lists::Published;
 
@@ -38,18 +39,20 @@ struct Site {
     authority: Arc<Authority>,
     lists: watch::Receiver<Arc<Published>>,
     responder: Responder,
-    enrolling: Semaphore,
+    signers: Arc<Signers>,
+    enrolling: Arc<Semaphore>,
 }
 
 /// Answers requests, of strangers and of peers alike: what needs a peer asks for one.
 ///
 /// Must be called within a runtime: the lists are made ready by a task of their own.
-pub(crate) fn handler(authority: Arc<Authority>) -> Handler {
+pub(super) fn handler(authority: Arc<Authority>, signers: Arc<Signers>) -> Handler {
     let site = Arc::new(Site {
         lists: lists::publish(&authority),
         authority,
         responder: Responder::default(),
-        enrolling: Semaphore::new(ENROLLING),
+        signers,
+        enrolling: Arc::new(Semaphore::new(ENROLLING)),
     });
     Arc::new(move |caller, request| {
         let site = Arc::clone(&site);

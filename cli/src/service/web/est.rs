@@ -10,13 +10,16 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use rustls_pki_types::CertificateDer;
-use vouchsafe_ca::{Error, Issued};
-use vouchsafe_certs::{Certificate, CertificateError, CertificateRequest, certs_only};
+use tokio::sync::OwnedSemaphorePermit;
+use vouchsafe_ca::{Error, Issued, Pending};
+use vouchsafe_certs::{
+    Certificate, CertificateError, CertificateRequest, RequestError, certs_only,
+};
 use vouchsafe_transport::Caller;
 use zeroize::Zeroizing;
 
 use super::Site;
-use super::answer::{blocking, failed, of, recorded, refusal, unauthorized};
+use super::answer::{failed, of, recorded, refusal, unauthorized};
 
 /// RFC 7030 §4.2.3.
 const CERTS_ONLY: &str = "application/pkcs7-mime; smime-type=certs-only";
@@ -69,7 +72,7 @@ pub(super) async fn enroll(site: Arc<Site>, request: Request<Bytes>) -> Response
         return unauthorized("show an invitation: its id as the user, its secret as the password");
     };
     let work = move |site: &Site, request: &CertificateRequest| {
-        site.authority.enroll(&credential.id, &credential.secret, request)
+        site.authority.begin_enroll(&credential.id, &credential.secret, request)
     };
     issue(site, &request, work).await
 }
@@ -85,16 +88,22 @@ pub(super) async fn reenroll(
         return recorded(StatusCode::FORBIDDEN, said);
     };
     let work = move |site: &Site, request: &CertificateRequest| {
-        site.authority.renew(&Certificate::from_der(peer.certificate())?, request)
+        site.authority.begin_renew(&Certificate::from_der(peer.certificate())?, request)
     };
     issue(site, &request, work).await
 }
 
-async fn issue(
-    site: Arc<Site>,
-    request: &Request<Bytes>,
-    work: impl FnOnce(&Site, &CertificateRequest) -> Result<Issued, Error> + Send + 'static,
-) -> Response<Bytes> {
+/// A request to be certified, and its place among those that are.
+struct Asked<W> {
+    der: Vec<u8>,
+    work: W,
+    _place: OwnedSemaphorePermit,
+}
+
+async fn issue<W>(site: Arc<Site>, request: &Request<Bytes>, work: W) -> Response<Bytes>
+where
+    W: Fn(&Site, &CertificateRequest) -> Result<Pending<Issued>, Error> + Send + Sync + 'static,
+{
     if !has_content_type(request, "application/pkcs10") {
         let said = "a certificate request has the content type application/pkcs10";
         return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, said);
@@ -102,20 +111,57 @@ async fn issue(
     let Some(der) = decoded(request.body()) else {
         return recorded(StatusCode::BAD_REQUEST, "the certificate request is not base64");
     };
-    blocking(move || {
-        let Ok(_place) = site.enrolling.try_acquire() else {
-            return refusal(StatusCode::SERVICE_UNAVAILABLE, "the CA is busy; try again");
-        };
-        let request = match CertificateRequest::from_der(&der) {
-            Ok(request) => request,
-            Err(error) => return recorded(StatusCode::BAD_REQUEST, &error.to_string()),
-        };
-        let issued = work(&site, &request);
-        // RFC 7030 §4.2.3: the certificate that was issued, and no other.
-        let answer = issued.and_then(|issued| Ok(bag(issued.chain.first())?));
-        answer.unwrap_or_else(|error| failed(&error))
-    })
-    .await
+    let Ok(place) = Arc::clone(&site.enrolling).try_acquire_owned() else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "the CA is busy; try again");
+    };
+    let asked = Arc::new(Asked { der, work, _place: place });
+    let answer = match ask(&site, &asked).await {
+        // Another request came in between; what it has changed decides.
+        Err(NotIssued::Refused(error)) if error.is_overtaken() => ask(&site, &asked).await,
+        answer => answer,
+    };
+    answer.unwrap_or_else(NotIssued::into_response)
+}
+
+/// Why there is no certificate.
+enum NotIssued {
+    Request(RequestError),
+    Refused(Error),
+    Panicked,
+}
+
+impl NotIssued {
+    fn into_response(self) -> Response<Bytes> {
+        match self {
+            Self::Request(error) => recorded(StatusCode::BAD_REQUEST, &error.to_string()),
+            Self::Refused(error) => failed(&error),
+            Self::Panicked => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the CA could not do it"),
+        }
+    }
+}
+
+impl From<Error> for NotIssued {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Signs on a thread that does nothing else, and waits for the disk on none.
+async fn ask<W>(site: &Arc<Site>, asked: &Arc<Asked<W>>) -> Result<Response<Bytes>, NotIssued>
+where
+    W: Fn(&Site, &CertificateRequest) -> Result<Pending<Issued>, Error> + Send + Sync + 'static,
+{
+    let begin = {
+        let (site, asked) = (Arc::clone(site), Arc::clone(asked));
+        move || {
+            let request = CertificateRequest::from_der(&asked.der).map_err(NotIssued::Request)?;
+            Ok((asked.work)(&site, &request)?)
+        }
+    };
+    let begun: Result<_, NotIssued> = site.signers.run(begin).await.ok_or(NotIssued::Panicked)?;
+    // RFC 7030 §4.2.3: the certificate that was issued, and no other.
+    let answer = begun?.map(|issued| bag(issued.chain.first()));
+    Ok(answer.settled().await?.map_err(Error::from)?)
 }
 
 /// Whether a request's body is said to be of a type; its parameters do not count.
