@@ -9,6 +9,7 @@
 
 mod home;
 mod lists;
+#[expect(dead_code, reason = "other tests use the rest of it")]
 mod trace;
 
 use std::process::Child;

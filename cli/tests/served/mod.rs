@@ -22,7 +22,11 @@ pub(crate) struct Served<'a> {
 
 impl<'a> Served<'a> {
     pub(crate) fn start(home: &'a Home, options: &[&str]) -> Self {
-        let mut serve = home.command(VOUCHSAFE);
+        Self::run(home, home.command(VOUCHSAFE), options)
+    }
+
+    /// By a command that runs the binary in its own way.
+    pub(crate) fn run(home: &'a Home, mut serve: Command, options: &[&str]) -> Self {
         serve.arg("ca").args(options);
         for listener in ["--listen", "--public"] {
             if !options.contains(&listener) {

@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 
 use crate::home::{Home, VOUCHSAFE};
 
-const CALLS: &str = "trace=fdatasync,fsync,write,pwrite64,openat,rename,renameat,renameat2";
+/// Those that write to files and sockets, and those that make files durable.
+const CALLS: &str =
+    "trace=fdatasync,fsync,write,writev,sendto,sendmsg,pwrite64,openat,rename,renameat,renameat2";
 
 /// One call, written as in C, with the paths of descriptors: `fsync(3</path>) = 0`.
 pub(crate) struct Call(String);
@@ -27,6 +29,19 @@ impl Call {
         self.0.starts_with("write(1<")
     }
 
+    /// Whether it sends something, and to whom: the socket, with the address at its other end.
+    pub(crate) fn sends_to(&self) -> Option<&str> {
+        let sends = ["write(", "writev(", "sendto(", "sendmsg("];
+        let rest = sends.iter().find_map(|name| self.0.strip_prefix(name))?;
+        let (_, socket) = rest.split_once("<TCP")?;
+        socket.split_once("]>").map(|(socket, _)| socket)
+    }
+
+    /// What it returned; `None` if that was an error, or it never returned.
+    pub(crate) fn returned(&self) -> Option<usize> {
+        self.0.rsplit_once(" = ")?.1.split(' ').next()?.parse().ok()
+    }
+
     pub(crate) fn text(&self) -> &str {
         &self.0
     }
@@ -35,40 +50,54 @@ impl Call {
 /// Whether a command can be watched here.
 pub(crate) fn is_possible() -> bool {
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-y", "-e", CALLS, "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+    strace.args(["-f", "-yy", "-e", CALLS, "true"]).stdout(Stdio::null()).stderr(Stdio::null());
     strace.status().is_ok_and(|status| status.success())
 }
 
 /// Runs a command, which must succeed, and tells what it did in which order.
 pub(crate) fn trace(home: &Home, arguments: &[&str]) -> Vec<Call> {
-    let file = home.path("trace");
+    let output = watched(home).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    seen(home)
+}
+
+/// The binary, watched from its first call to its last; its arguments are still to come.
+pub(crate) fn watched(home: &Home) -> Command {
     let mut strace = home.command("strace");
     if let Some(path) = std::env::var_os("PATH") {
         strace.env("PATH", path);
     }
-    strace.args(["-f", "-y", "-s", "1000", "-e", CALLS, "-o"]).arg(&file);
-    let output = strace.arg(VOUCHSAFE).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    calls(&fs::read_to_string(&file).unwrap())
+    // -I2: what ends the watcher ends whom it watches.
+    strace.args(["-f", "-I2", "-yy", "-s", "65536", "-e", CALLS, "-o"]).arg(home.path("trace"));
+    strace.arg(VOUCHSAFE);
+    strace
 }
 
-/// A call of one thread may be cut in two by calls of others: a sync counts when it is done, a write
-/// to standard output when it begins.
+/// What it did in which order, once it has ended.
+pub(crate) fn seen(home: &Home) -> Vec<Call> {
+    calls(&fs::read_to_string(home.path("trace")).unwrap())
+}
+
+/// A call of one thread may be cut in two by calls of others: a sync counts when it is done, whatever
+/// others can see of an answer when it begins.
 fn calls(text: &str) -> Vec<Call> {
-    let mut begun = HashMap::new();
-    let mut calls = Vec::new();
+    let (mut calls, mut begun, mut sending) = (Vec::<Call>::new(), HashMap::new(), HashMap::new());
     for line in text.lines() {
         let (thread, line) = line.split_once(char::is_whitespace).unwrap();
         let line = line.trim_start();
         if let Some(beginning) = line.strip_suffix(" <unfinished ...>") {
             let call = Call(beginning.to_owned());
-            if call.is_answer() {
+            if call.is_answer() || call.sends_to().is_some() {
+                sending.insert(thread, calls.len());
                 calls.push(call);
             } else {
                 begun.insert(thread, call.0);
             }
         } else if let Some((_, end)) = line.split_once(" resumed>") {
-            calls.extend(begun.remove(thread).map(|beginning| Call(beginning + end)));
+            match sending.remove(thread) {
+                Some(at) => calls[at].0.push_str(end),
+                None => calls.extend(begun.remove(thread).map(|start| Call(start + end))),
+            }
         } else {
             calls.push(Call(line.to_owned()));
         }
