@@ -21,6 +21,8 @@ pub(super) struct InForce<N> {
     taken: Arc<Revocations>,
     /// What was said last of lists that were not taken, and when.
     warned: Option<(Vec<NotTaken>, Instant)>,
+    /// What was said last of offers that were no lists at all, and when.
+    complained: Option<(String, Instant)>,
     notice: N,
 }
 
@@ -30,7 +32,7 @@ impl<N: Fn(&str)> InForce<N> {
         notice: N,
     ) -> (Self, watch::Receiver<Arc<Revocations>>) {
         let (sender, receiver) = watch::channel(Arc::clone(&taken));
-        (Self { sender, taken, warned: None, notice }, receiver)
+        (Self { sender, taken, warned: None, complained: None, notice }, receiver)
     }
 
     /// The last lists that were taken.
@@ -46,6 +48,7 @@ impl<N: Fn(&str)> InForce<N> {
     /// Brings lists into force, and says which and why not all of them. `origin` says where they are.
     pub(super) fn take(&mut self, following: Following, origin: &dyn Display) {
         let Following { revocations, is_news, not_taken, .. } = following;
+        self.complained = None;
         if is_news || self.is_shut() {
             let is_first = !matches!(*self.taken, Revocations::Lists(_));
             self.taken = Arc::new(revocations);
@@ -92,9 +95,16 @@ impl<N: Fn(&str)> InForce<N> {
         (self.notice)(text);
     }
 
-    /// That something went wrong which does no harm for now.
-    pub(super) fn say_stays(&self, error: &dyn Display) {
-        self.say(&format!("WARNING: {error}; the list in force stays"));
+    /// That something went wrong which does no harm for now. One file may be read twice.
+    pub(super) fn say_stays(&mut self, error: &dyn Display) {
+        let complaint = error.to_string();
+        let is_said =
+            |(said, at): &(String, Instant)| *said == complaint && at.elapsed() < REMINDER;
+        if self.complained.as_ref().is_some_and(is_said) {
+            return;
+        }
+        self.say(&format!("WARNING: {complaint}; the list in force stays"));
+        self.complained = Some((complaint, Instant::now()));
     }
 
     /// As [`say_stays`](Self::say_stays), of something that does harm in the end.
