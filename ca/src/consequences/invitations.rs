@@ -3,16 +3,18 @@
 use std::ops::ControlFlow;
 
 use rustls_pki_types::UnixTime;
+use serde::Deserialize;
 use vouchsafe_certs::{Principal, Serial};
 
 use super::{
-    Draft, INVITATION_COUNT, RecordError, ca_key, device_key, invitation_key, invited_prefix,
-    parse, read, read_certificate, read_newest, suffixes,
+    Draft, INVITATION_COUNT, RecordError, ca_key, certificate_key, device_key, invitation_key,
+    invited_prefix, parse, read, read_newest, read_revocation, suffixes,
 };
 use crate::invitation::{InvitationRecord, Offer};
-use crate::record::{CaRecord, DeviceRecord, Revocation};
+use crate::record::Revocation;
 use crate::refusal::Refusal;
 use crate::store::Store;
+use crate::text;
 
 /// How many invitations can be redeemed at the same time, those included that were not yet seen to be
 /// expired: that is looked at whenever one is added.
@@ -178,24 +180,45 @@ impl Draft<'_> {
     }
 }
 
+/// As much of a certificate's record as says on whom an invitation rests: it is read for each key that
+/// enrols, by the one who writes.
+#[derive(Deserialize)]
+struct Shown {
+    #[serde(with = "text::as_text")]
+    principal: Principal,
+    #[serde(with = "text::as_text")]
+    issuer: Serial,
+    #[serde(with = "text::as_text")]
+    lineage: Serial,
+}
+
+/// What a device's and a CA's record have in common.
+#[derive(Deserialize)]
+struct Revocable {
+    #[serde(default)]
+    revoked: Option<Revocation>,
+}
+
 /// Whoever made an invitation, if that one is trusted no more: the device, the certificate that was
 /// shown, what that was renewed to since, or the CA that has issued it.
 pub(crate) fn distrusted_inviter(
     store: &dyn Store,
     invitation: &InvitationRecord,
 ) -> Result<Option<(Principal, Revocation)>, RecordError> {
-    let Some(shown) = &invitation.inviter else { return Ok(None) };
+    let Some(serial) = &invitation.inviter else { return Ok(None) };
     let find = |serial: &Serial| {
-        let found = read_certificate(store, serial)?;
+        let found: Option<Shown> = read(store, &certificate_key(serial))?;
         Ok::<_, RecordError>(found.ok_or(Refusal::NoSuchCertificate(*serial))?)
     };
-    let shown = find(shown)?;
-    let newest = find(&read_newest(store, &shown.lineage)?)?;
-    let issuer: Option<CaRecord> = read(store, &ca_key(&newest.planned.issuer))?;
-    let inviter = shown.planned.principal;
-    let device: Option<DeviceRecord> = read(store, &device_key(&inviter))?;
-    let of_device = device.and_then(|device| device.revoked);
-    let of_issuer = issuer.and_then(|issuer| issuer.revoked);
-    let revoked = of_device.or(shown.revoked).or(newest.revoked).or(of_issuer);
-    Ok(revoked.map(|revoked| (inviter, revoked)))
+    let Shown { principal, issuer, lineage } = find(serial)?;
+    let newest = read_newest(store, &lineage)?;
+    let issuer = if newest == *serial { issuer } else { find(&newest)?.issuer };
+    for key in [device_key(&principal), ca_key(&issuer)] {
+        let record: Option<Revocable> = read(store, &key)?;
+        if let Some(revoked) = record.and_then(|record| record.revoked) {
+            return Ok(Some((principal, revoked)));
+        }
+    }
+    let revoked = read_revocation(store, serial)?.or(read_revocation(store, &newest)?);
+    Ok(revoked.map(|revoked| (principal, revoked)))
 }
