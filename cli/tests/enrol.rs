@@ -20,8 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
+use bytes::Bytes;
 use home::{Home, VOUCHSAFE};
-use hyper::Request;
+use hyper::{Request, Response};
 use lines::{Lines, PATIENCE};
 use rustls::time_provider::DefaultTimeProvider;
 use rustls_pki_types::pem::PemObject;
@@ -313,25 +314,28 @@ fn a_ca_with_another_root_or_none_at_all_gets_nothing() {
     assert!(said.to_string().contains("open"), "{said} at {address}");
 }
 
-/// A gateway has a certificate of the same CA, and perhaps the same host name.
-#[tokio::test(flavor = "multi_thread")]
-async fn another_server_of_the_trust_domain_does_not_get_to_see_the_secret() {
-    let home = Home::new();
-    home.run(&["issue", "gw", "--server", "--ip", "127.0.0.1", "--out", "gw"]);
-    let read = |name: &str| fs::read_to_string(home.path("gw").join(name)).unwrap();
+/// Whoever has the identity in a directory, answering requests by their paths; where, and for what.
+async fn stands_in(
+    home: &Home,
+    directory: &str,
+    answer: impl Fn(&str) -> Response<Bytes> + Send + Sync + 'static,
+) -> (String, mpsc::UnboundedReceiver<String>) {
+    let read = |name: &str| fs::read_to_string(home.path(directory).join(name)).unwrap();
     let identity = Identity::from_pem(
         read("certificate.pem").as_bytes(),
         &read("key.pem"),
         read("roots.pem").as_bytes(),
     );
-    let (seen, mut requests) = mpsc::unbounded_channel();
+    let (seen, requests) = mpsc::unbounded_channel();
     let clock = Arc::new(DefaultTimeProvider);
     let record = fs::File::create(home.path("audit")).unwrap();
     let listener = PublicListener::new(PublicListenerConfig {
         identity: watch::channel(Arc::new(identity.unwrap())).1,
         handler: Arc::new(move |_, request| {
-            seen.send(request.uri().path().to_owned()).unwrap();
-            Box::pin(async { hyper::Response::new(bytes::Bytes::new()) })
+            let path = request.uri().path().to_owned();
+            let response = answer(&path);
+            seen.send(path).unwrap();
+            Box::pin(async { response })
         }),
         limits: HttpLimits::default(),
         log: EventLog::new(Arc::new(Record::new(record)), clock.clone()),
@@ -339,14 +343,63 @@ async fn another_server_of_the_trust_domain_does_not_get_to_see_the_secret() {
     });
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap().to_string();
-    let shutdown = std::future::pending();
-    tokio::spawn(Arc::new(listener.unwrap()).serve(socket, shutdown));
+    tokio::spawn(Arc::new(listener.unwrap()).serve(socket, std::future::pending()));
+    (address, requests)
+}
+
+/// A gateway has a certificate of the same CA, and perhaps the same host name.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_server_of_the_trust_domain_does_not_get_to_see_the_secret() {
+    let home = Home::new();
+    home.run(&["issue", "gw", "--server", "--ip", "127.0.0.1", "--out", "gw"]);
+    let (address, mut requests) = stands_in(&home, "gw", |_| Response::new(Bytes::new())).await;
     let invite = ["invite", "build-7", "--allow", "tools:search", "--address", &address];
     let said = home.run(&invite);
     let invitation = said.split_whitespace().find(|word| word.starts_with("vouchsafe-")).unwrap();
     let refusal = refused(&enroll(&home, invitation, "agent"), 1);
     assert!(refusal.contains("spiffe://acme.example/gw, not the CA"), "{refusal}");
     assert!(requests.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_waits_as_long_as_the_ca_asks_it_to_and_asks_again() {
+    let home = Home::new();
+    home.run(&["issue", "ca", "--server", "--ip", "127.0.0.1"]);
+    home.run(&["issue", "agent", "--ttl", "1m"]);
+    let authorities = ["issuing.pem", "root.pem"]
+        .map(|name| CertificateDer::from_pem_file(home.path("home").join(name)).unwrap());
+    let authorities = Base64::encode_string(&certs_only::pack(&authorities).unwrap());
+    let (address, mut requests) = stands_in(&home, "ca", move |path| {
+        if path.ends_with("cacerts") {
+            return Response::new(authorities.clone().into());
+        }
+        let later = Response::builder().status(429).header("retry-after", "6");
+        later.body("it is as good as new\n".into()).unwrap()
+    })
+    .await;
+    let mut renew = home.command(VOUCHSAFE);
+    let once = renew.args(["renew", "agent", "--ca", &address]).output().unwrap();
+    assert!(done(&once).starts_with("Not renewed yet: it is as good as new\n"));
+
+    // It has two thirds of its life behind it, by a clock that is ahead of the CA's.
+    home.run(&["issue", "agent", "--ttl", "1s", "--force"]);
+    let mut daemon = home.command(VOUCHSAFE);
+    daemon.args(["renew", "agent", "--daemon", "--ca", &address]).stdout(Stdio::null());
+    let mut daemon = daemon.spawn().unwrap();
+    let says = Lines::follow(daemon.stderr.take().unwrap());
+    let begun = std::time::Instant::now();
+    let (at, line) = says.wait_for(0, "not renewed yet");
+    assert!(line.ends_with("it is as good as new") && !line.contains("WARNING"), "{line}");
+    says.wait_for(at + 1, "not renewed yet");
+    assert!(begun.elapsed() >= Duration::from_secs(6));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    requests.close();
+    let mut asked = 0;
+    while let Some(path) = requests.recv().await {
+        asked += usize::from(path.ends_with("simplereenroll"));
+    }
+    assert_eq!(asked, 3);
 }
 
 #[test]
