@@ -96,6 +96,9 @@ fn refuse_beyond_limits(changes: &[Change]) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Why, in somebody else's words.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// What a store cannot do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -114,21 +117,28 @@ pub enum StoreError {
     },
     /// Reading or writing failed; after a write it is unknown what is on disk.
     #[error("the store failed: {0}")]
-    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Failed(#[source] Cause),
     /// An earlier write failed.
     #[error("the store has stopped after an earlier failure")]
     Stopped,
     /// The store's files are not where they belong.
     #[error("the store {} is missing", .0.display())]
     Missing(PathBuf),
-    /// The store's files are there but cannot be used.
+    /// The store's files cannot be used now; they may be in order.
     #[error("the store {} does not open: {reason}", path.display())]
     DoesNotOpen {
         /// Where it is.
         path: PathBuf,
         /// Why.
         #[source]
-        reason: Box<dyn std::error::Error + Send + Sync>,
+        reason: Cause,
+    },
+    /// The store's files are damaged.
+    #[error("the store is damaged: {reason}")]
+    Corrupt {
+        /// What is wrong.
+        #[source]
+        reason: Cause,
     },
     /// The store holds something that no version of this program writes.
     #[error("the store's record {key} is damaged")]
@@ -147,9 +157,23 @@ impl StoreError {
             Self::Failed(_) | Self::Stopped => Some(
                 "check the disk, then start again: what was acknowledged is safe, the last request may or may not have been done",
             ),
-            Self::Missing(_) | Self::DoesNotOpen { .. } | Self::Damaged { .. } => Some(
-                "put the home back from a backup; nothing is created anew, because that would forget revocations. journal.jsonl holds every record",
+            Self::DoesNotOpen { .. } => Some(
+                "see that no other process uses it, that its files can be read and written, and that there is room",
+            ),
+            Self::Missing(_) => Some(
+                "no empty one is made, because that would forget revocations; build it anew from the journal: vouchsafe restore --journal FILE",
+            ),
+            Self::Damaged { .. } => {
+                Some("build the store anew from the journal: vouchsafe restore --journal FILE")
+            }
+            Self::Corrupt { .. } => Some(
+                "the journal holds every record: the next command that opens the CA builds the store anew from it (a service: start it again)",
             ),
         }
+    }
+
+    /// Whether the store is at fault, so that another one built from the journal would do.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Damaged { .. })
     }
 }

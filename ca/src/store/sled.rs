@@ -9,20 +9,21 @@
 //!   the tree (up to 19 leaves or 256 separators) goes out of line beyond a quarter of a segment,
 //!   128 KiB, so keys are short and longer values are cut into pieces.
 //! - Never `flush_async` (it deadlocks under load), never `watch_prefix` (it blocks writers).
-//! - Opening may panic on a damaged file, so it is caught. A store is never created where one should be.
+//! - sled may panic on a damaged file, so opening and reading are guarded. A store is never created
+//!   where one should be, and one that was found damaged is not used any more.
+
+mod opening;
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::ops::{Bound, ControlFlow};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::thread::sleep;
-use std::time::Duration;
 
+use self::opening::{does_not_open, guarded, is_damage};
 use super::{Change, Store, StoreError, refuse_beyond_limits};
-use crate::file::{create_private_directory, sync_directory};
+use crate::file::{self, Access, create_private_directory, sync_directory};
 
 /// The longest value kept in one piece: 19 of them with their keys stay well under 128 KiB.
 const PIECE_LEN: usize = 4 * 1024;
@@ -30,9 +31,8 @@ const PIECE_LEN: usize = 4 * 1024;
 /// sled takes what it is given as a limit, not a reservation.
 const CACHE_LEN: u64 = 128 * 1024 * 1024;
 
-/// How long a store that does not open is tried again, and how often.
-const OPENING: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(20);
+/// The file beside sled's that says what was found damaged.
+const DAMAGED: &str = "damaged";
 
 /// First octet of a sled key: the values themselves.
 const VALUES: u8 = b'v';
@@ -49,8 +49,8 @@ const IN_PIECES: u8 = 1;
 /// A [`Store`] in one directory.
 pub struct SledStore {
     db: sled::Db,
-    /// Our own handle of `<directory>/db`; none for a temporary store.
-    file: Option<File>,
+    /// Where it is, and our own handle of `db` there; none for a temporary store.
+    place: Option<(PathBuf, File)>,
     /// One writer at a time; `true` once a write has failed.
     stopped: Mutex<bool>,
 }
@@ -85,25 +85,33 @@ impl SledStore {
     /// Opens the store in a directory, which must be there.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] if there is none, [`StoreError::DoesNotOpen`] if it is damaged or in use.
+    /// [`StoreError::Missing`] if there is none, [`StoreError::Corrupt`] if it is damaged, and
+    /// [`StoreError::DoesNotOpen`] if it is in use, or there is no permission or no room.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        // An empty file would be taken for a new store.
-        match fs::metadata(directory.join("db")) {
-            Ok(file) if file.len() > 0 => Self::open_in(directory),
-            Ok(_) => Err(StoreError::Missing(directory.to_owned())),
+        let failed = |error: io::Error| does_not_open(directory)(error.into());
+        let length = match fs::metadata(directory.join("db")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(StoreError::Missing(directory.to_owned()))
+                return Err(StoreError::Missing(directory.to_owned()));
             }
-            Err(error) => Err(does_not_open(directory)(error.into())),
+            found => found.map_err(failed)?.len(),
+        };
+        // An empty file would be taken for a new store.
+        if length == 0 {
+            return Err(StoreError::Corrupt { reason: "it is empty".into() });
+        }
+        match fs::read_to_string(directory.join(DAMAGED)) {
+            Ok(found) => Err(StoreError::Corrupt { reason: found.into() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::open_in(directory),
+            Err(error) => Err(failed(error)),
         }
     }
 
     fn open_in(directory: &Path) -> Result<Self, StoreError> {
         let config = sled::Config::new().path(directory).cache_capacity(CACHE_LEN);
-        let db = open_guarded(&config).map_err(does_not_open(directory))?;
+        let db = opening::open(directory, &config)?;
         let file = File::open(directory.join("db"))
             .map_err(|error| does_not_open(directory)(error.into()))?;
-        Ok(Self { db, file: Some(file), stopped: Mutex::new(false) })
+        Ok(Self { db, place: Some((directory.to_owned(), file)), stopped: Mutex::new(false) })
     }
 
     /// A store that goes when it is dropped: for tests and for comparisons.
@@ -112,8 +120,28 @@ impl SledStore {
     /// [`StoreError::Failed`] if there is no room for temporary files.
     pub fn temporary() -> Result<Self, StoreError> {
         let config = sled::Config::new().temporary(true).flush_every_ms(None);
-        let db = open_guarded(&config).map_err(StoreError::Failed)?;
-        Ok(Self { db, file: None, stopped: Mutex::new(false) })
+        let db =
+            opening::open_guarded(&config).map_err(|error| StoreError::Failed(error.into()))?;
+        Ok(Self { db, place: None, stopped: Mutex::new(false) })
+    }
+
+    /// Reads from sled.
+    fn read<T>(&self, read: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
+        guarded(|| read(&self.db)).map_err(|error| self.failed(error))
+    }
+
+    /// What is damaged once stays so: whoever opens the store next hears of it at once, whether or not
+    /// they read the same place.
+    fn failed(&self, error: sled::Error) -> StoreError {
+        if !is_damage(&error) {
+            return StoreError::Failed(error.into());
+        }
+        if let Some((directory, _)) = &self.place {
+            // Without the note, the damage is found again where it is.
+            let note = error.to_string();
+            let _ = file::replace(&directory.join(DAMAGED), note.as_bytes(), Access::Private);
+        }
+        StoreError::Corrupt { reason: error.into() }
     }
 
     /// Puts a value together again.
@@ -125,7 +153,7 @@ impl SledStore {
                 let count: [u8; 4] = count.try_into().map_err(|_| damaged())?;
                 let mut value = Vec::new();
                 for nth in 0..u32::from_be_bytes(count) {
-                    let piece = self.db.get(piece_key(key, nth)).map_err(failed)?;
+                    let piece = self.read(|db| db.get(piece_key(key, nth)))?;
                     value.extend_from_slice(&piece.ok_or_else(damaged)?);
                 }
                 Ok(value)
@@ -136,7 +164,7 @@ impl SledStore {
 
     /// What must be written so that `change` happens; `None` if its condition does not hold.
     fn prepare(&self, change: &Change, batch: &mut sled::Batch) -> Result<bool, StoreError> {
-        let stored = self.db.get(value_key(&change.key)).map_err(failed)?;
+        let stored = self.read(|db| db.get(value_key(&change.key)))?;
         let current =
             stored.as_ref().map(|stored| self.assemble(&change.key, stored)).transpose()?;
         if current != change.expected {
@@ -167,9 +195,9 @@ impl SledStore {
     }
 
     fn commit(&self, batch: sled::Batch) -> Result<(), StoreError> {
-        self.db.apply_batch(batch).map_err(failed)?;
-        if let Some(file) = &self.file {
-            self.db.flush().map_err(failed)?;
+        self.db.apply_batch(batch).map_err(|error| self.failed(error))?;
+        if let Some((_, file)) = &self.place {
+            self.db.flush().map_err(|error| self.failed(error))?;
             file.sync_data().map_err(|error| StoreError::Failed(error.into()))?;
         }
         Ok(())
@@ -178,7 +206,7 @@ impl SledStore {
 
 impl Store for SledStore {
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let stored = self.db.get(value_key(key)).map_err(failed)?;
+        let stored = self.read(|db| db.get(value_key(key)))?;
         stored.map(|stored| self.assemble(key, &stored)).transpose()
     }
 
@@ -194,8 +222,8 @@ impl Store for SledStore {
             "" => Bound::Included(prefixed.clone()),
             after => Bound::Excluded(value_key(after)),
         };
-        for entry in self.db.range((start, Bound::Unbounded)) {
-            let (key, stored) = entry.map_err(failed)?;
+        let mut entries = self.db.range((start, Bound::Unbounded));
+        while let Some((key, stored)) = self.read(|_| entries.next().transpose())? {
             if !key.starts_with(&prefixed) {
                 break;
             }
@@ -231,7 +259,7 @@ impl Store for SledStore {
 /// sled would show everything it holds.
 impl fmt::Debug for SledStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.file.is_some() { "durable" } else { "temporary" };
+        let kind = if self.place.is_some() { "durable" } else { "temporary" };
         write!(f, "SledStore({kind})")
     }
 }
@@ -250,31 +278,6 @@ fn piece_count(stored: &[u8]) -> u32 {
     match stored.split_first() {
         Some((&IN_PIECES, count)) => count.try_into().map_or(0, u32::from_be_bytes),
         _ => 0,
-    }
-}
-
-fn failed(error: sled::Error) -> StoreError {
-    StoreError::Failed(error.into())
-}
-
-type Cause = Box<dyn std::error::Error + Send + Sync>;
-
-fn does_not_open(directory: &Path) -> impl Fn(Cause) -> StoreError {
-    move |reason| StoreError::DoesNotOpen { path: directory.to_owned(), reason }
-}
-
-/// sled panics on some damaged files, and lets go of its own lock a moment after it was dropped.
-fn open_guarded(config: &sled::Config) -> Result<sled::Db, Cause> {
-    let mut patience = OPENING;
-    loop {
-        match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Err(_panic) => return Err(io::Error::from(io::ErrorKind::InvalidData).into()),
-            Ok(Err(sled::Error::Io(_))) if !patience.is_zero() => {
-                sleep(PAUSE);
-                patience = patience.saturating_sub(PAUSE);
-            }
-            Ok(opened) => return opened.map_err(Into::into),
-        }
     }
 }
 
@@ -364,7 +367,45 @@ mod tests {
         fs::remove_file(directory.join("db")).unwrap();
         assert!(matches!(SledStore::open(&directory), Err(StoreError::Missing(_))));
         File::create(directory.join("db")).unwrap();
-        assert!(matches!(SledStore::open(&directory), Err(StoreError::Missing(_))));
+        assert!(matches!(SledStore::open(&directory), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_snapshot_that_nobody_lived_to_finish_is_no_damage() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("store");
+        let store = SledStore::create(&directory).unwrap();
+        store.replace(&[put("a", None, Some(b"1"))]).unwrap();
+        drop(store);
+        drop(SledStore::open(&directory).unwrap());
+        let snapshots = || {
+            let names = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<_> = names.filter_map(|name| name.into_string().ok()).collect();
+            names.retain(|name| name.starts_with("snap."));
+            names
+        };
+        let [latest] = &snapshots()[..] else { panic!("{:?}", snapshots()) };
+        let whole = fs::read(directory.join(latest)).unwrap();
+        for written in [0, 7, whole.len() / 2, whole.len() - 1] {
+            for unfinished in [format!("{latest}.generating"), "snap.F.generating".to_owned()] {
+                let unfinished = directory.join(unfinished);
+                file::replace(&unfinished, &whole[..written], Access::Private).unwrap();
+                assert_eq!(SledStore::open(&directory).unwrap().get("a").unwrap().unwrap(), b"1");
+                assert_eq!(snapshots().len(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_found_damaged_once_is_not_used_again() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("store");
+        let store = SledStore::create(&directory).unwrap();
+        let damage = sled::Error::ReportableBug("a page is not a page".into());
+        assert!(matches!(store.failed(damage), StoreError::Corrupt { .. }));
+        drop(store);
+        let error = SledStore::open(&directory).unwrap_err();
+        assert!(error.to_string().contains("a page is not a page"), "{error}");
     }
 
     #[test]
@@ -374,7 +415,8 @@ mod tests {
         let mut store = SledStore::create(&directory).unwrap();
         // A pipe cannot be synced: the write reaches sled, but not the disk.
         let (reader, _writer) = io::pipe().unwrap();
-        store.file = Some(File::from(std::os::fd::OwnedFd::from(reader)));
+        let pipe = File::from(std::os::fd::OwnedFd::from(reader));
+        store.place = Some((directory, pipe));
         let lost = store.replace(&[put("a", None, Some(b"1"))]);
         assert!(matches!(lost, Err(StoreError::Failed(_))));
         let refused = store.replace(&[put("b", None, Some(b"1"))]);
