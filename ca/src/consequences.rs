@@ -305,6 +305,8 @@ impl Draft<'_> {
                 let revocation = Revocation { at, reason: *reason };
                 self.revoked_issued_before(principal.as_ref(), *before, revocation)
             }
+            // It holds what it held before.
+            Event::StoreRebuilt { .. } => Ok(()),
             Event::ListSigned {
                 issuer,
                 number,

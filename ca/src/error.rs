@@ -6,7 +6,7 @@ use vouchsafe_certs::{CertificateError, KeyError, RevocationError, Serial, Seria
 
 use crate::config::ConfigError;
 use crate::file::FileError;
-use crate::home::HomeError;
+use crate::home::{HomeError, RebuildError};
 use crate::invitation::{DrawError, OfferError};
 use crate::issuer::SigningError;
 use crate::journal::JournalError;
@@ -49,6 +49,17 @@ pub enum Error {
     /// The journal failed, or contradicts the store.
     #[error("{0}")]
     Journal(#[from] JournalError),
+    /// No store is built from the journal.
+    #[error("{0}")]
+    Rebuild(#[from] RebuildError),
+    /// The store is damaged, and no other one was built from the journal.
+    #[error("{damage}; it was not built anew from the journal: {why}")]
+    NotRebuilt {
+        /// What is wrong with the store.
+        damage: Box<Self>,
+        /// Why there is no other one.
+        why: Box<Self>,
+    },
     /// Nothing could be signed.
     #[error("{0}")]
     Signing(#[from] SigningError),
@@ -98,6 +109,8 @@ impl Error {
             Self::Home(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Journal(error) => error.hint(),
+            Self::Rebuild(error) => error.hint(),
+            Self::NotRebuilt { why, .. } => why.hint(),
             Self::Lock(LockError::Held { .. }) => Some("wait until it is done, then try again"),
             Self::Key(KeyError::PassphraseNeeded) => {
                 Some("give the passphrase with --passphrase-file, or at the prompt of a terminal")

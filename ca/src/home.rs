@@ -10,9 +10,12 @@
 //! roots.pem       what relying parties trust: every root whose time is not over
 //! crl.pem         the latest revocation lists of all, with the issuing CAs' certificates
 //! store/          what the CA remembers
+//! store.damaged-… one that was damaged, and has been built anew
 //! journal.jsonl   every event, a line each
 //! lock            who is using the home
 //! ```
+
+mod rebuilding;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,6 +26,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
 use vouchsafe_certs::{CaCertificate, KeyType, PrivateKey, Serial, TrustDomain};
 
+pub use self::rebuilding::{RebuildError, Rebuilt};
 use crate::config::{Config, ConfigError};
 use crate::error::Error;
 use crate::file::{self, Access};
@@ -150,6 +154,7 @@ impl RootOut<'_> {
 pub struct Home {
     path: PathBuf,
     config: Config,
+    opened_at: UnixTime,
     _lock: HomeLock,
 }
 
@@ -191,7 +196,7 @@ impl Home {
         ledger.record(&Actor::Home, &event, now)?;
         let config = Config::new(trust_domain);
         file::create(&path.join(CONFIG), config.to_text().as_bytes(), Access::Private)?;
-        Ok((Self { path: path.to_owned(), config, _lock: lock }, ledger))
+        Ok((Self { path: path.to_owned(), config, opened_at: now, _lock: lock }, ledger))
     }
 
     /// Opens a home. `command` is what other processes are told while this one has it.
@@ -206,7 +211,7 @@ impl Home {
         let lock = HomeLock::acquire(path, command, now)?;
         let config_path = path.join(CONFIG);
         let config = Config::parse(&file::read(&config_path)?, &config_path)?;
-        Ok(Self { path: path.to_owned(), config, _lock: lock })
+        Ok(Self { path: path.to_owned(), config, opened_at: now, _lock: lock })
     }
 
     /// Opens the store alone, as it is: for a verification.
@@ -217,12 +222,7 @@ impl Home {
         Ok(SledStore::open(&self.path.join(STORE))?)
     }
 
-    /// Opens what the CA remembers.
-    ///
-    /// # Errors
-    /// [`Error::Store`], [`Error::Journal`]; [`HomeError::OtherCertificate`] and
-    /// [`ConfigError::TrustDomain`] if the files beside the store are of another CA.
-    pub fn open_ledger(&self) -> Result<Ledger, Error> {
+    fn open_ledger_as_it_is(&self) -> Result<Ledger, Error> {
         let ledger = Ledger::open(Arc::new(self.open_store()?), &self.journal_path())?;
         self.recognise(&ledger)?;
         Ok(ledger)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::audit::{Head, Record, stored_line};
+use crate::audit::{Head, Record, audit_key, stored_line};
 use crate::batch::{Batch, MAX_BATCH};
 use crate::consequences::RecordError;
 use crate::file::{FileError, parent, sync_directory};
@@ -54,7 +54,7 @@ impl JournalError {
             Self::File(_) => None,
             Self::Store(error) => error.hint(),
             Self::Damaged { .. } | Self::Disagrees { .. } => Some(
-                "vouchsafe audit --verify names the first bad line; put the home back from a backup",
+                "vouchsafe audit --verify names the first bad line; from a copy of the journal that is whole: vouchsafe restore --journal FILE",
             ),
         }
     }
@@ -119,6 +119,10 @@ impl Journal {
         stored: &Head,
     ) -> Result<(Head, Mended), JournalError> {
         let common = self.common(store, stored)?;
+        let next = common.head.sequence + 1;
+        if next <= stored.sequence && stored_line(store, next)?.is_none() {
+            return Err(StoreError::Damaged { key: audit_key(next) }.into());
+        }
         let (head, end) = self.restore(store, &common, stored)?;
         let cut = self.cut(end, head.sequence)?;
         let appended = self.append_stored(store, &common.head, stored)?;
@@ -246,7 +250,7 @@ pub(crate) struct Lines {
     path: PathBuf,
     reader: io::Take<BufReader<File>>,
     /// Where the next line begins.
-    position: u64,
+    pub(crate) position: u64,
     /// How long the file was when it was opened.
     length: u64,
 }
@@ -310,17 +314,24 @@ impl Line {
         self.is_finished
     }
 
-    pub(crate) fn has_zeros(&self) -> bool {
+    fn has_zeros(&self) -> bool {
         self.octets.contains(&0)
     }
 
-    fn is(&self, stored: Option<String>) -> bool {
+    /// Whether it is what a crash leaves of the record after that one.
+    pub(crate) fn is_remains_after(&self, sequence: u64) -> bool {
+        let next = format!("{{\"sequence\":{},\"at\":\"", sequence + 1);
+        let begins_like_it = || self.text().starts_with(&next) || next.starts_with(&*self.text());
+        self.is_remains() && (self.has_zeros() || begins_like_it())
+    }
+
+    pub(crate) fn is(&self, stored: Option<String>) -> bool {
         stored.is_some_and(|stored| stored.as_bytes() == self.octets)
     }
 
     /// Whether a crash can have left it: the write was cut off, or pages of it never reached the disk
     /// and read as zeros, which JSON does not hold.
-    pub(crate) fn is_remains(&self) -> bool {
+    fn is_remains(&self) -> bool {
         !self.is_finished || self.has_zeros()
     }
 }

@@ -18,6 +18,7 @@ use crate::consequences::{
     read_revocation, recent_prefix, redeemed_key, revocations_key, revoked_key, serial_from,
 };
 use crate::error::Error;
+use crate::home::Rebuilt;
 use crate::invitation::{InvitationRecord, is_id};
 use crate::journal::{Journal, Mended};
 use crate::pending::Pending;
@@ -34,6 +35,7 @@ pub struct Ledger {
     committer: Committer,
     store: Arc<dyn Store>,
     mended: Mended,
+    rebuilt: Option<Rebuilt>,
 }
 
 impl Ledger {
@@ -56,13 +58,24 @@ impl Ledger {
         let mut journal = Journal::open(journal)?;
         let (head, mended) = journal.draw_level(&*store, stored)?;
         let committer = Committer::start(Arc::clone(&store), journal, head)?;
-        Ok(Self { committer, store, mended })
+        Ok(Self { committer, store, mended, rebuilt: None })
     }
 
     /// What had to be mended when the ledger was opened.
     #[must_use]
     pub fn mended(&self) -> Mended {
         self.mended
+    }
+
+    /// How the store was built anew when the home was opened, if it was.
+    #[must_use]
+    pub fn rebuilt(&self) -> Option<&Rebuilt> {
+        self.rebuilt.as_ref()
+    }
+
+    /// The same, after its store was built anew.
+    pub(crate) fn after(self, rebuilt: Rebuilt) -> Self {
+        Self { rebuilt: Some(rebuilt), ..self }
     }
 
     /// The latest record on disk.

@@ -61,7 +61,7 @@ pub use authority::{Authority, Issued, Outcome};
 pub use config::{Config, ConfigError, Grant, Lifetimes, Role};
 pub use enrolment::Sweep;
 pub use error::Error;
-pub use home::{Founding, Home, HomeError, RootOut};
+pub use home::{Founding, Home, HomeError, RebuildError, Rebuilt, RootOut};
 pub use invitation::{
     DrawError, INVITATION_ID_LEN, INVITATION_SECRET_LEN, InvitationRecord, InvitationSecret,
     InvitationState, Invited, Inviter, LONGEST_INVITATION, MAX_INVITATION_USES, Offer, OfferError,

@@ -154,6 +154,12 @@ pub enum Event {
         #[serde(with = "text::base64")]
         last_list: Vec<u8>,
     },
+    /// The store was built anew from the journal up to here.
+    StoreRebuilt {
+        /// What was wrong with the one before; `None`: somebody wanted another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        damage: Option<String>,
+    },
     /// A revocation list was signed.
     ListSigned {
         /// The serial number of the CA's certificate.

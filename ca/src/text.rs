@@ -28,6 +28,11 @@ pub(crate) fn rfc3339(at: UnixTime) -> String {
     text.unwrap_or_else(|| "a time beyond the year 9999".to_owned())
 }
 
+/// The same as one word, for names of files.
+pub(crate) fn compact(at: UnixTime) -> String {
+    rfc3339(at).chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
 /// Anything that `Display` writes and `FromStr` reads: serial numbers, principals, reasons …
 pub(crate) mod as_text {
     use std::borrow::Cow;

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     audit, ca, call, completions, connect, crl, demo, enroll, init, inspect, invite, issue, limit,
-    list, renew, revoke, rotate, serve, tools,
+    list, renew, restore, revoke, rotate, serve, tools,
 };
 
 /// Machine agents reach MCP servers with nothing but a certificate.
@@ -51,6 +51,7 @@ pub(crate) enum Command {
     Enroll(enroll::Args),
     Renew(renew::Args),
     Audit(audit::Args),
+    Restore(restore::Args),
     Demo(demo::Args),
     Completions(completions::Args),
     /// The MCP server of the demo, on stdio

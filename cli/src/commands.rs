@@ -15,6 +15,7 @@ pub(crate) mod issue;
 pub(crate) mod limit;
 pub(crate) mod list;
 pub(crate) mod renew;
+pub(crate) mod restore;
 pub(crate) mod revoke;
 pub(crate) mod rotate;
 pub(crate) mod serve;
@@ -41,6 +42,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Enroll(args) => enroll::run(&args, &context("enroll")),
         Command::Renew(args) => renew::run(&args, &context("renew")),
         Command::Audit(args) => audit::run(args, &context("audit")),
+        Command::Restore(args) => restore::run(&args, &context("restore")),
         Command::Ca(args) => ca::run(args, &context("ca")),
         Command::Serve(args) => serve::run(&args, &context("serve")),
         Command::Connect(args) => connect::run(&args),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls_pki_types::UnixTime;
 use serde::Serialize;
-use vouchsafe_ca::{Authority, Home, Ledger};
+use vouchsafe_ca::{Authority, Home, Ledger, Rebuilt};
 use vouchsafe_certs::{Principal, TrustDomain};
 
 use crate::args::Global;
@@ -62,6 +62,9 @@ impl Context {
     pub(crate) fn open(&self) -> Result<(Home, Ledger), Failure> {
         let home = self.open_home()?;
         let ledger = home.open_ledger()?;
+        if let Some(rebuilt) = ledger.rebuilt() {
+            warn_of(rebuilt);
+        }
         let mended = ledger.mended();
         if !mended.is_nothing() {
             eprintln!(
@@ -128,6 +131,16 @@ impl Context {
             .map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
         self.print(&format!("{text}\n"))
     }
+}
+
+/// That the store was damaged must not go unnoticed.
+fn warn_of(Rebuilt { damage, set_aside, .. }: &Rebuilt) {
+    let damage = damage.as_deref().unwrap_or("the store is missing");
+    let kept: String =
+        set_aside.iter().map(|path| format!("; before: {}", path.display())).collect();
+    eprintln!(
+        "warning: {damage}. It was built anew from the journal, which holds every record{kept}. Check the disk"
+    );
 }
 
 /// A name in the trust domain, or a whole SPIFFE ID.

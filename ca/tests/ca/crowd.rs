@@ -1,20 +1,16 @@
 //! Many at once: they share writes and lists, and nobody's answer is wrong for it.
 
-use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::world::{TestClock, World, is_active, open_at, order, principal};
+use crate::world::{World, is_active, principal};
 use vouchsafe_ca::{
-    Actor, Authority, Change, Error, Event, Ledger, Reason, Refusal, SledStore, Store, StoreError,
-    Tier,
+    Actor, Authority, Change, Error, Ledger, Reason, Refusal, SledStore, Store, StoreError, Tier,
 };
-use vouchsafe_certs::{KeyType, PrivateKey, RevocationList, Serial};
+use vouchsafe_certs::{RevocationList, Serial};
 
 /// A store on a disk that takes its time.
 #[derive(Debug)]
@@ -108,7 +104,7 @@ fn what_is_revoked_while_a_list_is_made_is_on_the_next_before_anybody_is_answere
 }
 
 /// Does something on so many threads at once.
-fn crowd<T: Send>(count: usize, act: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub(crate) fn crowd<T: Send>(count: usize, act: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let start = Barrier::new(count);
     thread::scope(|scope| {
         let one = |nth| {
@@ -220,68 +216,6 @@ fn who_waits_for_lists_sees_each_that_is_published() {
     authority.revoke(&Actor::Home, &serial, Reason::Superseded).unwrap();
     assert!(!lists.has_changed().unwrap());
     assert!(Arc::ptr_eq(&seen, &authority.subscribe().borrow()));
-}
-
-/// The home in which [`a_crowd_at_work`] works.
-const HOME: &str = "VOUCHSAFE_TEST_HOME";
-
-/// Not a test: what `kill -9` is sent to below. Says each serial number once it is answered.
-#[test]
-#[ignore = "runs until it is killed"]
-fn a_crowd_at_work() {
-    let home = std::env::var_os(HOME).expect("a home");
-    let authority = open_at(Path::new(&home), TestClock::new()).unwrap();
-    let key = PrivateKey::generate(KeyType::P256).unwrap().public_key().unwrap();
-    crowd(16, |nth| {
-        for again in 0.. {
-            let order = order(&format!("device-{nth}/{again}"), key.clone());
-            let issued = authority.issue(&Actor::Home, order).unwrap();
-            let serial = issued.certificate.serial;
-            writeln!(std::io::stdout().lock(), "issued {serial}").unwrap();
-            if again % 8 == 3 {
-                authority.revoke(&Actor::Home, &serial, Reason::Superseded).unwrap();
-                writeln!(std::io::stdout().lock(), "revoked {serial}").unwrap();
-            }
-        }
-    });
-}
-
-#[test]
-fn nothing_that_was_answered_is_lost_when_a_crowd_is_killed() {
-    let world = World::new();
-    let mut known = 0;
-    for round in 0..12 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "crowd::a_crowd_at_work", "--ignored", "--nocapture"])
-            .env(HOME, world.home_path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // At any moment: in the middle of a write as likely as between two.
-        let mut answered: Vec<String> =
-            lines.by_ref().map(Result::unwrap).take(40 + 17 * round).collect();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        // A line may be cut off, and then nobody has heard it.
-        answered.extend(lines.map_while(Result::ok));
-        let authority = world.open();
-        for line in answered {
-            let Some((act, serial)) = line.split_once(' ') else { continue };
-            let Ok(serial) = serial.parse::<Serial>() else { continue };
-            let record = authority.look_up(|ledger| ledger.certificate(&serial)).unwrap();
-            let record = record.unwrap_or_else(|| panic!("{serial} was {act} and is unknown"));
-            if act == "revoked" {
-                assert!(record.revoked.is_some() && listed(&authority, &serial), "{serial}");
-            }
-            known += 1;
-        }
-        drop(authority);
-        world.check();
-    }
-    assert!(known > 1_000, "only {known} answers");
-    let revoked = |event: &Event| matches!(event, Event::Revoked { .. });
-    assert!(world.events().iter().any(revoked));
 }
 
 #[test]

@@ -73,6 +73,10 @@ pub(super) fn sentence(event: &Event) -> String {
         Event::ListSigned { issuer, number, next_update, .. } => {
             format!("signed revocation list {number} of CA {issuer}, until {}", date(*next_update))
         }
+        Event::StoreRebuilt { damage: Some(damage) } => {
+            format!("built the store anew from the journal: {damage}")
+        }
+        Event::StoreRebuilt { damage: None } => "built the store anew from the journal".to_owned(),
         _ => "something that this version does not know".to_owned(),
     }
 }

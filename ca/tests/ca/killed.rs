@@ -1,0 +1,140 @@
+//! `kill -9` at any moment, again and again: while the CA opens its home, while a crowd is answered.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::crowd::crowd;
+use crate::world::{TestClock, World, open_at, order};
+use vouchsafe_ca::{Actor, Event, Ledger, Reason};
+use vouchsafe_certs::{KeyType, PrivateKey, Serial};
+
+/// The home in which [`a_crowd_at_work`] works.
+const HOME: &str = "VOUCHSAFE_TEST_HOME";
+
+/// How many are killed, if not so many.
+const KILLS: &str = "VOUCHSAFE_TEST_KILLS";
+const USUAL_KILLS: u64 = 60;
+
+/// After so many, everything is looked at.
+const CHAPTER: u64 = 20;
+
+/// Not a test: what `kill -9` is sent to below. Says each serial number once it is answered.
+#[test]
+#[ignore = "runs until it is killed"]
+fn a_crowd_at_work() {
+    let home = std::env::var_os(HOME).expect("a home");
+    let authority = open_at(Path::new(&home), TestClock::new()).unwrap();
+    let say = |act: &str, what: &str| writeln!(std::io::stdout().lock(), "{act} {what}").unwrap();
+    say("opened", "");
+    let key = PrivateKey::generate(KeyType::P256).unwrap().public_key().unwrap();
+    crowd(16, |nth| {
+        for again in 0.. {
+            let order = order(&format!("device-{nth}/{again}"), key.clone());
+            let issued = authority.issue(&Actor::Home, order).unwrap();
+            let serial = issued.certificate.serial;
+            say("issued", &serial.to_string());
+            if again % 8 == 3 {
+                authority.revoke(&Actor::Home, &serial, Reason::Superseded).unwrap();
+                say("revoked", &serial.to_string());
+            }
+        }
+    });
+}
+
+/// When somebody is killed.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// So long after the beginning: it opens its home.
+    After(Duration),
+    /// With so many answers.
+    Answered(usize),
+}
+
+/// What was heard of one that was killed.
+fn killed(world: &World, moment: Moment) -> Vec<String> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "killed::a_crowd_at_work", "--ignored", "--nocapture"])
+        .env(HOME, world.home_path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut heard: Vec<String> = Vec::new();
+    match moment {
+        Moment::After(time) => thread::sleep(time),
+        Moment::Answered(count) => heard.extend(lines.by_ref().map(Result::unwrap).take(count)),
+    }
+    child.kill().unwrap();
+    let status = child.wait().unwrap();
+    assert!(is_killed(status), "it did not open, or ended by itself: {status}");
+    // A line may be cut off, and then nobody has heard it.
+    heard.extend(lines.map_while(Result::ok));
+    heard
+}
+
+fn is_killed(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    status.signal() == Some(9)
+}
+
+/// Everything that was answered is so, and everything holds that must always hold.
+fn check(world: &World, answers: &[(String, Serial)]) {
+    let authority = world.open();
+    let list = world.published();
+    for (act, serial) in answers {
+        let record = authority.look_up(|ledger| ledger.certificate(serial)).unwrap();
+        let record = record.unwrap_or_else(|| panic!("{serial} was {act} and is unknown"));
+        if act == "revoked" {
+            assert!(record.revoked.is_some() && list.revokes(serial), "{serial}");
+        }
+    }
+    drop(authority);
+    world.check();
+}
+
+#[test]
+fn nothing_that_was_answered_is_lost_however_often_the_ca_is_killed() {
+    let kills = std::env::var(KILLS).map_or(USUAL_KILLS, |kills| kills.parse().unwrap());
+    let world = World::new();
+    let (mut answers, mut opened) = (Vec::new(), 0);
+    let begun = Instant::now();
+    killed(&world, Moment::Answered(8));
+    // How long it takes to the first answers: within that, it opens.
+    let opening = begun.elapsed();
+    let mut known = 0;
+    for round in 1..=kills {
+        // The golden ratio's multiples are everywhere, and never the same.
+        let part = f64::from(u32::try_from(round).unwrap()) * 0.618_033_988_749_895 % 1.0;
+        let moment = match round % 4 {
+            0 => Moment::Answered(4 + usize::try_from(round * 7 % 200).unwrap()),
+            _ => Moment::After(opening.mul_f64(part)),
+        };
+        for line in killed(&world, moment) {
+            let Some((act, serial)) = line.split_once(' ') else { continue };
+            opened += u64::from(act == "opened");
+            if let Ok(serial) = serial.parse::<Serial>() {
+                answers.push((act.to_owned(), serial));
+            }
+        }
+        if round % CHAPTER == 0 || round == kills {
+            check(&world, &answers);
+            known += answers.len();
+            answers.clear();
+        }
+    }
+    let events = world.events();
+    let rebuilt = |event: &&Event| matches!(event, Event::StoreRebuilt { .. });
+    eprintln!(
+        "{kills} killed within {:?}, {opened} after they had opened; {known} answers, {} records, {} stores built anew",
+        begun.elapsed(),
+        events.len(),
+        events.iter().filter(rebuilt).count(),
+    );
+    // A process that is killed damages nothing.
+    assert!(!events.iter().any(|event| rebuilt(&event)));
+    assert!(opened < kills && known > 100, "{opened} opened, {known} answers");
+    assert!(world.home().open_ledger().as_ref().map(Ledger::rebuilt).unwrap().is_none());
+}

@@ -1,0 +1,112 @@
+//! A damaged store is built anew, loudly; and a journal kept elsewhere brings back what the CA remembers.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
+
+mod home;
+
+use std::fs;
+use std::process::Output;
+
+use home::{Home, VOUCHSAFE};
+use serde_json::Value;
+use vouchsafe_ca::file::{self, Access};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn output(home: &Home, arguments: &[&str]) -> Output {
+    home.command(VOUCHSAFE).args(arguments).output().unwrap()
+}
+
+/// What a command says that fails.
+fn refused(home: &Home, arguments: &[&str]) -> String {
+    let output = output(home, arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// A CA that has issued and revoked.
+fn lived() -> Home {
+    let home = Home::new();
+    for name in ["build-7", "build-8"] {
+        home.run(&["issue", name]);
+    }
+    home.run(&["revoke", "build-7"]);
+    home
+}
+
+fn damage(home: &Home) {
+    let db = home.path("home/store/db");
+    let octets = fs::read(&db).unwrap();
+    file::replace(&db, &vec![0x5a; octets.len()], Access::Private).unwrap();
+}
+
+#[test]
+fn whoever_opens_a_home_with_a_damaged_store_is_told_and_served() {
+    let home = lived();
+    let before = json(&home.run(&["list", "--json"]));
+    damage(&home);
+    let verified = refused(&home, &["audit", "--verify"]);
+    assert!(verified.contains("the store is damaged"), "{verified}");
+    let listed = output(&home, &["list", "--json"]);
+    assert!(listed.status.success());
+    assert_eq!(serde_json::from_slice::<Value>(&listed.stdout).unwrap(), before);
+    let said = String::from_utf8(listed.stderr).unwrap();
+    assert!(said.contains("warning: the store is damaged: "), "{said}");
+    assert!(said.contains("It was built anew from the journal"), "{said}");
+    assert!(said.contains("/home/store.damaged-20"), "{said}");
+    // It is on record; it is said once; and the history is whole.
+    assert!(home.run(&["audit"]).contains("built the store anew from the journal: the store is"));
+    assert!(output(&home, &["list"]).stderr.is_empty());
+    assert_eq!(json(&home.run(&["audit", "--verify", "--json"]))["whole"], true);
+}
+
+#[test]
+fn a_damaged_store_beside_a_journal_that_forgets_something_stays_as_it_is() {
+    let home = lived();
+    let journal = home.path("home/journal.jsonl");
+    let honest = fs::read_to_string(&journal).unwrap();
+    damage(&home);
+    // The last record is the list that tells the revocation.
+    let end = honest.trim_end().rfind('\n').unwrap() + 1;
+    file::replace(&journal, &honest.as_bytes()[..end], Access::Private).unwrap();
+    let said = refused(&home, &["issue", "build-9"]);
+    assert!(said.contains("crl.pem holds a revocation list that the journal does not"), "{said}");
+    assert!(said.contains("hint: nothing was changed"), "{said}");
+    // With all of it the CA goes on.
+    file::replace(&home.path("copy.jsonl"), honest.as_bytes(), Access::Private).unwrap();
+    let told = home.run(&["restore", "--journal", "copy.jsonl"]);
+    assert!(told.contains("3 certificates, 1 of them revoked"), "{told}");
+    assert!(told.contains("Before, the store is damaged"), "{told}");
+    home.run(&["issue", "build-9"]);
+    assert_eq!(json(&home.run(&["audit", "--verify", "--json"]))["whole"], true);
+}
+
+#[test]
+fn a_journal_kept_elsewhere_is_enough_beside_the_keys() {
+    let home = lived();
+    let before = json(&home.run(&["list", "--json"]));
+    let records = fs::read_to_string(home.path("home/journal.jsonl")).unwrap().lines().count();
+    fs::rename(home.path("home/journal.jsonl"), home.path("kept.jsonl")).unwrap();
+    fs::remove_dir_all(home.path("home/store")).unwrap();
+    let said = refused(&home, &["list"]);
+    assert!(said.contains("vouchsafe restore --journal FILE"), "{said}");
+    let restored = json(&home.run(&["restore", "--journal", "kept.jsonl", "--json"]));
+    assert_eq!(restored["records"], records + 1);
+    assert_eq!((&restored["certificates"], &restored["revoked"]), (&3.into(), &1.into()));
+    assert_eq!((&restored["damage"], &restored["set_aside"]), (&Value::Null, &json("[]")));
+    assert_eq!(json(&home.run(&["list", "--json"])), before);
+    assert_eq!(json(&home.run(&["audit", "--verify", "--json"]))["head"], restored["head"]);
+}
+
+#[test]
+fn a_store_in_order_is_replaced_only_if_it_must_be() {
+    let home = lived();
+    let said = refused(&home, &["restore"]);
+    assert!(said.contains("the store is in order") && said.contains("--replace"), "{said}");
+    let restored = json(&home.run(&["restore", "--replace", "--json"]));
+    let aside = restored["set_aside"][0].as_str().unwrap();
+    assert!(aside.contains("/store.replaced-20") && fs::exists(aside).unwrap(), "{aside}");
+    assert_eq!(json(&home.run(&["audit", "--verify", "--json"]))["whole"], true);
+}
