@@ -320,7 +320,7 @@ fn refused(events: &[serde_json::Value]) -> usize {
     let refused = events.iter().filter(|event| event["event"] == "refused");
     let count = |event: &serde_json::Value| {
         let reason = event["reason"].as_str().unwrap_or_default();
-        match reason.strip_suffix(" further connections within a second") {
+        match reason.strip_suffix(" further times within a second") {
             Some(number) => number.parse().unwrap(),
             None => 1,
         }
