@@ -85,3 +85,31 @@ impl Wake for Unpark {
         self.0.unpark();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refusal::Refusal;
+
+    #[test]
+    fn whoever_waits_hears_what_the_disk_came_to() {
+        let (tell, verdict) = oneshot::channel();
+        let pending = Pending::new(1, verdict).map(|one| one + 1);
+        let waiting = thread::spawn(|| pending.wait());
+        tell.send(Ok(())).unwrap();
+        assert!(matches!(waiting.join().unwrap(), Ok(2)));
+        assert!(matches!(Pending::from(3).wait(), Ok(3)));
+    }
+
+    #[test]
+    fn what_was_refused_or_lost_is_not_handed_out() {
+        let (tell, verdict) = oneshot::channel();
+        tell.send(Err(Refusal::AlreadyEnrolled.into())).unwrap();
+        let refused = Pending::new((), verdict).wait().unwrap_err();
+        assert!(refused.is_overtaken(), "{refused}");
+        // The thread that writes has ended without a word.
+        let (tell, verdict) = oneshot::channel::<Verdict>();
+        drop(tell);
+        assert!(matches!(Pending::new((), verdict).wait(), Err(Error::Stopped)));
+    }
+}

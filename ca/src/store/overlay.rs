@@ -222,6 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_only_read_or_demanded_is_not_written() {
+        let store = SledStore::temporary().unwrap();
+        let put = |key: &str, expected: Option<&[u8]>, new: Option<&[u8]>| {
+            let own = |value: &[u8]| value.to_vec();
+            Change { key: key.into(), expected: expected.map(own), new: new.map(own) }
+        };
+        store.replace(&[put("a", None, Some(b"1"))]).unwrap();
+        let overlay = Overlay::new(&store);
+        assert_eq!(overlay.get("a").unwrap().unwrap(), b"1");
+        let demands = [put("a", Some(b"1"), Some(b"1")), put("b", None, None)];
+        overlay.replace(&demands).unwrap();
+        overlay.replace(&[put("c", None, Some(b"3"))]).unwrap();
+        assert!(overlay.replace(&[put("a", Some(b"2"), Some(b"2"))]).is_err());
+        assert_eq!(overlay.into_changes().unwrap(), [put("c", None, Some(b"3"))]);
+    }
+
+    #[test]
     fn what_the_store_below_would_not_take_is_refused_at_once() {
         let store = SledStore::temporary().unwrap();
         let overlay = Overlay::new(&store);

@@ -56,3 +56,26 @@ fn serve(waiting: &Mutex<Receiver<Work>>) {
         drop(catch_unwind(AssertUnwindSafe(work)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_begun_is_done_whoever_goes_away_or_panics() {
+        let signers = Signers::start().unwrap();
+        let (done, result) = channel();
+        {
+            // Given up as soon as it is in line.
+            let given_up = signers.run(move || done.send(7));
+            tokio::select! { biased; _ = given_up => {}, () = async {} => {} }
+        }
+        assert_eq!(result.recv(), Ok(7));
+        for _ in 0..2 * thread::available_parallelism().map_or(1, usize::from) {
+            assert!(signers.run(|| panic!("on purpose")).await.is_none_or(|(): ()| false));
+        }
+        assert_eq!(signers.run(|| 1 + 1).await, Some(2));
+    }
+}
