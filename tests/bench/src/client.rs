@@ -1,13 +1,14 @@
 //! The client's end: a line out, a line back, over TLS or over a process's stdio. Blocking, on one thread.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustls::client::{Resumption, WantsClientCert};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -27,11 +28,13 @@ impl<T: Read + Write + Send> Stream for T {}
 pub(crate) struct Client {
     stream: Box<dyn Stream>,
     answer: Vec<u8>,
+    /// How much of it belongs to the latest answer.
+    len: usize,
 }
 
 impl Client {
     fn new(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), answer: vec![0; 32 * 1024] }
+        Self { stream: Box::new(stream), answer: vec![0; 32 * 1024], len: 0 }
     }
 
     /// Over the stdio of a process.
@@ -43,7 +46,22 @@ impl Client {
 
     /// Over TLS 1.3.
     pub(crate) fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<Self> {
-        let tcp = TcpStream::connect(address)?;
+        Self::begin(TcpStream::connect(address)?, config)
+    }
+
+    /// Over TLS 1.3, as somebody at this address of the loopback network.
+    pub(crate) fn connect_from(
+        source: Ipv4Addr,
+        address: SocketAddr,
+        config: &Arc<ClientConfig>,
+    ) -> Result<Self> {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(&socket, &SocketAddr::from((source, 0)))?;
+        connect(&socket, &address)?;
+        Self::begin(TcpStream::from(socket), config)
+    }
+
+    fn begin(tcp: TcpStream, config: &Arc<ClientConfig>) -> Result<Self> {
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         let tls = ClientConnection::new(Arc::clone(config), ServerName::try_from("localhost")?)?;
@@ -78,7 +96,8 @@ impl Client {
             let read = self.stream.read(room)?;
             ensure!(read > 0, "the session ended, or its answer is too long");
             len += read;
-            let answer = self.answer.get(..len).unwrap_or_default();
+            self.len = len;
+            let answer = self.answer();
             if is_whole(answer) {
                 if answer.windows(expected.len()).any(|part| part == expected) {
                     return Ok(());
@@ -86,6 +105,13 @@ impl Client {
                 bail!("a wrong answer: {}", String::from_utf8_lossy(answer));
             }
         }
+    }
+}
+
+impl Client {
+    /// What came back at last.
+    pub(crate) fn answer(&self) -> &[u8] {
+        self.answer.get(..self.len).unwrap_or_default()
     }
 }
 

@@ -2,6 +2,8 @@
 //! step-ca, asked by crowds of clients that keep their connections.
 
 mod applicant;
+mod device;
+mod http;
 mod operator;
 mod report;
 mod step_ca;
@@ -19,16 +21,17 @@ use crate::args::Arguments;
 use crate::disk;
 use crate::measurement::{Round, Way};
 use crate::processes::{Running, pin};
-use crate::server::Server;
+use crate::server::Ca;
 use crate::world::World;
 
-const VOUCHSAFE: &str = "vouchsafe ca";
+const ISSUE: &str = "vouchsafe ca, issue";
+const ENROL: &str = "vouchsafe ca, EST";
 const STEP_CA: &str = "step-ca";
 
 /// How many clients ask at once.
 const CROWDS: [u32; 3] = [1, 32, 256];
 
-/// Before each measurement: what cooled down while the others had their turns.
+/// Before each measurement: connections, and what cooled down while the others had their turns.
 const WARM_UP: Duration = Duration::from_millis(200);
 
 /// Syncs of the disk a round, while no CA has anything to do.
@@ -48,9 +51,14 @@ struct Line {
 
 /// A CA that runs for all rounds, and those who ask it.
 struct Desk {
-    name: &'static str,
     server: Running,
-    crowds: Vec<Vec<Applicant>>,
+    crowds: Vec<Crowd>,
+}
+
+/// So many who ask in the same way.
+struct Crowd {
+    way: &'static str,
+    applicants: Vec<Applicant>,
 }
 
 pub(crate) fn measure(world: &World, arguments: &Arguments) -> Result<Issuance> {
@@ -59,18 +67,19 @@ pub(crate) fn measure(world: &World, arguments: &Arguments) -> Result<Issuance> 
     if let Some(rival) = StepCa::installed() {
         desks.push(step_ca(world, &rival)?);
     }
-    let mut lines = Vec::new();
-    for desk in &desks {
-        lines.extend(CROWDS.map(|clients| Line { clients, way: Way::new(desk.name) }));
-    }
+    let line = |crowd: &Crowd| {
+        Ok(Line { clients: u32::try_from(crowd.applicants.len())?, way: Way::new(crowd.way) })
+    };
+    let crowds = desks.iter().flat_map(|desk| &desk.crowds);
+    let mut lines = crowds.map(line).collect::<Result<Vec<_>>>()?;
     let mut syncs = Vec::new();
     for _ in 0..arguments.rounds.max(1) {
         syncs.extend(disk::syncs(world.folder.path(), SYNCS)?);
         let turns = desks.iter_mut().flat_map(Desk::turns);
         for ((server, crowd), line) in turns.zip(&mut lines) {
-            crowd.iter_mut().try_for_each(Applicant::prepare)?;
             ask(crowd, WARM_UP)?;
             line.way.rounds.push(Round::around(server, None, || ask(crowd, arguments.window()))?);
+            crowd.iter_mut().for_each(Applicant::rest);
         }
     }
     syncs.sort_unstable();
@@ -82,22 +91,29 @@ fn vouchsafe(world: &World) -> Result<Desk> {
     for clients in CROWDS {
         operator::make(world, clients)?;
     }
-    let server = Server::vouchsafe_ca(world)?;
-    let crowd = |clients| operator::crowd(world, server.address, clients);
-    let crowds = CROWDS.into_iter().map(crowd).collect::<Result<_>>()?;
-    Ok(Desk { name: VOUCHSAFE, server: server.process, crowds })
+    let ca = Ca::serve(world)?;
+    let mut crowds = Vec::new();
+    for clients in CROWDS {
+        let applicants = operator::crowd(world, ca.operators, clients)?;
+        crowds.push(Crowd { way: ISSUE, applicants });
+    }
+    for clients in CROWDS {
+        crowds.push(Crowd { way: ENROL, applicants: device::crowd(world, &ca, clients)? });
+    }
+    Ok(Desk { server: ca.process, crowds })
 }
 
 fn step_ca(world: &World, rival: &StepCa) -> Result<Desk> {
     let served = rival.serve(world)?;
-    let crowds = CROWDS.into_iter().map(|clients| served.crowd(clients)).collect::<Result<_>>()?;
-    Ok(Desk { name: STEP_CA, server: served.server, crowds })
+    let crowd = |clients| Ok(Crowd { way: STEP_CA, applicants: served.crowd(clients)? });
+    let crowds = CROWDS.into_iter().map(crowd).collect::<Result<_>>()?;
+    Ok(Desk { server: served.server, crowds })
 }
 
 impl Desk {
     fn turns(&mut self) -> impl Iterator<Item = (&Running, &mut Vec<Applicant>)> {
         let server = &self.server;
-        self.crowds.iter_mut().map(move |crowd| (server, crowd))
+        self.crowds.iter_mut().map(move |crowd| (server, &mut crowd.applicants))
     }
 }
 

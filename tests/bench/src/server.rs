@@ -8,7 +8,7 @@ use std::process::{ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::processes::Running;
 use crate::world::World;
@@ -33,18 +33,8 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = world.cores.start_server(&mut command)?;
         let stderr = process.0.stderr.take().context("the gateway has no stderr")?;
-        Ok(Self { process, address: announced(stderr)? })
-    }
-
-    /// `vouchsafe ca`, as operators ask it over mutual TLS.
-    pub(crate) fn vouchsafe_ca(world: &World) -> Result<Self> {
-        let mut command = world.command();
-        command.args(["ca", "--listen", "127.0.0.1:0", "--public", "127.0.0.1:0"]);
-        command.arg("--audit").arg(world.path("ca-audit.jsonl"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut process = world.cores.start_server(&mut command)?;
-        let stderr = process.0.stderr.take().context("the CA has no stderr")?;
-        Ok(Self { process, address: announced(stderr)? })
+        let [address] = announced(stderr)?;
+        Ok(Self { process, address })
     }
 
     /// `stunnel` with the same identities and lists, TLS 1.3 alone and no tickets.
@@ -76,6 +66,29 @@ impl Server {
     }
 }
 
+/// `vouchsafe ca`.
+pub(crate) struct Ca {
+    pub(crate) process: Running,
+    /// Where operators ask it over mutual TLS.
+    pub(crate) operators: SocketAddr,
+    /// Where everybody else does.
+    pub(crate) everybody: SocketAddr,
+}
+
+impl Ca {
+    /// As a user would start it.
+    pub(crate) fn serve(world: &World) -> Result<Self> {
+        let mut command = world.command();
+        command.args(["ca", "--listen", "127.0.0.1:0", "--public", "127.0.0.1:0"]);
+        command.arg("--audit").arg(world.path("ca-audit.jsonl"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = world.cores.start_server(&mut command)?;
+        let stderr = process.0.stderr.take().context("the CA has no stderr")?;
+        let [operators, everybody] = announced(stderr)?;
+        Ok(Self { process, operators, everybody })
+    }
+}
+
 /// Where stunnel is installed, if it is.
 pub(crate) fn stunnel_program() -> Option<PathBuf> {
     installed("stunnel4").or_else(|| installed("stunnel"))
@@ -87,21 +100,23 @@ pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Reads `listening on ADDRESS`, and whatever comes after it, so that the server never waits for its reader.
-fn announced(stderr: ChildStderr) -> Result<SocketAddr> {
+/// Reads `listening on ADDRESS` as often as the server has listeners, and whatever comes after that, so
+/// that the server never waits for its reader.
+fn announced<const N: usize>(stderr: ChildStderr) -> Result<[SocketAddr; N]> {
     let mut lines = BufReader::new(stderr).lines();
-    let mut said = String::new();
-    for line in lines.by_ref() {
-        let line = line?;
+    let (mut said, mut addresses) = (String::new(), Vec::new());
+    while addresses.len() < N {
+        let Some(line) = lines.next().transpose()? else {
+            bail!("the server does not listen: {said}");
+        };
         let words = line.split_once("listening on ").map(|(_, rest)| rest.split_whitespace());
-        if let Some(address) = words.and_then(|mut words| words.next()) {
-            let address = address.parse()?;
-            thread::spawn(move || lines.for_each(drop));
-            return Ok(address);
+        match words.and_then(|mut words| words.next()) {
+            Some(address) => addresses.push(address.parse()?),
+            None => said.push_str(&line),
         }
-        said.push_str(&line);
     }
-    bail!("the server does not listen: {said}")
+    thread::spawn(move || lines.for_each(drop));
+    addresses.try_into().map_err(|_| anyhow!("the server has more listeners than expected"))
 }
 
 /// For servers that cannot be told to take a free port and say which.

@@ -2,38 +2,81 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::client::Client;
 
-/// What both CAs answer with, and neither refuses with.
-const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
-
 /// One client on one connection.
 pub(crate) struct Applicant {
-    pub(crate) client: Client,
-    /// Makes the next request, each for a certificate of its own.
-    pub(crate) next: Box<dyn FnMut() -> Result<Vec<u8>> + Send>,
+    /// `None`: the connection is still to come.
+    client: Option<Client>,
+    next: Box<dyn FnMut() -> Result<Vec<u8>> + Send>,
+    manners: Manners,
+    again: Option<Again>,
+}
+
+/// How a kind of CA answers.
+#[derive(Clone, Copy)]
+pub(crate) struct Manners {
     /// Whether an answer has come to its end.
     pub(crate) is_whole: fn(&[u8]) -> bool,
-    /// Connects anew, to a CA that ends connections which wait for their next turn.
-    pub(crate) again: Option<Box<dyn Fn() -> Result<Client> + Send>>,
+    /// What stands in every answer that holds a certificate, and in no other.
+    pub(crate) certificate: &'static [u8],
+}
+
+/// Another connection in the place of one that is not good any more.
+struct Again {
+    connect: Box<dyn Fn() -> Result<Client> + Send>,
+    /// How many certificates one is good for, and how many of them are left.
+    lasts: u32,
+    left: u32,
 }
 
 impl Applicant {
-    /// Gets ready for a turn.
-    pub(crate) fn prepare(&mut self) -> Result<()> {
-        if let Some(again) = &self.again {
-            self.client = again()?;
-        }
-        Ok(())
+    /// Who asks on one connection all the time. `next` makes each request.
+    pub(crate) fn new(
+        client: Client,
+        manners: Manners,
+        next: impl FnMut() -> Result<Vec<u8>> + Send + 'static,
+    ) -> Self {
+        Self { client: Some(client), next: Box::new(next), manners, again: None }
     }
 
-    /// Asks for one certificate; says how long it took to come. The request is made before that time begins.
+    /// Who connects anew when its turn has come, and after so many certificates.
+    pub(crate) fn connecting(
+        connect: impl Fn() -> Result<Client> + Send + 'static,
+        lasts: u32,
+        manners: Manners,
+        next: impl FnMut() -> Result<Vec<u8>> + Send + 'static,
+    ) -> Self {
+        let again = Some(Again { connect: Box::new(connect), lasts, left: lasts });
+        Self { client: None, next: Box::new(next), manners, again }
+    }
+
+    /// Lets go of a connection that its CA has ended meanwhile, because it was idle.
+    pub(crate) fn rest(&mut self) {
+        if self.again.is_some() {
+            self.client = None;
+        }
+    }
+
+    /// Asks for one certificate; says how long it took to come. Whatever can be made ready before is
+    /// ready when that time begins.
     pub(crate) fn ask(&mut self) -> Result<Duration> {
+        if let Some(again) = &mut self.again
+            && (again.left == 0 || self.client.is_none())
+        {
+            self.client = Some((again.connect)()?);
+            again.left = again.lasts;
+        }
+        let client = self.client.as_mut().context("there is no connection")?;
         let request = (self.next)()?;
         let started = Instant::now();
-        self.client.exchange(&request, self.is_whole, CERTIFICATE)?;
-        Ok(started.elapsed())
+        client.exchange(&request, self.manners.is_whole, self.manners.certificate)?;
+        let took = started.elapsed();
+        if let Some(again) = &mut self.again {
+            again.left -= 1;
+        }
+        Ok(took)
     }
 }

@@ -6,16 +6,27 @@ use anyhow::Result;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 
-use super::applicant::Applicant;
+use super::applicant::{Applicant, Manners};
 use crate::client::{Client, KeyExchange, holder};
 use crate::world::World;
 
+const MANNERS: Manners = Manners {
+    is_whole: |answer| answer.ends_with(b"\n"),
+    certificate: b"-----BEGIN CERTIFICATE-----",
+};
+
 /// What the operator may do, and grant.
-const HELD: [&str; 4] =
-    ["tools:issue", "ca:issue:team/*", "tools:read_*", "resources:file:///srv/*"];
+const HELD: [&str; 6] = [
+    "tools:issue",
+    "ca:issue:team/*",
+    "tools:invite",
+    "ca:invite:team/*",
+    "tools:read_*",
+    "resources:file:///srv/*",
+];
 
 /// What each certificate allows.
-const GRANTED: [&str; 2] = ["tools:read_*", "resources:file:///srv/*"];
+pub(super) const GRANTED: [&str; 2] = ["tools:read_*", "resources:file:///srv/*"];
 
 /// An operator for one crowd: one principal may have 256 sessions at once.
 pub(crate) fn make(world: &World, clients: u32) -> Result<()> {
@@ -25,21 +36,27 @@ pub(crate) fn make(world: &World, clients: u32) -> Result<()> {
     world.vouchsafe(&arguments)
 }
 
-fn name(clients: u32) -> String {
+/// The operator's name, and the directory of its identity.
+pub(super) fn name(clients: u32) -> String {
     format!("operator-{clients}")
 }
 
 /// Its sessions, begun.
 pub(crate) fn crowd(world: &World, address: SocketAddr, clients: u32) -> Result<Vec<Applicant>> {
-    let config = holder(&world.path(&name(clients)), KeyExchange::PostQuantum)?;
     let one = |nth| {
-        let mut client = Client::connect(address, &config)?;
-        client.initialize()?;
+        let client = session(world, address, clients)?;
         let requests = requests(format!("team/agent-{clients}-{nth}"))?;
-        let is_whole = |answer: &[u8]| answer.ends_with(b"\n");
-        Ok(Applicant { client, next: Box::new(requests), is_whole, again: None })
+        Ok(Applicant::new(client, MANNERS, requests))
     };
     (0..clients).map(one).collect()
+}
+
+/// One session of the operator of this crowd, for whatever else is to be asked.
+pub(super) fn session(world: &World, address: SocketAddr, clients: u32) -> Result<Client> {
+    let config = holder(&world.path(&name(clients)), KeyExchange::PostQuantum)?;
+    let mut client = Client::connect(address, &config)?;
+    client.initialize()?;
+    Ok(client)
 }
 
 /// Calls of `issue`, each for another principal.

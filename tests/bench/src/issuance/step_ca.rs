@@ -14,7 +14,8 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::applicant::Applicant;
+use super::applicant::{Applicant, Manners};
+use super::http;
 use crate::client::{Client, stranger};
 use crate::processes::Running;
 use crate::server::{free_address, installed, wait_for};
@@ -22,6 +23,9 @@ use crate::world::World;
 
 /// Who vouches for the tokens: the name and the key's name in `ca.json`.
 const PROVISIONER: &str = "bench";
+
+const MANNERS: Manners =
+    Manners { is_whole: http::is_whole, certificate: b"-----BEGIN CERTIFICATE-----" };
 
 /// Its two programs.
 pub(crate) struct StepCa {
@@ -113,8 +117,8 @@ impl Served {
             // It ends what is idle for 15 seconds, and others have their turns in between.
             let again = move || Client::connect(address, &config);
             let name = format!("agent-{clients}-{nth}.bench.example");
-            let next = Box::new(requests(name, Arc::clone(&self.provisioner))?);
-            Ok(Applicant { client: again()?, next, is_whole, again: Some(Box::new(again)) })
+            let next = requests(name, Arc::clone(&self.provisioner))?;
+            Ok(Applicant::connecting(again, u32::MAX, MANNERS, next))
         };
         (0..clients).map(one).collect()
     }
@@ -133,11 +137,7 @@ fn requests(
         tokens += 1;
         let token = token(&name, &format!("{name}-{tokens}"), &provisioner)?;
         let body = json!({ "csr": request, "ott": token }).to_string();
-        let head = format!(
-            "POST /1.0/sign HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        Ok([head, body].concat().into_bytes())
+        Ok(http::post("/1.0/sign", "application/json", "", &body))
     })
 }
 
@@ -153,32 +153,4 @@ fn token(name: &str, id: &str, provisioner: &EcdsaKeyPair) -> Result<String> {
     let signed = [part(&head), part(&claims)].join(".");
     let signature = provisioner.sign(&SystemRandom::new(), signed.as_bytes())?;
     Ok([signed, Base64UrlUnpadded::encode_string(signature.as_ref())].join("."))
-}
-
-/// Whether an HTTP/1.1 answer has come to its end (RFC 9112 §6.3).
-fn is_whole(answer: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(answer);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let head = head.to_ascii_lowercase();
-    match head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
-        Some(len) => len.parse().is_ok_and(|len: usize| body.len() >= len),
-        None => body.ends_with("0\r\n\r\n"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_whole;
-
-    #[test]
-    fn an_answer_ends_where_http_says() {
-        let by_length = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody";
-        let in_chunks =
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
-        for answer in [by_length, in_chunks] {
-            assert!(is_whole(answer.as_bytes()));
-            let (all_but_the_last, _) = answer.split_at(answer.len() - 1);
-            assert!(!is_whole(all_but_the_last.as_bytes()));
-        }
-    }
 }
