@@ -1,5 +1,6 @@
 //! `kill -9` at any moment, again and again: while the CA opens its home, while a crowd is answered.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -49,6 +50,8 @@ fn a_crowd_at_work() {
 enum Moment {
     /// So long after the beginning: it opens its home.
     After(Duration),
+    /// When the store's snapshot is being written, if that is seen within so long.
+    Snapshot(Duration),
     /// With so many answers.
     Answered(usize),
 }
@@ -65,6 +68,10 @@ fn killed(world: &World, moment: Moment) -> Vec<String> {
     let mut heard: Vec<String> = Vec::new();
     match moment {
         Moment::After(time) => thread::sleep(time),
+        Moment::Snapshot(patience) => {
+            let begun = Instant::now();
+            while !has_unfinished_snapshot(world) && begun.elapsed() < patience {}
+        }
         Moment::Answered(count) => heard.extend(lines.by_ref().map(Result::unwrap).take(count)),
     }
     child.kill().unwrap();
@@ -73,6 +80,12 @@ fn killed(world: &World, moment: Moment) -> Vec<String> {
     // A line may be cut off, and then nobody has heard it.
     heard.extend(lines.map_while(Result::ok));
     heard
+}
+
+fn has_unfinished_snapshot(world: &World) -> bool {
+    let names = fs::read_dir(world.path("store")).unwrap();
+    let mut names = names.map_while(Result::ok).map(|entry| entry.file_name());
+    names.any(|name| name.to_string_lossy().ends_with(".generating"))
 }
 
 fn is_killed(status: ExitStatus) -> bool {
@@ -104,15 +117,18 @@ fn nothing_that_was_answered_is_lost_however_often_the_ca_is_killed() {
     killed(&world, Moment::Answered(8));
     // How long it takes to the first answers: within that, it opens.
     let opening = begun.elapsed();
-    let mut known = 0;
+    let (mut known, mut unfinished) = (0, 0);
     for round in 1..=kills {
         // The golden ratio's multiples are everywhere, and never the same.
         let part = f64::from(u32::try_from(round).unwrap()) * 0.618_033_988_749_895 % 1.0;
         let moment = match round % 4 {
             0 => Moment::Answered(4 + usize::try_from(round * 7 % 200).unwrap()),
+            1 => Moment::Snapshot(opening * 2),
             _ => Moment::After(opening.mul_f64(part)),
         };
-        for line in killed(&world, moment) {
+        let heard = killed(&world, moment);
+        unfinished += u64::from(has_unfinished_snapshot(&world));
+        for line in heard {
             let Some((act, serial)) = line.split_once(' ') else { continue };
             opened += u64::from(act == "opened");
             if let Ok(serial) = serial.parse::<Serial>() {
@@ -128,7 +144,8 @@ fn nothing_that_was_answered_is_lost_however_often_the_ca_is_killed() {
     let events = world.events();
     let rebuilt = |event: &&Event| matches!(event, Event::StoreRebuilt { .. });
     eprintln!(
-        "{kills} killed within {:?}, {opened} after they had opened; {known} answers, {} records, {} stores built anew",
+        "{kills} killed within {:?}, {opened} after they had opened, {unfinished} in the middle of a snapshot; \
+         {known} answers, {} records, {} stores built anew",
         begun.elapsed(),
         events.len(),
         events.iter().filter(rebuilt).count(),
