@@ -1,6 +1,6 @@
 //! One thread writes for all: whatever waits while the disk is busy shares the next write.
 //!
-//! Signing, which costs the most, has been done by then, on the threads of those who ask. An event
+//! Signing, which costs the most, has been done by then, on other threads. An event
 //! that is refused is refused alone. The store and the journal are synced at the same time, and only
 //! after both does anybody get an answer.
 

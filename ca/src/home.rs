@@ -10,7 +10,7 @@
 //! roots.pem       what relying parties trust: every root whose time is not over
 //! crl.pem         the latest revocation lists of all, with the issuing CAs' certificates
 //! store/          what the CA remembers
-//! store.damaged-… one that was damaged, and has been built anew
+//! store.damaged-… one that was damaged, set aside when another was built from the journal
 //! journal.jsonl   every event, a line each
 //! lock            who is using the home
 //! ```

@@ -51,15 +51,6 @@ pub struct Rotated {
 }
 
 impl Authority {
-    /// The root that signs issuing CAs now: the newest whose time has begun.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn root_at_work(&self) -> Result<Serial, Error> {
-        let now = self.now()?;
-        self.look_up(|ledger| newest_root(ledger, now))
-    }
-
     /// Makes a new issuing CA, signed by the root at work with `root_key`, or with its key in the home.
     /// Both issuing CAs are accepted; the new one signs five minutes from now, when everybody has its list.
     ///

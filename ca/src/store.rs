@@ -161,11 +161,11 @@ impl StoreError {
                 "see that no other process uses it, that its files can be read and written, and that there is room",
             ),
             Self::Missing(_) => Some(
-                "no empty one is made, because that would forget revocations; build it anew from the journal: vouchsafe restore --journal FILE",
+                "no empty one is made, because that would forget revocations; build it anew from the journal: vouchsafe restore (from a copy of it: --journal FILE)",
             ),
-            Self::Damaged { .. } => {
-                Some("build the store anew from the journal: vouchsafe restore --journal FILE")
-            }
+            Self::Damaged { .. } => Some(
+                "build the store anew from the journal: vouchsafe restore (from a copy of it: --journal FILE)",
+            ),
             Self::Corrupt { .. } => Some(
                 "the journal holds every record: the next command that opens the CA builds the store anew from it (a service: start it again)",
             ),

@@ -142,7 +142,7 @@ impl AdministrationArgs {
             None => Ok(&self.passphrase),
             Some(_) => {
                 Err(Failure::usage(format!("{option} goes with the CA's home, not with --ca"))
-                    .hint("run it where the home is"))
+                    .hint("run it where the home is, without --ca and VOUCHSAFE_CA"))
             }
         }
     }

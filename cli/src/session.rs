@@ -21,7 +21,7 @@ pub(crate) struct SessionArgs {
     /// Identity directory of the agent (made by `issue --out DIR`)
     #[arg(long, value_name = "DIR")]
     identity: PathBuf,
-    /// Refuse a gateway whose certificate this list revokes; without it the certificate's short life is all that bounds a stolen one
+    /// Refuse a gateway whose certificate this list revokes; without it and without --ca the certificate's short life is all that bounds a stolen one
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
     #[command(flatten)]

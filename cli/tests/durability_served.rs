@@ -39,7 +39,7 @@ fn can_trace() -> bool {
     let possible = trace::is_possible();
     if !possible {
         eprintln!("strace is not installed or may not be used: nothing was tested");
-        let required = std::env::var_os("VOUCHSAFE_REQUIRE_STRACE").is_some();
+        let required = std::env::var_os("VOUCHSAFE_REQUIRE_TOOLS").is_some();
         assert!(!required, "strace is required here");
     }
     possible

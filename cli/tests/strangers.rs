@@ -29,6 +29,7 @@ use vouchsafe_certs::{
     CaCertificate, Certificate, CertificateRequest, Fingerprint, KeyType, PrivateKey,
     RevocationList, certs_only,
 };
+use vouchsafe_tests::is_installed;
 use vouchsafe_transport::{Anchor, Exchange, FetchLimits, Fetcher};
 
 const OPERATOR: &str = "home/operator";
@@ -77,7 +78,7 @@ fn request() -> String {
 /// A request to become a CA.
 fn presumptuous(home: &Home) -> String {
     let key = "ec_paramgen_curve:P-256";
-    let mut openssl = home.command("/usr/bin/openssl");
+    let mut openssl = home.command("openssl");
     openssl.args(["req", "-new", "-newkey", "ec", "-pkeyopt", key, "-nodes", "-subj", "/CN=x"]);
     openssl.args(["-addext", "basicConstraints=critical,CA:TRUE", "-keyout", "ca.key"]);
     let output = openssl.args(["-outform", "DER", "-out", "ca.csr"]).output().unwrap();
@@ -139,6 +140,9 @@ async fn ten_thousand_wrong_secrets_gain_nothing_and_spend_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_enrolment_is_refused_and_does_not_burn_the_invitation() {
+    if !is_installed("openssl") {
+        return;
+    }
     let home = Home::new();
     let ca = Served::start(&home, &[]);
     let (id, secret, _) = invite(&ca, "build-7");

@@ -10,11 +10,13 @@
 mod client;
 pub mod hostile;
 mod lists;
+mod tools;
 mod web;
 mod world;
 
 pub use client::{Client, tls_config};
 pub use lists::list_of_nobody;
+pub use tools::is_installed;
 pub use web::WebServer;
 pub use world::{
     RunningGateway, TRUST_DOMAIN, World, binary, command, echo_server, fixed, permissions_of,

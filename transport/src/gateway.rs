@@ -122,6 +122,7 @@ impl Gateway {
         drop(timeout(self.limits.child_grace, ended).await);
         connections.shutdown().await;
         // Whoever was cut off here is told so by the closed connection.
+        self.sum_up().await;
         drop(self.log.flush().await);
         drop(alive);
         // Two graces: from closing stdin to SIGTERM, and from there to SIGKILL.

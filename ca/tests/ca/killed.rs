@@ -1,4 +1,5 @@
-//! `kill -9` at any moment, again and again: while the CA opens its home, while a crowd is answered.
+//! `kill -9` at any moment, again and again: while the CA opens its
+//! home, while its store writes a snapshot, while a crowd is answered.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

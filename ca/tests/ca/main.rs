@@ -1,7 +1,6 @@
 //! The CA as its users see it, through its public face alone.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on should say so and stop"

@@ -1,4 +1,4 @@
-//! A foreign judge: what OpenSSL says of certificates and lists. It must be installed.
+//! A foreign judge, where it is installed: what OpenSSL says of certificates and lists.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,11 +8,18 @@ use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{Actor, Issued, Kind, Order, Reason, Tier, pem};
 use vouchsafe_certs::KeyType;
 
+/// Whether the foreign judge is there; says so if not. Where it must be, a test is not left out.
+pub(crate) fn has_openssl() -> bool {
+    let has = Command::new("openssl").arg("version").output().is_ok();
+    if !has {
+        eprintln!("openssl is not installed: nothing was tested");
+        assert!(std::env::var_os("VOUCHSAFE_REQUIRE_TOOLS").is_none(), "openssl is required here");
+    }
+    has
+}
+
 pub(crate) fn openssl(arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new("openssl")
-        .args(arguments)
-        .output()
-        .expect("these tests need the openssl command");
+    let output = Command::new("openssl").args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() { Ok(text) } else { Err(text + &complaint) }
@@ -50,6 +57,9 @@ pub(crate) fn verdict(world: &World, certificate: &Path, more: &[&str]) -> Resul
 
 #[test]
 fn certificates_and_lists_of_every_key_type_are_accepted_until_they_are_revoked() {
+    if !has_openssl() {
+        return;
+    }
     for key_type in [KeyType::P256, KeyType::P384, KeyType::Ed25519] {
         let world = World::with(key_type, None);
         let agent = written(&world, "agent.pem", &world.issue("team-a/build-7"));
@@ -88,6 +98,9 @@ fn certificates_and_lists_of_every_key_type_are_accepted_until_they_are_revoked(
 
 #[test]
 fn lists_say_in_words_what_they_should() {
+    if !has_openssl() {
+        return;
+    }
     let world = World::new();
     for (nth, reason) in Reason::ALL.into_iter().enumerate() {
         let serial =
@@ -117,6 +130,9 @@ fn lists_say_in_words_what_they_should() {
 
 #[test]
 fn certificates_say_in_words_what_they_should() {
+    if !has_openssl() {
+        return;
+    }
     let world = World::new();
     let certificate = written(&world, "agent.pem", &world.issue("build-7")).display().to_string();
     let text = openssl(&["x509", "-in", &certificate, "-noout", "-text"]).unwrap();
@@ -139,6 +155,9 @@ fn certificates_say_in_words_what_they_should() {
 
 #[test]
 fn certificates_point_to_where_the_lists_are_if_that_is_configured() {
+    if !has_openssl() {
+        return;
+    }
     let world = World::new();
     let text = |name: &str| {
         let certificate = written(&world, name, &world.issue("build-7"));

@@ -13,8 +13,8 @@ use vouchsafe_certs::{CaCertificate, IssuerId, RevocationError, SignedList};
 use super::following::Offer;
 use super::revocations::{Listed, RevocationsError};
 
-/// Bounds the signatures that are verified for whoever writes the bundle. An issuing CA stays in it
-/// until its certificate ends, so this is a change every few days for years.
+/// Bounds the signatures that are verified for whoever writes the bundle. Each CA has up to two lists
+/// in it until its certificate ends; the CA sees to it that there are not too many.
 pub(super) const MAX_SECTIONS: usize = 512;
 
 /// Lists whose signatures were verified, by CAs that lead to a trusted root.
