@@ -341,7 +341,10 @@ impl<N: Fn(&str)> Follower<N> {
         if self.trouble.take_if(|trouble| trouble.is_silence).is_some() {
             self.in_force.say(&format!("following {} again", self.source.followed.address));
         }
-        let has_news = answer.is_some_and(|fresh| self.take(fresh));
+        let has_news = match answer {
+            Some(fresh) => self.take(fresh),
+            None => self.remind(),
+        };
         // Whoever was asked for news and says at once that there are none does not wait, and is not pressed.
         let waits = waited >= WAIT / 2
             || has_news && self.source.is_tagged()
@@ -357,17 +360,28 @@ impl<N: Fn(&str)> Follower<N> {
         let origin = format!("of {}", self.source.followed.address);
         self.in_force.take(following, &origin);
         self.trouble = None;
-        if is_news || is_all && !self.cache.is_whole() {
+        if is_news || is_all && is_whole && self.cache.wants_all() {
             let offer = Kept { pem: &pem, is_all, is_whole };
             match self.cache.keep(offer, &before, self.in_force.taken()) {
-                Ok(true) => {}
-                Ok(false) => self.source.forget(),
+                Ok(has_room) if has_room || is_all => {}
+                Ok(_) => self.source.forget(),
                 Err(error) => self.in_force.say(&format!(
                     "WARNING: {error}; without it a start needs the CA (--cache FILE)"
                 )),
             }
         }
         is_news
+    }
+
+    /// What was not believed is no news when it is offered again, and no better for it.
+    fn remind(&mut self) -> bool {
+        if let Some(trouble) = &mut self.trouble
+            && trouble.told.elapsed() >= REMINDER
+        {
+            trouble.told = Instant::now();
+            self.in_force.say_stays_until_stale(&trouble.text);
+        }
+        false
     }
 
     fn complain(&mut self, error: &AskError) -> Duration {

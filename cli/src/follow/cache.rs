@@ -48,9 +48,10 @@ impl Cache {
         Self { all, present, is_whole: false, steps: 0, base }
     }
 
-    /// Whether the files hold what is in force, so that only news are to be kept.
-    pub(super) fn is_whole(&self) -> bool {
-        self.is_whole
+    /// Whether all the lists are to be kept though they are no news: the files lack something, or there
+    /// are as many of them as there may be.
+    pub(super) fn wants_all(&self) -> bool {
+        !self.is_whole || self.steps >= MAX_STEPS
     }
 
     fn step(&self, nth: usize) -> PathBuf {
@@ -89,24 +90,27 @@ impl Cache {
         before: &Arc<Revocations>,
         in_force: &Arc<Revocations>,
     ) -> Result<bool, FileError> {
-        // Changes alone, or to what is not in the files, would leave nothing to start with.
-        if !self.is_whole && !kept.is_all {
-            return Ok(false);
-        }
-        let was_whole = std::mem::replace(&mut self.is_whole, false);
-        if kept.is_all && (kept.is_whole || !was_whole) {
+        // In the place of the log only what says as much as it.
+        if kept.is_all && kept.is_whole {
+            self.is_whole = false;
             (self.steps, self.base) = (0, Arc::clone(in_force));
             file::replace(&self.all, kept.pem, Access::Public)?;
-        } else {
-            if self.steps == 0 || !kept.is_whole || !self.fits(kept.pem) {
-                self.steps += 1;
-                self.base = Arc::clone(before);
-            }
-            if self.steps > MAX_STEPS {
+            self.is_whole = true;
+            return Ok(true);
+        }
+        // Changes to what is not in the files are worth nothing.
+        if !self.is_whole {
+            return Ok(false);
+        }
+        self.is_whole = false;
+        if self.steps == 0 || !kept.is_whole || !self.fits(kept.pem) {
+            if self.steps == MAX_STEPS {
                 return Ok(false);
             }
-            file::replace(&self.step(self.steps), kept.pem, Access::Public)?;
+            self.steps += 1;
+            self.base = Arc::clone(before);
         }
+        file::replace(&self.step(self.steps), kept.pem, Access::Public)?;
         self.is_whole = true;
         Ok(self.steps < MAX_STEPS)
     }

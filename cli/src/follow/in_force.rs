@@ -103,7 +103,11 @@ impl<N: Fn(&str)> InForce<N> {
         if self.complained.as_ref().is_some_and(is_said) {
             return;
         }
-        self.say(&format!("WARNING: {complaint}; the list in force stays"));
+        let stays = match self.is_shut() {
+            true => "every session stays closed",
+            false => "the list in force stays",
+        };
+        self.say(&format!("WARNING: {complaint}; {stays}"));
         self.complained = Some((complaint, Instant::now()));
     }
 

@@ -115,7 +115,8 @@ impl<'a, const N: usize> Known<'a, N> {
 }
 
 /// Whether `own` is one of `keys`, which are ASCII, to a parser that ignores case. Simple case folding
-/// knows two letters outside ASCII that fold into it: the long s and the Kelvin sign.
+/// knows two letters outside ASCII that fold into it, the long s and the Kelvin sign; Java, which
+/// compares upper case as well, takes the dotted and the dotless i of Turkish for an i.
 fn folds_to_one_of(own: &str, keys: &[&str]) -> bool {
     if own.is_ascii() {
         return keys.iter().any(|key| own.eq_ignore_ascii_case(key));
@@ -123,6 +124,7 @@ fn folds_to_one_of(own: &str, keys: &[&str]) -> bool {
     let fold = |c: char| match c {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
+        '\u{130}' | '\u{131}' => 'i',
         _ => c.to_ascii_lowercase(),
     };
     keys.iter().any(|key| own.chars().map(fold).eq(key.chars().map(fold)))
@@ -294,7 +296,7 @@ mod tests {
     fn case_variants_of_protocol_keys() {
         // Also in the message itself, whose members the reader takes on the way.
         let variants = |text: &str| {
-            let keys = ["task", "name"];
+            let keys = ["task", "name", "uri"];
             let outer = read(text.as_bytes(), keys).map(drop);
             assert_eq!(read_object(&object(text)).known(keys).map(drop), outer, "{text}");
             outer
@@ -305,6 +307,8 @@ mod tests {
             r#"{"name":1,"NAME":2}"#,
             "{\"ta\u{17f}k\":1}",
             "{\"tas\u{212a}\":1}",
+            "{\"ur\u{131}\":1}",
+            "{\"UR\u{130}\":1}",
             r#"{"n\u0041me":1}"#,
         ] {
             assert_eq!(variants(text), Err(ReadError::CaseVariant), "{text}");
