@@ -44,12 +44,23 @@ pub struct PublishedList {
     pub delta: Option<Arc<[u8]>>,
     /// Whether it is the last one of a CA whose time is over.
     pub is_last: bool,
+    /// The hash of `der`, as it is on record.
+    der_sha256: Option<String>,
+    /// The hash of `delta`, as it is on record.
+    delta_sha256: Option<String>,
 }
 
 impl PublishedList {
-    /// Whether what was signed last is what relying parties see.
-    fn is_out(&self, latest: &ListRecord) -> bool {
-        self.is_last || self.der.is_some() && (latest.base.is_none() || self.delta.is_some())
+    /// Whether what was signed last is what relying parties see. It is on record before that, and
+    /// publishing it may have failed.
+    #[must_use]
+    pub fn is_out(&self, latest: &ListRecord) -> bool {
+        let seen = if latest.base.is_none() { &self.der_sha256 } else { &self.delta_sha256 };
+        self.is_last || self.der.is_some() && seen.as_ref() == Some(&latest.sha256)
+    }
+
+    fn with_hashes(&self) -> impl Iterator<Item = (&String, &Arc<[u8]>)> {
+        self.der_sha256.iter().zip(&self.der).chain(self.delta_sha256.iter().zip(&self.delta))
     }
 }
 
@@ -81,8 +92,8 @@ impl Lists {
     pub(crate) fn follow(&mut self, ledger: &Ledger, now: UnixTime) -> Result<(), Error> {
         let known = std::mem::take(self);
         self.refresh(ledger, now, |record| {
-            let mut ders = known.0.iter().flat_map(|list| list.der.iter().chain(&list.delta));
-            ders.find(|der| text::sha256(der) == record.sha256).cloned()
+            let mut ders = known.0.iter().flat_map(PublishedList::with_hashes);
+            ders.find(|(sha256, _)| **sha256 == record.sha256).map(|(_, der)| Arc::clone(der))
         })
     }
 
@@ -99,14 +110,22 @@ impl Lists {
                 continue;
             }
             let is_last = record.is_retired();
-            let (der, delta) = match is_last {
-                true => (Some(record.last_list.into()), None),
-                false => (
-                    ledger.complete_list(&serial)?.and_then(|record| find(&record)),
-                    ledger.delta(&serial)?.and_then(|record| find(&record)),
-                ),
+            let (tier, last_list) = (record.tier, record.last_list);
+            let mut list = PublishedList {
+                issuer,
+                tier,
+                der: is_last.then(|| last_list.into()),
+                delta: None,
+                is_last,
+                der_sha256: None,
+                delta_sha256: None,
             };
-            self.0.push(PublishedList { issuer, tier: record.tier, der, delta, is_last });
+            if !is_last {
+                let find = |record: ListRecord| Some((find(&record)?, record.sha256));
+                (list.der, list.der_sha256) = ledger.complete_list(&serial)?.and_then(find).unzip();
+                (list.delta, list.delta_sha256) = ledger.delta(&serial)?.and_then(find).unzip();
+            }
+            self.0.push(list);
         }
         self.0.sort_by_key(|list| list.tier == Tier::Root);
         Ok(())
@@ -214,8 +233,10 @@ impl Lists {
             der = Some(edition.sign(by, press, None, &entries)?);
         }
         if let Some(list) = self.0.iter_mut().find(|list| list.issuer.serial == serial) {
-            list.der = der.or_else(|| list.der.take());
-            list.delta = delta;
+            if der.is_some() {
+                (list.der, list.der_sha256) = der.unzip();
+            }
+            (list.delta, list.delta_sha256) = delta.unzip();
         }
         self.publish(home)
     }
@@ -234,14 +255,14 @@ struct Edition {
 }
 
 impl Edition {
-    /// Signs one list and puts it on record, before anybody can see it.
+    /// Signs one list and puts it on record, with its hash, before anybody can see it.
     fn sign(
         self,
         by: &Actor,
         press: Press<'_>,
         base: Option<u64>,
         entries: &[Entry],
-    ) -> Result<Arc<[u8]>, Error> {
+    ) -> Result<(Arc<[u8]>, String), Error> {
         let Press { issuer, home, ledger, now } = press;
         let Self { number, covers } = self;
         let lifetimes = home.config().lifetimes;
@@ -260,10 +281,11 @@ impl Edition {
         })?;
         let (issuer, sha256) = (issuer.certificate().serial, text::sha256(&der));
         let this_update = now;
+        let hash = sha256.clone();
         let event =
             Event::ListSigned { issuer, number, this_update, next_update, sha256, covers, base };
         ledger.record(by, &event, now)?;
-        Ok(der.into())
+        Ok((der.into(), hash))
     }
 }
 

@@ -228,6 +228,35 @@ fn lists_are_signed_anew_at_half_their_life() {
     world.check();
 }
 
+/// What is on record is not yet published.
+#[test]
+fn a_list_that_could_not_be_published_is_tried_again() {
+    let world = World::new();
+    let authority = world.open();
+    let lists = world.path("crl.pem");
+    let root = authority.certificate(Tier::Root).unwrap();
+    let recorded = || authority.look_up(|ledger| ledger.list(&root.serial)).unwrap().unwrap();
+    let is_out = || {
+        let published = authority.lists();
+        let mut published = published.iter().filter(|list| list.issuer.serial == root.serial);
+        published.next().unwrap().is_out(&recorded())
+    };
+    let before = recorded();
+    assert!(is_out());
+    world.clock.advance(183 * DAY);
+    // No file can take the place of a folder.
+    fs::remove_file(&lists).unwrap();
+    fs::create_dir(&lists).unwrap();
+    authority.keep_up().unwrap_err();
+    assert!(recorded().number > before.number && !is_out());
+    fs::remove_dir(&lists).unwrap();
+    authority.keep_up().unwrap();
+    assert!(is_out());
+    assert_eq!(world.published_by(&root).number, recorded().number);
+    drop(authority);
+    world.check();
+}
+
 #[test]
 fn without_the_roots_key_its_list_stays_and_everything_else_goes_on() {
     let world = World::new();

@@ -146,7 +146,9 @@ impl OwnCertificate {
         for list in self.authority.lists().iter().filter(|list| list.tier == Tier::Root) {
             let root = list.issuer.serial;
             let record = self.authority.look_up(|ledger| ledger.list(&root)).ok().flatten();
-            let until = record.map_or(now, |record| record.next_update);
+            // One that is on record and not out helps nobody.
+            let out = record.filter(|record| list.is_out(record));
+            let until = out.map_or(now, |record| record.next_update);
             if !list.is_last && until.as_secs() < now.as_secs().saturating_add(NOTICE) {
                 say(&format!(
                     "WARNING: the list of root {root} goes stale {}, and then everybody is turned away: bring its key, stop the CA, and run vouchsafe crl --root-key FILE",
