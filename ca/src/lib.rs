@@ -23,6 +23,7 @@
 mod audit;
 mod authority;
 mod batch;
+mod caller;
 mod committer;
 mod config;
 mod consequences;

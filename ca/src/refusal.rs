@@ -32,6 +32,19 @@ pub enum Refusal {
     /// The CA's own name.
     #[error("{0} is the CA itself: only who has its home issues to that name, or revokes it")]
     Reserved(Principal),
+    /// Whoever asks has shown a certificate that this CA has not issued, or has lost from its record.
+    #[error("the certificate that was shown is not on record here (fingerprint {0})")]
+    CallerUnknown(Fingerprint),
+    /// Whoever asks is not trusted any more.
+    #[error(
+        "{caller}, or the certificate that it has shown, is revoked ({reason}) and has no say here"
+    )]
+    CallerRevoked {
+        /// Who.
+        caller: Principal,
+        /// Why.
+        reason: Reason,
+    },
     /// Somebody's own limit.
     #[error("{0} cannot change its own limit")]
     OwnLimit(Principal),
@@ -198,9 +211,10 @@ impl Refusal {
             Self::TooManyInvitations(_) => {
                 Some("withdraw some, or wait until they expire: vouchsafe invite --list")
             }
-            Self::CertificateExpired { .. } | Self::CertificateRevoked { .. } => {
-                Some("ask for an invitation, and enrol anew")
-            }
+            Self::CertificateExpired { .. }
+            | Self::CertificateRevoked { .. }
+            | Self::CallerUnknown(_)
+            | Self::CallerRevoked { .. } => Some("ask for an invitation, and enrol anew"),
             Self::TooYoung { .. } => Some("go on with it until then: it is as good as a new one"),
             Self::Stolen { .. } => Some(
                 "find out who else has the key or a copy of its directory; then enrol anew, with a new key",

@@ -13,6 +13,7 @@ mod served;
 use std::fs;
 
 use home::Home;
+use rustix::process::Signal;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use served::Served;
@@ -54,6 +55,40 @@ fn operators_of_both_issuing_cas_are_served_by_a_ca_that_rotates_meanwhile() {
     ca.told(OPERATOR, &["revoke", "second"]);
     let refused = ca.refused("second", &["rotate", "status"]);
     assert!(refused.contains("its certificate is revoked"), "{refused}");
+}
+
+#[test]
+fn an_operator_whom_no_list_can_name_has_no_say_from_the_revocation_on() {
+    let home = Home::new();
+    let ca = Served::start(&home, &[]);
+    ca.told(OPERATOR, &["rotate", "issuer", "--now"]);
+    let all = ["--allow", "tools:*", "--allow", "ca:*"];
+    ca.told(OPERATOR, &[&["issue", "second", "--out", "second"][..], &all].concat());
+    ca.told(OPERATOR, &["issue", "agent", "--out", "agent"]);
+    ca.stops(Signal::TERM);
+    // The CA that has issued the first operator's certificate signs no list any more.
+    fs::rename(home.path("home/issuing.key"), home.path("away")).unwrap();
+    let ca = Served::start(&home, &[]);
+    ca.told(OPERATOR, &["list"]);
+    let untold = ca.refused("second", &["revoke", "operator"]);
+    assert!(untold.contains("on record but on no published list"), "{untold}");
+
+    for arguments in [
+        &["issue", "accomplice", "--out", "accomplice"][..],
+        &["invite", "accomplice"],
+        &["revoke", "agent"],
+        &["revoke", "operator", "--reinstate"],
+        &["rotate", "issuer", "--now"],
+        &["list"],
+        &["audit"],
+    ] {
+        let refused = ca.refused(OPERATOR, arguments);
+        assert!(refused.contains("is revoked (unspecified) and has no say here"), "{refused}");
+        assert!(refused.contains("hint: ask for an invitation, and enrol anew"), "{refused}");
+    }
+    assert!(!home.path("accomplice").exists());
+    assert!(!ca.told("second", &["list"]).contains("accomplice"));
+    assert!(ca.told("second", &["inspect", "agent"]).contains("agent"));
 }
 
 #[test]

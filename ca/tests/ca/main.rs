@@ -7,6 +7,7 @@
 )]
 
 mod authority;
+mod caller;
 mod crowd;
 mod deltas;
 mod enrolment;

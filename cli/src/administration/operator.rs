@@ -7,8 +7,8 @@
 
 use std::path::Path;
 
-use vouchsafe_ca::{Actor, Home, Inviter, Kind};
-use vouchsafe_certs::{Permission, PermissionSet, Principal, Serial};
+use vouchsafe_ca::{Actor, Authority, Home, Inviter, Kind};
+use vouchsafe_certs::{Fingerprint, Permission, PermissionSet, Principal, Serial};
 
 use crate::exit::Failure;
 
@@ -26,12 +26,22 @@ pub(crate) enum Operator {
         principal: Principal,
         /// The serial number of the certificate.
         serial: Serial,
+        /// SHA-256 of the certificate.
+        fingerprint: Fingerprint,
         /// What every certificate on its chain allows.
         permissions: PermissionSet,
     },
 }
 
 impl Operator {
+    /// Whether the CA's own record still trusts it. The gateway before has asked only the lists.
+    pub(crate) fn counts(&self, authority: &Authority) -> Result<(), Failure> {
+        match self {
+            Self::Home => Ok(()),
+            Self::Certified { fingerprint, .. } => Ok(authority.demand_caller(fingerprint)?),
+        }
+    }
+
     /// Who it is, for the journal.
     pub(crate) fn actor(&self) -> Actor {
         match self {
@@ -132,7 +142,8 @@ mod tests {
 
     fn operator(permissions: &[&str]) -> Operator {
         let (principal, serial) = (principal("operator"), Serial::random().unwrap());
-        Operator::Certified { principal, serial, permissions: set(permissions) }
+        let fingerprint = Fingerprint::of(b"its certificate");
+        Operator::Certified { principal, serial, fingerprint, permissions: set(permissions) }
     }
 
     fn set(permissions: &[&str]) -> PermissionSet {

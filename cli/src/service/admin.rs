@@ -165,6 +165,7 @@ pub(super) async fn serve(
     let operator = Operator::Certified {
         principal: peer.principal.clone(),
         serial: peer.serial,
+        fingerprint: peer.fingerprint,
         permissions: peer.permissions.clone(),
     };
     let admin = Admin { authority, signers, operator: Arc::new(operator) };
@@ -210,7 +211,10 @@ impl ServerHandler for Admin {
             .ok_or_else(|| ErrorData::internal_error("the system clock cannot be read", None))?;
         let (authority, operator) = (Arc::clone(&self.authority), Arc::clone(&self.operator));
         let arguments = request.arguments.unwrap_or_default();
-        let work = move || (known.answer)(&authority, &operator, now, arguments);
+        let work = move || {
+            operator.counts(&authority)?;
+            (known.answer)(&authority, &operator, now, arguments)
+        };
         // Not on this thread, and what has begun ends even if the session does not live to see it.
         let begun = match known.never_blocks {
             true => self.signers.run(work).await,
