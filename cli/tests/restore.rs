@@ -91,7 +91,7 @@ fn a_journal_kept_elsewhere_is_enough_beside_the_keys() {
     fs::rename(home.path("home/journal.jsonl"), home.path("kept.jsonl")).unwrap();
     fs::remove_dir_all(home.path("home/store")).unwrap();
     let said = refused(&home, &["list"]);
-    assert!(said.contains("vouchsafe restore --journal FILE"), "{said}");
+    assert!(said.contains("vouchsafe restore (from a copy of it: --journal FILE)"), "{said}");
     let restored = json(&home.run(&["restore", "--journal", "kept.jsonl", "--json"]));
     assert_eq!(restored["records"], records + 1);
     assert_eq!((&restored["certificates"], &restored["revoked"]), (&3.into(), &1.into()));
