@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-/// Measure what a call and a handshake cost beside raw stdio and stunnel
+/// Measure what a call, a handshake and a certificate cost, beside raw stdio, stunnel and step-ca
 ///
 /// Build first: `cargo build --release`. The binary measured is the one beside this program, or $VOUCHSAFE.
 #[derive(Debug, Parser)]

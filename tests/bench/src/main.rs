@@ -1,4 +1,5 @@
-//! What a call and a handshake cost: Vouchsafe beside raw stdio and beside stunnel, in one run on one machine.
+//! What a call, a handshake and a certificate cost: Vouchsafe beside raw stdio, stunnel and step-ca, in one run on
+//! one machine.
 //!
 //! The figure to compare is the CPU time of the server's processes per operation. Wall-clock figures are printed
 //! too, but another process on the same machine changes them more than the program under test does.
