@@ -51,15 +51,15 @@ impl Authority {
     /// # Errors
     /// [`OfferError`](crate::OfferError) and [`ProfileError`](crate::ProfileError) if the offer breaks
     /// a limit, [`Refusal::DeviceRevoked`], [`Refusal::BeyondLimit`], [`Refusal::Reserved`],
-    /// [`Refusal::InviterRevoked`], or see [`Error`].
+    /// [`Refusal::CallerUnknown`], [`Refusal::CallerRevoked`], [`Refusal::InviterRevoked`], or see
+    /// [`Error`].
     pub fn invite(&self, by: &Inviter, offer: Offer) -> Result<Invited, Error> {
         let now = self.now()?;
         let (by, inviter) = match by {
             Inviter::Home => (Actor::Home, None),
             Inviter::Holder(shown) => {
-                let held = self.look_up(|ledger| ledger.certificate(shown))?;
-                let held = held.ok_or(Refusal::NoSuchCertificate(*shown))?;
-                (Actor::Principal(held.planned.principal), Some(*shown))
+                let Planned { principal, serial, .. } = self.caller(shown)?.planned;
+                (Actor::Principal(principal), Some(serial))
             }
         };
         by.demand_say(&offer.principal)?;
@@ -131,6 +131,7 @@ impl Authority {
             return self.hand_out_again(&record, now);
         }
         invitation.demand_open(now)?;
+        self.look_up(|ledger| ledger.demand_inviter(&invitation))?;
         let Offer { kind, permissions, lifetime, .. } = invitation.offer;
         let order = Order {
             principal: principal.clone(),

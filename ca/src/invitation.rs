@@ -12,7 +12,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use vouchsafe_certs::{PermissionSet, Principal, Serial};
+use vouchsafe_certs::{Fingerprint, PermissionSet, Principal, Serial};
 use zeroize::Zeroizing;
 
 use crate::kind::Kind;
@@ -60,8 +60,8 @@ pub struct Offer {
 pub enum Inviter {
     /// Somebody who can read the files of the home.
     Home,
-    /// Whoever has shown the certificate with this serial number.
-    Holder(Serial),
+    /// Whoever has shown the certificate with this fingerprint.
+    Holder(Fingerprint),
 }
 
 /// Why an offer cannot be made.

@@ -13,7 +13,7 @@ use crate::audit::{HEAD, Head, stored_head};
 use crate::committer::Committer;
 use crate::consequences::{
     AUTHORITY, CERTIFICATES, INVITATIONS, REVOKED, ca_key, cas, certificate_key, delta_key,
-    device_key, distrusted_inviter, fingerprint_key, holder_prefix, invitation_key, invited_prefix,
+    device_key, fallen_inviter, fingerprint_key, holder_prefix, invitation_key, invited_prefix,
     last_leaf_key, lineage_key, list_key, parse, read, read_certificate, read_newest,
     read_revocation, recent_prefix, redeemed_key, revocations_key, revoked_key, serial_from,
 };
@@ -24,8 +24,9 @@ use crate::journal::{Journal, Mended};
 use crate::pending::Pending;
 use crate::record::{
     Actor, AuthorityRecord, CaRecord, CertificateRecord, DeviceRecord, Event, ListRecord,
-    RevokedRecord,
+    Revocation, RevokedRecord,
 };
+use crate::refusal::Refusal;
 use crate::store::{Store, StoreError};
 
 /// What the CA remembers. Any number of threads may read and record at the same time.
@@ -266,7 +267,17 @@ impl Ledger {
     /// # Errors
     /// [`Error::Store`].
     pub fn is_void(&self, invitation: &InvitationRecord) -> Result<bool, Error> {
-        Ok(distrusted_inviter(&*self.store, invitation)?.is_some())
+        Ok(fallen_inviter(&*self.store, invitation)?.is_some())
+    }
+
+    /// Whoever made an invitation must still be trusted.
+    pub(crate) fn demand_inviter(&self, invitation: &InvitationRecord) -> Result<(), Error> {
+        match fallen_inviter(&*self.store, invitation)? {
+            None => Ok(()),
+            Some((inviter, Revocation { reason, .. })) => {
+                Err(Refusal::InviterRevoked { inviter, reason }.into())
+            }
+        }
     }
 
     /// The certificate that a key got for an invitation.

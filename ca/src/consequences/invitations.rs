@@ -199,26 +199,46 @@ struct Revocable {
     revoked: Option<Revocation>,
 }
 
+fn shown(store: &dyn Store, serial: &Serial) -> Result<Shown, RecordError> {
+    let found = read(store, &certificate_key(serial))?;
+    Ok(found.ok_or(Refusal::NoSuchCertificate(*serial))?)
+}
+
+/// What is known of the revocation of a device or a CA.
+fn revocation_of(store: &dyn Store, key: &str) -> Result<Option<Revocation>, RecordError> {
+    let record: Option<Revocable> = read(store, key)?;
+    Ok(record.and_then(|record| record.revoked))
+}
+
 /// Whoever made an invitation, if that one is trusted no more: the device, the certificate that was
 /// shown, what that was renewed to since, or the CA that has issued it.
-pub(crate) fn distrusted_inviter(
+fn distrusted_inviter(
     store: &dyn Store,
     invitation: &InvitationRecord,
 ) -> Result<Option<(Principal, Revocation)>, RecordError> {
     let Some(serial) = &invitation.inviter else { return Ok(None) };
-    let find = |serial: &Serial| {
-        let found: Option<Shown> = read(store, &certificate_key(serial))?;
-        Ok::<_, RecordError>(found.ok_or(Refusal::NoSuchCertificate(*serial))?)
-    };
-    let Shown { principal, issuer, lineage } = find(serial)?;
+    let Shown { principal, issuer, lineage } = shown(store, serial)?;
     let newest = read_newest(store, &lineage)?;
-    let issuer = if newest == *serial { issuer } else { find(&newest)?.issuer };
+    let issuer = if newest == *serial { issuer } else { shown(store, &newest)?.issuer };
     for key in [device_key(&principal), ca_key(&issuer)] {
-        let record: Option<Revocable> = read(store, &key)?;
-        if let Some(revoked) = record.and_then(|record| record.revoked) {
+        if let Some(revoked) = revocation_of(store, &key)? {
             return Ok(Some((principal, revoked)));
         }
     }
     let revoked = read_revocation(store, serial)?.or(read_revocation(store, &newest)?);
+    Ok(revoked.map(|revoked| (principal, revoked)))
+}
+
+/// As [`distrusted_inviter`], and also if the CA has fallen that had issued the certificate which was
+/// shown, whatever that was renewed to since. Journals hold redemptions that only the former was asked
+/// about, and must be read as they were written: so this is asked before anything is recorded.
+pub(crate) fn fallen_inviter(
+    store: &dyn Store,
+    invitation: &InvitationRecord,
+) -> Result<Option<(Principal, Revocation)>, RecordError> {
+    let found = distrusted_inviter(store, invitation)?;
+    let (None, Some(serial)) = (&found, &invitation.inviter) else { return Ok(found) };
+    let Shown { principal, issuer, .. } = shown(store, serial)?;
+    let revoked = revocation_of(store, &ca_key(&issuer))?;
     Ok(revoked.map(|revoked| (principal, revoked)))
 }

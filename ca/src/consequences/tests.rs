@@ -16,7 +16,7 @@ use crate::issuer::{Entry, Issuer};
 use crate::kind::Kind;
 use crate::profile::Planned;
 use crate::reason::Reason;
-use crate::record::{Event, Origin};
+use crate::record::{Event, Origin, Tier};
 use crate::refusal::Refusal;
 use crate::store::{Change, SledStore, Store};
 
@@ -46,6 +46,16 @@ impl Memory {
 
     fn root(&self) -> &Issuer {
         &self.3
+    }
+
+    /// Another issuing CA takes the place of the one at work.
+    fn rotate(&mut self) {
+        let trust_domain = TrustDomain::parse("acme.example").unwrap();
+        let key = PrivateKey::generate(KeyType::P256).unwrap();
+        self.2 = self.root().issuing(&trust_domain, key, at(NOW)).unwrap();
+        let certificate = self.2.certificate().der.to_vec();
+        let added = Event::CaAdded { tier: Tier::Issuing, certificate, begins: at(NOW) };
+        self.take(&added).unwrap();
     }
 
     fn take(&mut self, event: &Event) -> Result<(), Refusal> {
@@ -91,6 +101,16 @@ impl Memory {
     }
 
     fn try_invite_at(&mut self, id: &str, uses: u32, now: u64) -> Result<(), Refusal> {
+        self.try_invite_by(None, id, uses, now)
+    }
+
+    fn try_invite_by(
+        &mut self,
+        inviter: Option<Serial>,
+        id: &str,
+        uses: u32,
+        now: u64,
+    ) -> Result<(), Refusal> {
         let offer = Offer {
             principal: principal("a"),
             kind: Kind::Agent,
@@ -100,7 +120,7 @@ impl Memory {
             expires_in: "10m".parse().unwrap(),
         };
         let secret_sha256 = String::new();
-        self.take_at(&Event::Invited { id: id.into(), secret_sha256, inviter: None, offer }, now)
+        self.take_at(&Event::Invited { id: id.into(), secret_sha256, inviter, offer }, now)
     }
 }
 
@@ -163,6 +183,25 @@ fn an_invitation_is_redeemed_for_nothing_but_what_it_promises() {
     let unknown = memory.issue(&planned("a", key()), Origin::Invitation("0".repeat(16)));
     assert_eq!(unknown, Err(Refusal::UnknownInvitation));
     memory.issue(&planned("a", key()), invitation()).unwrap();
+}
+
+#[test]
+fn a_journal_in_which_an_invitation_outlived_the_ca_of_what_was_shown_is_read_as_it_was_written() {
+    let mut memory = Memory::new();
+    let (first, shown) = (memory.issuer(), planned("operator", key()));
+    memory.issue(&shown, Origin::Order).unwrap();
+    memory.try_invite_by(Some(shown.serial), ID, 2, NOW).unwrap();
+    memory.rotate();
+    let renewed = planned("operator", key());
+    memory.issue(&renewed, Origin::Renewal(shown.serial)).unwrap();
+    let reason = Reason::KeyCompromise;
+    memory.take(&Event::CaRevoked { serial: first, reason }).unwrap();
+    memory.issue(&planned("a", key()), invitation()).unwrap();
+    // What was asked then is asked still.
+    memory.take(&Event::Revoked { serial: renewed.serial, reason }).unwrap();
+    let inviter = principal("operator");
+    let late = memory.issue(&planned("a", key()), invitation());
+    assert_eq!(late, Err(Refusal::InviterRevoked { inviter, reason }));
 }
 
 #[test]

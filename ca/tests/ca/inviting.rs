@@ -1,10 +1,10 @@
 //! An invitation is worth as much as whoever made it is trusted on the day it is redeemed.
 
 use vouchsafe_ca::{
-    Actor, Authority, Error, Event, Invited, Inviter, Issued, Lifetime, Offer, Order, Reason,
-    Refusal, Rotation,
+    Actor, Authority, CertificateProfile, Config, Error, Event, Invited, Inviter, Issued, Issuer,
+    Lifetime, Offer, Order, Reason, Refusal, Rotation, keys,
 };
-use vouchsafe_certs::KeyType;
+use vouchsafe_certs::{CaCertificate, Certificate, KeyType};
 
 use crate::enrolment::{offer, redeem, refusal, request};
 use crate::world::{DAY, World, principal};
@@ -18,7 +18,7 @@ fn operator(world: &World, authority: &Authority) -> Issued {
 
 fn invite(authority: &Authority, by: &Issued, name: &str) -> Result<Invited, Error> {
     let offer = Offer { expires_in: Lifetime::days(2), ..offer(name) };
-    authority.invite(&Inviter::Holder(by.certificate.serial), offer)
+    authority.invite(&Inviter::Holder(by.certificate.fingerprint), offer)
 }
 
 /// Redeeming is refused because of the operator.
@@ -52,7 +52,7 @@ fn what_a_revoked_operator_has_promised_nobody_keeps() {
     );
     // Nor does whoever is revoked invite anybody while the session goes on for a moment.
     let refused = refusal(invite(&authority, &own, "d"));
-    assert!(matches!(refused, Refusal::InviterRevoked { .. }));
+    assert!(matches!(refused, Refusal::CallerRevoked { .. }));
     // What was redeemed by then stays, and so does what others have promised.
     assert_eq!(redeem(&authority, &early, &first).unwrap().chain, redeemed.chain);
     redeem(&authority, &home, &request()).unwrap();
@@ -124,10 +124,59 @@ fn an_operator_whose_key_was_stolen_or_whose_ca_was_has_promised_nothing() {
 }
 
 #[test]
+fn an_invitation_falls_with_the_ca_of_the_certificate_that_was_shown_whatever_came_after() {
+    let world = World::new();
+    let authority = world.open();
+    let own = operator(&world, &authority);
+    let [early, late] = ["a", "b"].map(|name| invite(&authority, &own, name).unwrap());
+    let rotation = Rotation { key_type: KeyType::P256, at_once: true };
+    authority.rotate_issuer(&Actor::Home, None, rotation).unwrap();
+    let renewed = authority.renew(&own.certificate, &request()).unwrap();
+    assert_ne!(renewed.chain[1], own.chain[1]);
+    let (device, anew) = (request(), invite(&authority, &renewed, "c").unwrap());
+    let redeemed = redeem(&authority, &early, &device).unwrap();
+
+    let first = CaCertificate::from_der(&own.chain[1]).unwrap().serial;
+    authority.revoke_issuer(&Actor::Home, &first, Reason::KeyCompromise, None).unwrap();
+    is_void(&authority, &late);
+    let refused = refusal(invite(&authority, &own, "d"));
+    assert!(matches!(refused, Refusal::CallerRevoked { .. }));
+    // What was redeemed by then stays, and so does what was promised under the CA that is at work.
+    assert_eq!(redeem(&authority, &early, &device).unwrap().chain, redeemed.chain);
+    redeem(&authority, &anew, &request()).unwrap();
+    drop(authority);
+    world.check();
+}
+
+/// What a thief signs with an issuing CA's key: another certificate with the number of one on record.
+fn forged(world: &World, known: &Issued) -> Certificate {
+    let (home, issuer) = (world.home(), CaCertificate::from_der(&known.chain[1]).unwrap());
+    let Config { trust_domain, lifetimes, .. } = home.config().clone();
+    let profile = CertificateProfile::new(trust_domain, lifetimes, &issuer);
+    let order = world.order_with_new_key("operator");
+    let plan = profile.plan(order, known.certificate.serial, world.clock.now()).unwrap();
+    let key = keys::read(&world.path("issuing.key"), None).unwrap();
+    Issuer::new(issuer, key).unwrap().sign(plan).unwrap().certificate
+}
+
+#[test]
+fn nobody_invites_by_the_number_of_somebody_elses_certificate() {
+    let world = World::new();
+    let authority = world.open();
+    let own = operator(&world, &authority);
+    drop(authority);
+    let forged = forged(&world, &own);
+    assert_eq!(forged.serial, own.certificate.serial);
+    let refused = refusal(world.open().invite(&Inviter::Holder(forged.fingerprint), offer("a")));
+    assert_eq!(refused, Refusal::CallerUnknown(forged.fingerprint));
+    invite(&world.open(), &own, "a").unwrap();
+}
+
+#[test]
 fn whoever_is_not_known_invites_nobody() {
     let world = World::new();
     let elsewhere = World::new();
     let strange = elsewhere.open().issue(&Actor::Home, Order { ..elsewhere.order("operator") });
     let refused = refusal(invite(&world.open(), &strange.unwrap(), "a"));
-    assert!(matches!(refused, Refusal::NoSuchCertificate(_)));
+    assert!(matches!(refused, Refusal::CallerUnknown(_)));
 }

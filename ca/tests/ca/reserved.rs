@@ -25,7 +25,7 @@ fn nobody_but_the_home_says_who_is_the_ca_and_who_is_it_no_longer() {
     let (serial, events) = (&own.certificate.serial, world.events().len());
 
     is_reserved(authority.issue(&by, world.order_with_new_key(SERVICE_NAME)));
-    let inviter = Inviter::Holder(operator.certificate.serial);
+    let inviter = Inviter::Holder(operator.certificate.fingerprint);
     is_reserved(authority.invite(&inviter, offer(SERVICE_NAME)));
     is_reserved(authority.revoke(&by, serial, reason));
     is_reserved(authority.revoke_device(&by, &ca, reason));

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use vouchsafe_ca::{Actor, Authority, Home, Inviter, Kind};
-use vouchsafe_certs::{Fingerprint, Permission, PermissionSet, Principal, Serial};
+use vouchsafe_certs::{Fingerprint, Permission, PermissionSet, Principal};
 
 use crate::exit::Failure;
 
@@ -24,8 +24,6 @@ pub(crate) enum Operator {
     Certified {
         /// Who it is.
         principal: Principal,
-        /// The serial number of the certificate.
-        serial: Serial,
         /// SHA-256 of the certificate.
         fingerprint: Fingerprint,
         /// What every certificate on its chain allows.
@@ -54,7 +52,7 @@ impl Operator {
     pub(crate) fn inviter(&self) -> Inviter {
         match self {
             Self::Home => Inviter::Home,
-            Self::Certified { serial, .. } => Inviter::Holder(*serial),
+            Self::Certified { fingerprint, .. } => Inviter::Holder(*fingerprint),
         }
     }
 
@@ -141,9 +139,8 @@ mod tests {
     use super::*;
 
     fn operator(permissions: &[&str]) -> Operator {
-        let (principal, serial) = (principal("operator"), Serial::random().unwrap());
-        let fingerprint = Fingerprint::of(b"its certificate");
-        Operator::Certified { principal, serial, fingerprint, permissions: set(permissions) }
+        let (principal, fingerprint) = (principal("operator"), Fingerprint::of(b"its certificate"));
+        Operator::Certified { principal, fingerprint, permissions: set(permissions) }
     }
 
     fn set(permissions: &[&str]) -> PermissionSet {

@@ -164,7 +164,6 @@ pub(super) async fn serve(
 ) {
     let operator = Operator::Certified {
         principal: peer.principal.clone(),
-        serial: peer.serial,
         fingerprint: peer.fingerprint,
         permissions: peer.permissions.clone(),
     };
