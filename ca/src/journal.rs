@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use crate::audit::{Head, Record, audit_key, stored_line};
@@ -320,9 +321,22 @@ impl Line {
 
     /// Whether it is what a crash leaves of the record after that one.
     pub(crate) fn is_remains_after(&self, sequence: u64) -> bool {
-        let next = format!("{{\"sequence\":{},\"at\":\"", sequence + 1);
-        let begins_like_it = || self.text().starts_with(&next) || next.starts_with(&*self.text());
-        self.is_remains() && (self.has_zeros() || begins_like_it())
+        self.is_remains() && (self.has_zeros() || self.begins_like_the_one_after(sequence))
+    }
+
+    /// Whether it is the record after that one, cut off somewhere, and nothing else: no octet of it was
+    /// altered, as a line break would be that is none any more, and what it once ended would be in here.
+    pub(crate) fn is_beginning_after(&self, sequence: u64) -> bool {
+        let is_cut_off = || match serde_json::from_slice::<IgnoredAny>(&self.octets) {
+            Ok(_) => self.octets.ends_with(b"}"),
+            Err(error) => error.is_eof(),
+        };
+        !self.is_finished && self.begins_like_the_one_after(sequence) && is_cut_off()
+    }
+
+    fn begins_like_the_one_after(&self, sequence: u64) -> bool {
+        let next = format!("{{\"sequence\":{},\"at\":\"", sequence.saturating_add(1));
+        self.text().starts_with(&next) || next.starts_with(&*self.text())
     }
 
     pub(crate) fn is(&self, stored: Option<String>) -> bool {

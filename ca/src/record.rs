@@ -159,6 +159,9 @@ pub enum Event {
         /// What was wrong with the one before; `None`: somebody wanted another.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         damage: Option<String>,
+        /// Octets behind the journal's last record that were no record, and were left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut: Option<u64>,
     },
     /// A revocation list was signed.
     ListSigned {

@@ -134,12 +134,16 @@ impl Context {
 }
 
 /// That the store was damaged must not go unnoticed.
-fn warn_of(Rebuilt { damage, set_aside, .. }: &Rebuilt) {
+fn warn_of(Rebuilt { damage, set_aside, cut, .. }: &Rebuilt) {
     let damage = damage.as_deref().unwrap_or("the store is missing");
     let kept: String =
         set_aside.iter().map(|path| format!("; before: {}", path.display())).collect();
+    let journal = match cut {
+        0 => "which holds every record".to_owned(),
+        _ => format!("without its last {cut} octets, an unfinished record that nobody was told of"),
+    };
     eprintln!(
-        "warning: {damage}. It was built anew from the journal, which holds every record{kept}. Check the disk"
+        "warning: {damage}. It was built anew from the journal, {journal}{kept}. Check the disk"
     );
 }
 

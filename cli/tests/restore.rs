@@ -63,6 +63,31 @@ fn whoever_opens_a_home_with_a_damaged_store_is_told_and_served() {
 }
 
 #[test]
+fn what_is_left_out_of_the_journal_is_said_and_kept() {
+    let home = lived();
+    let journal = home.path("home/journal.jsonl");
+    let tear = |remains: &[u8]| {
+        let torn = [&fs::read(&journal).unwrap(), remains].concat();
+        file::replace(&journal, &torn, Access::Private).unwrap();
+        damage(&home);
+    };
+    // What a crash leaves.
+    tear(b"{\"seq");
+    let said = String::from_utf8(output(&home, &["list"]).stderr).unwrap();
+    assert!(said.contains("from the journal, without its last 5 octets"), "{said}");
+    assert!(said.contains("/home/journal.jsonl.replaced-20"), "{said}");
+    assert!(home.run(&["audit"]).contains("without its last 5 octets, which were no record: the"));
+    // What it may leave, and a disk as well.
+    tear(&[0; 9]);
+    let said = refused(&home, &["list"]);
+    assert!(said.contains("with 9 octets that are not the beginning of another"), "{said}");
+    assert!(said.contains("power loss") && said.contains("vouchsafe restore goes on"), "{said}");
+    let told = home.run(&["restore"]);
+    assert!(told.contains("Left out: the journal's last 9 octets, which are no record."), "{told}");
+    assert_eq!(json(&home.run(&["audit", "--verify", "--json"]))["whole"], true);
+}
+
+#[test]
 fn a_damaged_store_beside_a_journal_that_forgets_something_stays_as_it_is() {
     let home = lived();
     let journal = home.path("home/journal.jsonl");

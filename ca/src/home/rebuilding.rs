@@ -3,9 +3,11 @@
 //! Whoever opens a home whose store is damaged gets one that was built anew, if that forgets nothing:
 //!
 //! - **The journal is whole**: every line is the record that follows on the one before. Only behind the
-//!   last there may be what a crash leaves of a write. It may be dropped: nobody gets an answer before
-//!   both journal and store are synced, so nobody was told of it, whether or not the store had it; and
-//!   a list is published after its record, so no list with its number is anywhere.
+//!   last there may be the beginning of another, as a crash leaves it. It may be dropped: nobody gets an
+//!   answer before both journal and store are synced, so nobody was told of it, whether or not the store
+//!   had it; and a list is published after its record, so no list with its number is anywhere. Zeros may
+//!   be what a power loss leaves, or records that somebody was told of and the disk has lost with the
+//!   store: they are dropped only if somebody asks for it ([`Home::restore`]).
 //! - **It is not behind what was published**: it knows every revocation list in `crl.pem`, by its hash.
 //!   The next list has a higher number than any that somebody can have seen (RFC 5280 §5.2.3).
 //! - **It is this CA's**: the certificates of the CAs in it are those in the home.
@@ -14,8 +16,8 @@
 //! there by somebody, and nothing here chooses between them.
 //!
 //! The new store is built in `store.rebuilding` and synced; then the damaged one is renamed to
-//! `store.damaged-<time>`, and the new one takes its place. It is never deleted. Whatever interrupts
-//! that, the next who opens the home begins again.
+//! `store.damaged-<time>`, and the new one takes its place. It is never deleted, and neither is a journal
+//! of which something is dropped. Whatever interrupts that, the next who opens the home begins again.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -52,6 +54,16 @@ pub enum RebuildError {
     NotWhole {
         /// The last record before that.
         after: u64,
+    },
+    /// Behind the last record there is something that may have been several.
+    #[error(
+        "the journal ends after record {after} with {octets} octets that are not the beginning of another: records may be lost in them"
+    )]
+    Unreadable {
+        /// The last record.
+        after: u64,
+        /// How much is behind it.
+        octets: u64,
     },
     /// A record does not go with those before it.
     #[error("the journal says in record {sequence} what cannot have happened")]
@@ -92,6 +104,9 @@ impl RebuildError {
             Self::InOrder { .. } => {
                 "any other command takes what it lacks from the journal; say --replace if another store shall be built nevertheless"
             }
+            Self::Unreadable { .. } => {
+                "nothing was changed. Find a copy of the journal that has more, then: vouchsafe restore --journal FILE. If there is none, vouchsafe restore goes on without what cannot be read: zeros are also what a power loss leaves of a record that nobody was told of"
+            }
             Self::NotWhole { .. }
             | Self::Impossible { .. }
             | Self::Behind { .. }
@@ -110,6 +125,25 @@ pub struct Rebuilt {
     pub damage: Option<String>,
     /// What was set aside for it: the store before, and a journal that was replaced.
     pub set_aside: Vec<PathBuf>,
+    /// Octets behind the journal's last record that are no record, and are not in it any more.
+    pub cut: u64,
+}
+
+/// What a store is built from.
+struct Source {
+    /// In place of the home's own journal; `None`: that is as it shall be.
+    copy: Option<tempfile::NamedTempFile>,
+    /// Octets behind the last record.
+    cut: u64,
+}
+
+/// What may be behind the last record of a journal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// The beginning of one record.
+    Beginning,
+    /// Whatever a crash can leave.
+    Remains,
 }
 
 impl Home {
@@ -127,9 +161,12 @@ impl Home {
         };
         let journal = self.journal_path();
         let said = damage.to_string();
-        let rebuilt = self
-            .build(&journal, &Actor::Itself, Some(&said), &|_| Ok(()))
-            .and_then(|()| self.put_in_place(Some(said)))
+        let rebuild = || {
+            let source = self.source(&journal, true, Rest::Beginning)?;
+            self.build(&source, &Actor::Itself, Some(&said), &|_| Ok(()))?;
+            self.put_in_place(source, Some(said))
+        };
+        let rebuilt = rebuild()
             .map_err(|why| Error::NotRebuilt { damage: Box::new(damage), why: Box::new(why) })?;
         Ok(self.open_ledger_as_it_is()?.after(rebuilt))
     }
@@ -144,8 +181,7 @@ impl Home {
         let (known, damage) = self.look_at_store(replace)?;
         let own = self.journal_path();
         let is_own = own.exists() && same_file(journal, &own)?;
-        let copy = if is_own { None } else { Some(self.copy_of(journal)?) };
-        let working = copy.as_ref().map_or(own.as_path(), tempfile::NamedTempFile::path);
+        let source = self.source(journal, is_own, Rest::Remains)?;
         let nothing_is_lost = |built: &dyn Store| {
             let forgets = |sequence| RebuildError::Forgets { sequence };
             if let Some(head) = &known {
@@ -156,19 +192,8 @@ impl Home {
             }
             Ok(())
         };
-        self.build(working, &Actor::Home, damage.as_deref(), &nothing_is_lost)?;
-        let mut before = Vec::new();
-        if let Some(copy) = copy {
-            if own.exists() {
-                let aside = self.name_aside(&own, REPLACED);
-                fs::hard_link(&own, &aside).map_err(FileError::writing(&aside))?;
-                before.push(aside);
-            }
-            copy.persist(&own).map_err(|error| FileError::writing(&own)(error.error))?;
-            sync_directory(&self.path)?;
-        }
-        let mut rebuilt = self.put_in_place(damage)?;
-        rebuilt.set_aside.extend(before);
+        self.build(&source, &Actor::Home, damage.as_deref(), &nothing_is_lost)?;
+        let rebuilt = self.put_in_place(source, damage)?;
         Ok(self.open_ledger_as_it_is()?.after(rebuilt))
     }
 
@@ -207,15 +232,29 @@ impl Home {
         }
     }
 
+    /// A journal that a store can be built from. The home's own is used as it is if nothing of it is to
+    /// be dropped. Of another, it is the copy that is judged: somebody may still write to the file.
+    fn source(&self, journal: &Path, is_own: bool, rest: Rest) -> Result<Source, Error> {
+        if !is_own {
+            let copy = self.copy_of(journal)?;
+            let cut = self.refuse_unless_whole(copy.path(), rest)?;
+            return Ok(Source { copy: Some(copy), cut });
+        }
+        let cut = self.refuse_unless_whole(journal, rest)?;
+        let copy = if cut == 0 { None } else { Some(self.copy_of(journal)?) };
+        Ok(Source { copy, cut })
+    }
+
     /// Builds a store from a journal, beside the one that there is.
     fn build(
         &self,
-        journal: &Path,
+        source: &Source,
         by: &Actor,
         damage: Option<&str>,
         check: &dyn Fn(&dyn Store) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.refuse_unless_whole(journal)?;
+        let own = self.journal_path();
+        let journal = source.copy.as_ref().map_or(own.as_path(), tempfile::NamedTempFile::path);
         let directory = self.path.join(BEING_BUILT);
         remove(&directory)?;
         let build = || {
@@ -223,7 +262,8 @@ impl Home {
             let ledger = Ledger::begin(store, journal)?;
             self.recognise(&ledger)?;
             check(ledger.store())?;
-            let event = Event::StoreRebuilt { damage: damage.map(str::to_owned) };
+            let cut = (source.cut > 0).then_some(source.cut);
+            let event = Event::StoreRebuilt { damage: damage.map(str::to_owned), cut };
             ledger.record(by, &event, self.opened_at)
         };
         build().map_err(|error| {
@@ -238,9 +278,12 @@ impl Home {
         })
     }
 
-    /// What was built takes the place of the store, which is kept.
-    fn put_in_place(&self, damage: Option<String>) -> Result<Rebuilt, Error> {
+    /// What was built takes the place of the store, and what it was built from that of the journal. Both
+    /// are kept.
+    fn put_in_place(&self, source: Source, damage: Option<String>) -> Result<Rebuilt, Error> {
+        let Source { copy, cut } = source;
         let store = self.path.join(STORE);
+        let journal = copy.map(|copy| self.replace_journal(copy)).transpose()?.flatten();
         let mut set_aside = Vec::new();
         if store.exists() {
             let why = if damage.is_some() { DAMAGED } else { REPLACED };
@@ -251,7 +294,20 @@ impl Home {
         }
         fs::rename(self.path.join(BEING_BUILT), &store).map_err(FileError::writing(&store))?;
         sync_directory(&self.path)?;
-        Ok(Rebuilt { damage, set_aside })
+        set_aside.extend(journal);
+        Ok(Rebuilt { damage, set_aside, cut })
+    }
+
+    /// Says where the one before is.
+    fn replace_journal(&self, copy: tempfile::NamedTempFile) -> Result<Option<PathBuf>, Error> {
+        let own = self.journal_path();
+        let aside = own.exists().then(|| self.name_aside(&own, REPLACED));
+        if let Some(aside) = &aside {
+            fs::hard_link(&own, aside).map_err(FileError::writing(aside))?;
+        }
+        copy.persist(&own).map_err(|error| FileError::writing(&own)(error.error))?;
+        sync_directory(&self.path)?;
+        Ok(aside)
     }
 
     /// A name that is not taken, which says why and when.
@@ -281,29 +337,35 @@ impl Home {
         Ok(copy().map_err(FileError::writing(&self.path))?)
     }
 
-    /// Reads the journal, and compares it with what is published.
-    fn refuse_unless_whole(&self, journal: &Path) -> Result<(), Error> {
+    /// Reads the journal, and compares it with what is published. Says how many octets there are behind
+    /// the last record.
+    fn refuse_unless_whole(&self, journal: &Path, rest: Rest) -> Result<u64, Error> {
         let mut unknown = self.published_lists()?;
         let mut lines = Lines::from(journal, 0)?;
-        let (mut head, mut is_over) = (Head::beginning(), false);
+        let (mut head, mut end, mut last) = (Head::beginning(), 0, None);
         while let Some(line) = lines.next()? {
             match line.record() {
-                Some((record, hash)) if !is_over && head.is_followed_by(&record) => {
+                Some((record, hash)) if last.is_none() && head.is_followed_by(&record) => {
                     list_of(&record.event).map(|list| unknown.remove(&list));
-                    head = Head::new(record.sequence, hash);
+                    (head, end) = (Head::new(record.sequence, hash), lines.position);
                 }
-                None if !is_over && line.is_remains_after(head.sequence) => is_over = true,
+                None if last.is_none() && line.is_remains_after(head.sequence) => last = Some(line),
                 // Also if there is anything behind what a crash may have left: it may not have.
                 _ => return Err(RebuildError::NotWhole { after: head.sequence }.into()),
             }
         }
-        if head.sequence == 0 {
-            return Err(RebuildError::NotWhole { after: 0 }.into());
+        let after = head.sequence;
+        if after == 0 {
+            return Err(RebuildError::NotWhole { after }.into());
+        }
+        let octets = lines.position.saturating_sub(end);
+        if rest == Rest::Beginning && last.is_some_and(|last| !last.is_beginning_after(after)) {
+            return Err(RebuildError::Unreadable { after, octets }.into());
         }
         if !unknown.is_empty() {
             return Err(RebuildError::Behind { lists: self.lists_path() }.into());
         }
-        Ok(())
+        Ok(octets)
     }
 
     /// The hashes of the lists that relying parties find. What is no list is known to no journal.

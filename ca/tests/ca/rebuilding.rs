@@ -60,7 +60,10 @@ fn a_damaged_store_is_built_anew_and_kept() {
     // It is on record, and nothing else is new; what was there can still be looked at.
     let after = lines(&world);
     assert_eq!(after[..honest.len()], honest);
-    assert!(matches!(world.events().last(), Some(Event::StoreRebuilt { damage: Some(_) })));
+    assert!(matches!(
+        world.events().last(),
+        Some(Event::StoreRebuilt { damage: Some(_), cut: None })
+    ));
     let db = world.path(&kept(&world, "store.damaged-")[0]).join("db");
     assert!(fs::read(db).unwrap().iter().all(|octet| *octet == 0x5a));
     world.check();
@@ -157,16 +160,83 @@ fn what_a_crash_left_of_a_record_that_nobody_was_told_of_is_dropped() {
     let world = lived();
     let honest = fs::read(world.path("journal.jsonl")).unwrap();
     let next = format!("{{\"sequence\":{},\"at\":\"2027", lines(&world).len() + 1);
-    for remains in [next.as_bytes(), &[0; 700], b"{"] {
+    for (nth, remains) in [next.as_bytes(), b"{"].into_iter().enumerate() {
         let torn = [&fs::read(world.path("journal.jsonl")).unwrap(), remains].concat();
         let complete = torn.len() - remains.len();
         file::replace(&world.path("journal.jsonl"), &torn, Access::Private).unwrap();
         damage(&world);
-        assert!(world.home().open_ledger().unwrap().rebuilt().is_some());
+        let ledger = world.home().open_ledger().unwrap();
+        let rebuilt = ledger.rebuilt().unwrap();
+        let cut = u64::try_from(remains.len()).unwrap();
+        assert_eq!(rebuilt.cut, cut);
+        // Not even that is deleted.
+        let aside = kept(&world, "journal.jsonl.replaced-").into_iter();
+        let aside: Vec<_> = aside.map(|name| world.path(&name)).collect();
+        assert_eq!(aside.len(), nth + 1);
+        assert!(aside.iter().any(|path| rebuilt.set_aside.contains(path)));
+        assert!(aside.iter().any(|path| fs::read(path).unwrap() == torn));
+        drop(ledger);
+        let last = world.events().pop().unwrap();
+        assert!(matches!(last, Event::StoreRebuilt { cut: Some(said), .. } if said == cut));
         world.check();
         let now = fs::read(world.path("journal.jsonl")).unwrap();
         assert!(now.starts_with(&honest) && now[complete] == b'{');
     }
+}
+
+/// The disk that has damaged the store may have damaged what was acknowledged as well: zeros swallow line
+/// breaks, and a line break that is none any more joins two records.
+#[test]
+fn what_may_have_been_several_records_is_dropped_only_if_somebody_asks() {
+    let world = lived();
+    // Behind the last list, which relying parties know.
+    for name in ["c", "d", "e"] {
+        world.open().issue(&Actor::Home, world.order_with_new_key(name)).unwrap();
+    }
+    let honest = fs::read(world.path("journal.jsonl")).unwrap();
+    let whole = lines(&world);
+    let lost = whole[whole.len() - 2..].iter().map(|line| line.len() + 1).sum::<usize>();
+    let end = honest.len() - lost;
+    damage(&world);
+    let page = |octets: &mut Vec<u8>| octets[end + 9..].fill(0);
+    let last_break = |octets: &mut Vec<u8>| *octets.last_mut().unwrap() ^= 1;
+    let both_breaks = |octets: &mut Vec<u8>| {
+        last_break(octets);
+        octets[end + whole[whole.len() - 2].len()] ^= 1;
+    };
+    let behind = |octets: &mut Vec<u8>| octets.extend([0; 700]);
+    let struck = |fault: &dyn Fn(&mut Vec<u8>)| {
+        let mut torn = honest.clone();
+        fault(&mut torn);
+        torn
+    };
+    let struck = [
+        (struck(&last_break), 1),
+        (struck(&both_breaks), 2),
+        (struck(&behind), 0),
+        (struck(&page), 2),
+    ];
+    for (torn, lost) in struck {
+        file::replace(&world.path("journal.jsonl"), &torn, Access::Private).unwrap();
+        let refused = not_rebuilt(&world);
+        let last = u64::try_from(whole.len()).unwrap() - lost;
+        assert!(
+            matches!(refused, RebuildError::Unreadable { after, .. } if after == last),
+            "{refused}"
+        );
+        assert!(refused.hint().unwrap().contains("vouchsafe restore"));
+        assert_eq!(fs::read(world.path("journal.jsonl")).unwrap(), torn);
+        assert_eq!((kept(&world, "store.damaged-").len(), kept(&world, "journal").len()), (0, 1));
+    }
+    // Zeros are asked away, and kept nevertheless.
+    let torn = fs::read(world.path("journal.jsonl")).unwrap();
+    let ledger = restore(&world, &world.path("journal.jsonl"), false).unwrap();
+    assert_eq!(ledger.rebuilt().unwrap().cut, u64::try_from(lost).unwrap());
+    drop(ledger);
+    let [aside] = &kept(&world, "journal.jsonl.replaced-")[..] else { panic!() };
+    assert_eq!(fs::read(world.path(aside)).unwrap(), torn);
+    assert!(fs::read(world.path("journal.jsonl")).unwrap().starts_with(&honest[..end]));
+    world.check();
 }
 
 #[test]
@@ -181,7 +251,7 @@ fn a_journal_kept_elsewhere_brings_back_what_the_ca_remembers() {
     assert_eq!(ledger.certificates().unwrap(), certificates);
     drop(ledger);
     world.check();
-    assert!(matches!(world.events().last(), Some(Event::StoreRebuilt { damage: None })));
+    assert!(matches!(world.events().last(), Some(Event::StoreRebuilt { damage: None, cut: None })));
     // The copy is as it was, and nothing private lies about in the home.
     assert_eq!(fs::read_to_string(&copy).unwrap().lines().count(), lines(&world).len() - 1);
     assert_eq!(kept(&world, ".vouchsafe-"), [""; 0]);

@@ -73,10 +73,13 @@ pub(super) fn sentence(event: &Event) -> String {
         Event::ListSigned { issuer, number, next_update, .. } => {
             format!("signed revocation list {number} of CA {issuer}, until {}", date(*next_update))
         }
-        Event::StoreRebuilt { damage: Some(damage) } => {
-            format!("built the store anew from the journal: {damage}")
+        Event::StoreRebuilt { damage, cut } => {
+            let cut =
+                cut.map(|cut| format!(" without its last {cut} octets, which were no record"));
+            let damage = damage.as_ref().map(|damage| format!(": {damage}"));
+            let [cut, damage] = [cut, damage].map(Option::unwrap_or_default);
+            format!("built the store anew from the journal{cut}{damage}")
         }
-        Event::StoreRebuilt { damage: None } => "built the store anew from the journal".to_owned(),
         _ => "something that this version does not know".to_owned(),
     }
 }

@@ -43,6 +43,8 @@ struct Restored {
     head: String,
     /// What was wrong with the store before; null if nothing was, or there was none.
     damage: Option<String>,
+    /// How many octets behind the journal's last record were left out, for they are no record.
+    cut: u64,
     /// What was there before, under the names that it has now.
     set_aside: Vec<String>,
 }
@@ -66,6 +68,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         revoked,
         head,
         damage: rebuilt.and_then(|rebuilt| rebuilt.damage.clone()),
+        cut: rebuilt.map_or(0, |rebuilt| rebuilt.cut),
         set_aside: rebuilt
             .iter()
             .flat_map(|rebuilt| &rebuilt.set_aside)
@@ -85,6 +88,12 @@ impl Restored {
         );
         if let Some(damage) = &self.damage {
             text.push_str(&format!("Before, {damage}.\n"));
+        }
+        if self.cut > 0 {
+            text.push_str(&format!(
+                "Left out: the journal's last {} octets, which are no record.\n",
+                self.cut
+            ));
         }
         for path in &self.set_aside {
             text.push_str(&format!("Set aside: {path}\n"));
