@@ -55,7 +55,7 @@ impl JournalError {
             Self::File(_) => None,
             Self::Store(error) => error.hint(),
             Self::Damaged { .. } | Self::Disagrees { .. } => Some(
-                "vouchsafe audit --verify names the first bad line; from a copy of the journal that is whole: vouchsafe restore --journal FILE",
+                "vouchsafe audit --verify names the first bad line; from a copy of the journal that is whole: vouchsafe restore --journal FILE --replace",
             ),
         }
     }

@@ -102,7 +102,7 @@ impl RebuildError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::InOrder { .. } => {
-                "any other command takes what it lacks from the journal; say --replace if another store shall be built nevertheless"
+                "any other command takes what it lacks from the journal; say --replace if another store shall be built nevertheless, or if the home's journal is what is damaged"
             }
             Self::Unreadable { .. } => {
                 "nothing was changed. Find a copy of the journal that has more, then: vouchsafe restore --journal FILE. If there is none, vouchsafe restore goes on without what cannot be read: zeros are also what a power loss leaves of a record that nobody was told of"
@@ -111,7 +111,7 @@ impl RebuildError {
             | Self::Impossible { .. }
             | Self::Behind { .. }
             | Self::Forgets { .. } => {
-                "nothing was changed. Find the latest copy of the journal that is whole, then: vouchsafe restore --journal FILE"
+                "nothing was changed. Find the latest copy of the journal that is whole, then: vouchsafe restore --journal FILE (and --replace, if the store is in order)"
             }
         })
     }
@@ -188,7 +188,10 @@ impl Home {
                 holds(built, head)?.then_some(()).ok_or_else(|| forgets(head.sequence))?;
             }
             if !is_own && own.exists() {
-                holds_all(built, &own)?.map_or(Ok(()), |sequence| Err(forgets(sequence)))?;
+                // What the store vouches for, the home's own journal need not: it may have been rewritten.
+                let vouched = known.as_ref().map_or(0, |head| head.sequence);
+                holds_all(built, &own, vouched)?
+                    .map_or(Ok(()), |sequence| Err(forgets(sequence)))?;
             }
             Ok(())
         };
@@ -397,11 +400,12 @@ fn holds(store: &dyn Store, head: &Head) -> Result<bool, Error> {
     Ok(record.is_some_and(|(_, hash)| hash == head.hash))
 }
 
-/// The first record of a journal, whole or not, that a store lacks or has otherwise.
-fn holds_all(store: &dyn Store, journal: &Path) -> Result<Option<u64>, Error> {
+/// The first record of a journal, whole or not, after that one that a store lacks or has otherwise.
+fn holds_all(store: &dyn Store, journal: &Path, after: u64) -> Result<Option<u64>, Error> {
     let mut lines = Lines::from(journal, 0)?;
     while let Some(line) = lines.next()? {
         if let Some((record, _)) = line.record()
+            && record.sequence > after
             && !line.is(stored_line(store, record.sequence)?)
         {
             return Ok(Some(record.sequence));

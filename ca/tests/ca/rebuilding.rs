@@ -5,7 +5,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use vouchsafe_ca::file::{self, Access};
-use vouchsafe_ca::{Actor, Error, Event, Home, Ledger, Reason, RebuildError, StoreError};
+use vouchsafe_ca::{
+    Actor, Error, Event, Home, JournalError, Ledger, Reason, RebuildError, StoreError,
+};
 use vouchsafe_certs::Serial;
 
 use crate::history::{copy, lines, lived, write_lines};
@@ -301,6 +303,28 @@ fn a_damaged_journal_is_replaced_by_a_copy_that_has_all_of_it() {
     let [aside] = &kept(&world, "journal.jsonl.replaced-")[..] else { panic!() };
     let aside = fs::read_to_string(world.path(aside)).unwrap();
     assert_eq!(aside.lines().collect::<Vec<_>>(), changed);
+}
+
+/// The store vouches for what was, and only a copy that has all of that takes the journal's place.
+#[test]
+fn a_journal_that_was_rewritten_is_replaced_by_a_copy_that_the_store_vouches_for() {
+    let world = lived();
+    let (good, short) = (world.folder().join("good.jsonl"), world.folder().join("short.jsonl"));
+    fs::copy(world.path("journal.jsonl"), &good).unwrap();
+    let honest = lines(&world);
+    let shorter = honest[..honest.len() - 1].join("\n") + "\n";
+    file::create(&short, shorter.as_bytes(), Access::Private).unwrap();
+    // Another CA's is a whole one, and another story.
+    let forged = lines(&lived());
+    write_lines(&world, &forged);
+    let disagrees = world.try_open(None).unwrap_err();
+    assert!(matches!(disagrees, Error::Journal(JournalError::Disagrees { .. })), "{disagrees}");
+    assert!(disagrees.hint().unwrap().contains("--replace"));
+    assert!(matches!(refused(&world, &good, false), RebuildError::InOrder { .. }));
+    restore(&world, &short, true).unwrap_err();
+    drop(restore(&world, &good, true).unwrap());
+    assert_eq!(lines(&world)[..honest.len()], honest);
+    world.check();
 }
 
 /// What happens to a file on a disk.
