@@ -74,6 +74,21 @@ struct Stolen {
     sessions: Vec<Crowd>,
 }
 
+/// The events of a device whose sessions have ended; the record follows a moment after the cut.
+async fn when_recorded(gate: &Gate, device: &str) -> Vec<Value> {
+    for _ in 0..500 {
+        let events = gate.events_of(device);
+        let count = |kinds: &[&str]| {
+            events.iter().filter(|event| kinds.iter().any(|kind| event["event"] == **kind)).count()
+        };
+        if count(&["opened"]) == count(&["cut", "closed"]) {
+            return events;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a session of {device} has not ended by the record");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_device_is_cut_at_every_gateway_and_a_killed_ca_takes_nothing_with_it() {
     let agents = number("VOUCHSAFE_FLEET_AGENTS", 12);
@@ -214,7 +229,7 @@ impl Fleet {
             cuts.push(Cut::of(&crowd.until_cut().await, acknowledged));
         }
         for (gate, cut) in self.gates.iter().zip(&cuts) {
-            cut.is_the_last_word(&gate.events_of(&name), "the certificate is revoked");
+            cut.is_the_last_word(&when_recorded(gate, &name).await, "the certificate is revoked");
         }
         self.revoked.insert(name);
         cuts
