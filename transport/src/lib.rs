@@ -39,9 +39,11 @@ mod present;
 mod relay;
 mod session;
 mod source;
+mod streamable;
 mod tls;
 mod trust;
 mod upstream;
+mod web;
 mod woken;
 
 pub use backoff::{Backoff, jittered};
@@ -72,5 +74,11 @@ pub use upstream::{Service, Upstream};
 /// The application protocol of MCP's line framing over TLS. No protocol at all means the same.
 pub const ALPN: &[u8] = b"mcp/1";
 
+/// Where Streamable HTTP is served.
+pub const MCP_PATH: &str = "/mcp";
+
 /// HTTP/1.1 over TLS (RFC 7301 §6).
 pub const HTTP: &[u8] = b"http/1.1";
+
+/// HTTP/2 over TLS (RFC 9113 §3.2).
+pub(crate) const HTTP_2: &[u8] = b"h2";

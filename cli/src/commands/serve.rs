@@ -163,6 +163,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         identity: present.identity,
         trust,
         upstream: Upstream::Command(command.with_stderr(stderr)),
+        streamable_http: true,
         http: None,
         rules: rules(args)?,
         limits: args.limits.limits(),
