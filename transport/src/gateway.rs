@@ -97,7 +97,7 @@ impl Gateway {
             web: Web::new(http, streamable_http.then_some(identity), &limits, &log),
             rules: Arc::new(rules),
             limits,
-            refusals: Refusals::new(Arc::clone(&log)),
+            refusals: Refusals::new(Some(Arc::clone(&log))),
             log,
             sessions: Arc::default(),
             counter: AtomicU64::new(1),

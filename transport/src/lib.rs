@@ -28,6 +28,7 @@ mod denial;
 mod event;
 mod fetch;
 mod frame;
+mod front;
 mod gateway;
 mod http;
 mod identity;
@@ -54,6 +55,7 @@ pub use denial::Denial;
 pub use event::{Event, EventLog, NoRecord, Output};
 pub use fetch::{Anchor, Exchange, FetchError, FetchLimits, Fetcher};
 pub use frame::{FrameError, LineReader, LineWriter};
+pub use front::{Ended, Front, FrontError, FrontSecret};
 pub use gateway::{Gateway, GatewayConfig};
 pub use http::{
     Answering, Caller, Handler, HttpLimits, HttpService, PublicListener, PublicListenerConfig,

@@ -39,7 +39,7 @@ impl Web {
             Some(http) => (Some(http.handler), http.limits),
             None => (None, of_http(limits)),
         };
-        let server = Arc::new(Server::new(limits, Arc::clone(log)));
+        let server = Arc::new(Server::new(limits, Some(Arc::clone(log))));
         Some(Self { server, endpoint, handler })
     }
 
@@ -67,7 +67,7 @@ impl Web {
 
 /// No OAuth metadata either (RFC 9728): clients that find none do not begin to log in.
 pub(crate) fn nothing_there() -> Response<Body> {
-    said(StatusCode::NOT_FOUND, &format!("There is nothing here; MCP is at {MCP_PATH}"))
+    said(StatusCode::NOT_FOUND, "There is nothing here")
 }
 
 fn said(status: StatusCode, text: &str) -> Response<Body> {

@@ -87,7 +87,7 @@ impl PublicListener {
             clock,
             places: Places::new(&limits),
             handshake: limits.handshake,
-            server: Server::new(limits, Arc::new(log)),
+            server: Server::new(limits, Some(Arc::new(log))),
             handler,
             stopping: watch::Sender::new(false),
         })

@@ -42,7 +42,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(limits: HttpLimits, log: Arc<EventLog>) -> Self {
+    pub(crate) fn new(limits: HttpLimits, log: Option<Arc<EventLog>>) -> Self {
         let rates = Rates::new(&limits);
         Self { limits, rates, refusals: Refusals::new(log) }
     }

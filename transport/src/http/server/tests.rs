@@ -42,7 +42,7 @@ impl Served {
         });
         let (stream, theirs) = duplex(64 * 1024);
         let (stop, stopping) = watch::channel(false);
-        let server = Server::new(limits, Arc::new(log));
+        let server = Server::new(limits, Some(Arc::new(log)));
         let caller = Caller { address: "192.0.2.1:1".parse().unwrap(), peer: None };
         let answer = answer_of(&handler, &caller);
         let serving = tokio::spawn(async move {
