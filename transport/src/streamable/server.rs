@@ -8,6 +8,8 @@ mod refusal;
 mod registry;
 mod session;
 mod site;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;
