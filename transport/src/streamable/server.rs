@@ -8,6 +8,7 @@ mod refusal;
 mod registry;
 mod session;
 mod site;
+mod stateless;
 #[cfg(test)]
 mod tests;
 

@@ -10,14 +10,13 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::events::Events;
-use super::headers::{
-    Asked, Revision, must_accept_answers, must_accept_events, must_be_json, text,
-};
+use super::headers::{must_accept_answers, must_accept_events, must_be_json, text};
 use super::outbox::Event;
 use super::refusal::Refusal;
 use super::registry::Registry;
 use super::session::{Era, HttpSession, NoStream, Reading, SessionLimits};
 use super::site::Site;
+use super::stateless::{Asked, Revision};
 use super::{Open, Owner};
 use crate::http::Body;
 use crate::message::{Id, Message, Outcome, Value};
@@ -99,6 +98,7 @@ impl Endpoint {
                 match asked.revision(&head.headers)? {
                     Revision::Stateless => {
                         asked.must_agree(&head.headers)?;
+                        asked.must_stand_for_itself()?;
                         let session = self.shared(owner, open);
                         self.ask(&session, &line, &asked, id).await
                     }

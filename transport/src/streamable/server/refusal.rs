@@ -5,6 +5,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
+use super::stateless::TASKS;
 use crate::http::{Body, Refused};
 use crate::message::{Id, ReadError};
 use crate::policy::{self, error};
@@ -12,9 +13,12 @@ use crate::streamable::{JSON, STATELESS};
 
 /// MCP 2026-07-28: a header and the body say different things.
 const HEADER_MISMATCH: i32 = -32020;
+/// MCP 2026-07-28: the client does not say that it can do what this takes.
+const MISSING_CAPABILITY: i32 = -32021;
 /// MCP 2026-07-28: the revision is not spoken here.
 const UNSUPPORTED_VERSION: i32 = -32022;
 const INVALID_REQUEST: i32 = -32600;
+const METHOD_NOT_FOUND: i32 = -32601;
 const INVALID_PARAMS: i32 = -32602;
 const INTERNAL_ERROR: i32 = -32603;
 
@@ -39,6 +43,10 @@ pub(crate) enum Refusal {
     Version(Option<Id>, String),
     Mismatch(Option<Id>, &'static str),
     Parameters(Option<Id>, &'static str),
+    /// A method of an earlier revision.
+    NoSuchMethod(Option<Id>),
+    /// Something about tasks, from somebody who does not say that they know of them.
+    WithoutTasks(Option<Id>),
     DuplicateId(Id),
     TooManyRequests,
     /// The session ended before there was an answer; what was said at the end.
@@ -116,6 +124,16 @@ impl Refusal {
                 bad(id, HEADER_MISMATCH, &message)
             }
             Self::Parameters(id, what) => bad(id, INVALID_PARAMS, what),
+            Self::NoSuchMethod(id) => {
+                let line = error(id.as_ref(), METHOD_NOT_FOUND, "Method not found", None);
+                (StatusCode::NOT_FOUND, line)
+            }
+            Self::WithoutTasks(id) => {
+                let data = json!({"requiredCapabilities": {"extensions": {TASKS: {}}}});
+                let message = "Missing required client capability";
+                let line = error(id.as_ref(), MISSING_CAPABILITY, message, Some(data));
+                (StatusCode::BAD_REQUEST, line)
+            }
             Self::DuplicateId(id) => {
                 let refusal = policy::Refusal::DuplicateId;
                 (StatusCode::BAD_REQUEST, policy::refusal(Some(id), &refusal))

@@ -148,7 +148,9 @@ fn bare(method: Method, session: &str) -> Request<Bytes> {
 /// A request of the stateless era, with the headers it must have.
 fn stateless(message: &Value) -> Request<Bytes> {
     let mut message = message.clone();
-    message["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = STATELESS.into();
+    let meta = &mut message["params"]["_meta"];
+    meta["io.modelcontextprotocol/protocolVersion"] = STATELESS.into();
+    meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
     let request = with(post(&message), PROTOCOL_VERSION, STATELESS);
     let request = with(request, METHOD, message["method"].as_str().unwrap());
     match message["params"]["name"].as_str() {
@@ -407,6 +409,26 @@ async fn a_stateless_request_must_say_the_same_in_its_headers() {
     let mut twice = request();
     twice.headers_mut().append(NAME, "echo".parse().unwrap());
     assert_eq!(served.ask(twice).await.status(), StatusCode::BAD_REQUEST);
+    assert!(served.is_quiet());
+    let mut message = call(1, None);
+    message["params"]["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": STATELESS});
+    let speechless = with(
+        with(with(post(&message), PROTOCOL_VERSION, STATELESS), METHOD, "tools/call"),
+        NAME,
+        "echo",
+    );
+    let ask = |method: &str| {
+        stateless(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {}}))
+    };
+    for (request, status, code) in [
+        (speechless, 400, -32602),
+        (ask("resources/subscribe"), 404, -32601),
+        (ask("initialize"), 404, -32601),
+        (ask("tasks/get"), 400, -32021),
+    ] {
+        let (got, answer) = whole(served.ask(request).await).await;
+        assert_eq!((got.as_u16(), &answer["error"]["code"]), (status, &json!(code)));
+    }
     assert!(served.is_quiet());
     // A name that a header could not hold.
     let encoded = with(request(), NAME, "=?base64?ZWNobw==?=");
