@@ -9,12 +9,14 @@
 
 mod client;
 pub mod hostile;
+mod http_client;
 mod lists;
 mod tools;
 mod web;
 mod world;
 
 pub use client::{Client, tls_config};
+pub use http_client::{Answer, HttpClient};
 pub use lists::list_of_nobody;
 pub use tools::is_installed;
 pub use web::WebServer;
