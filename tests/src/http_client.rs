@@ -111,7 +111,7 @@ impl HttpClient {
             }
         };
         let response: Response<Incoming> =
-            timeout(PATIENCE, sent).await.expect("no answer came")?;
+            timeout(PATIENCE, sent).await.unwrap_or_else(|_| panic!("no answer came"))?;
         let (head, body) = response.into_parts();
         Ok(Answer { status: head.status, headers: head.headers, body, unread: String::new() })
     }
@@ -198,11 +198,14 @@ impl Answer {
                 }
                 continue;
             }
-            match timeout(PATIENCE, self.body.frame()).await.expect("nothing came") {
+            match timeout(PATIENCE, self.body.frame())
+                .await
+                .unwrap_or_else(|_| panic!("nothing came"))
+            {
                 None => return Ok(None),
                 Some(frame) => {
                     let octets = frame?.into_data().unwrap_or_default();
-                    self.unread.push_str(&String::from_utf8(octets.to_vec()).unwrap());
+                    self.unread.push_str(std::str::from_utf8(&octets).unwrap());
                 }
             }
         }

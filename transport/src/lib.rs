@@ -39,6 +39,7 @@ mod policy;
 mod present;
 mod relay;
 mod session;
+mod shared;
 mod source;
 mod streamable;
 mod tls;
@@ -69,6 +70,7 @@ pub use policy::{
     ClientPolicy, Decision, Judgement, Permit, Record, Refusal, Rules, ServerPolicy, Verdict,
 };
 pub use session::Session;
+pub use shared::SharedServer;
 pub use tls::TlsError;
 pub use trust::{Following, Lists, NotTaken, Revocations, RevocationsError, Trust};
 pub use upstream::{Service, Upstream};

@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use vouchsafe_certs::{Permission, PermissionSet, Usage};
 use vouchsafe_transport::{
-    ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Revocations, Rules, Upstream,
+    ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Revocations, Rules,
+    SharedServer, Upstream,
 };
 
 use crate::assemble::{self, IdentityDirectory};
@@ -60,6 +61,11 @@ pub(crate) struct Args {
     /// Tell clients which permission they lack, instead of answering as if the thing did not exist
     #[arg(long)]
     explain_denials: bool,
+    /// Start the server once, for all sessions, instead of once for each
+    ///
+    /// It is not told who calls, and cannot ask its clients anything.
+    #[arg(long)]
+    share: bool,
     /// Give the server an environment variable; NAME alone passes ours on; may be repeated
     #[arg(long, value_name = "NAME[=VALUE]")]
     env: Vec<OsString>,
@@ -110,6 +116,9 @@ struct LimitArgs {
     /// Seconds without a message of the client
     #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60)]
     idle_timeout: u64,
+    /// Seconds that a session over HTTP is kept without a request or an open stream
+    #[arg(long, value_name = "SECONDS", default_value_t = 10 * 60)]
+    http_idle_timeout: u64,
     /// Seconds for a peer to take a message
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     write_timeout: u64,
@@ -126,6 +135,7 @@ impl LimitArgs {
         limits.first_message = Duration::from_secs(self.first_message_timeout);
         limits.message = Duration::from_secs(self.message_timeout);
         limits.idle = Duration::from_secs(self.idle_timeout);
+        limits.http_idle = Duration::from_secs(self.http_idle_timeout);
         limits.write = Duration::from_secs(self.write_timeout);
         limits
     }
@@ -159,10 +169,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let command = ChildCommand::new(args.command.clone(), environment(&args.env)?);
     let command = command.map_err(Failure::new)?;
     let (stderr, lines) = mpsc::channel(256);
+    let command = command.with_stderr(stderr);
+    let shared = args.share.then(|| shared(command.clone(), args));
     let gateway = Gateway::new(GatewayConfig {
         identity: present.identity,
         trust,
-        upstream: Upstream::Command(command.with_stderr(stderr)),
+        upstream: match &shared {
+            Some(shared) => Upstream::Service(shared.service()),
+            None => Upstream::Command(command),
+        },
         streamable_http: true,
         http: None,
         rules: rules(args)?,
@@ -171,7 +186,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     })
     .map_err(Failure::new)?;
     make_room(&args.limits);
-    runtime::large()?.block_on(serve(Arc::new(gateway), &args.listen, &announcement, lines))
+    runtime::large()?.block_on(async {
+        let served = serve(Arc::new(gateway), &args.listen, &announcement, lines).await;
+        if let Some(shared) = shared {
+            shared.stop().await;
+        }
+        served
+    })
+}
+
+/// One server for all sessions.
+fn shared(command: ChildCommand, args: &Args) -> SharedServer {
+    SharedServer::new(command, &args.limits.limits(), |error| {
+        say(&format!("the server could not be started: {error}"));
+    })
 }
 
 /// Connections that may wait to be accepted.
@@ -308,6 +336,10 @@ fn environment(names: &[OsString]) -> Result<Vec<(OsString, OsString)>, Failure>
 /// What servers print to their stderr, with control characters made harmless.
 async fn show_stderr(mut lines: mpsc::Receiver<(u64, String)>) {
     while let Some((session, line)) = lines.recv().await {
-        say(&format!("[server of session {session}] {}", harmless(&line)));
+        let whose = match session {
+            0 => "shared server".to_owned(),
+            session => format!("server of session {session}"),
+        };
+        say(&format!("[{whose}] {}", harmless(&line)));
     }
 }

@@ -1,9 +1,11 @@
 //! Why a request is refused before it becomes a message: the one mapping to HTTP.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stateless::TASKS;
 use crate::http::{Body, Refused};
@@ -57,8 +59,8 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     pub(crate) fn into_response(self) -> Response<Body> {
-        let (status, line) = self.on_the_wire();
-        let mut response = Response::new(Body::from(line));
+        let status = self.status();
+        let mut response = Response::new(Body::from(self.line()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
@@ -82,76 +84,108 @@ impl Refusal {
         }
     }
 
-    fn on_the_wire(&self) -> (StatusCode, Vec<u8>) {
-        let bad = |id: &Option<Id>, code, message: &str| {
-            (StatusCode::BAD_REQUEST, error(id.as_ref(), code, message, None))
-        };
-        let plain = |status, message: &str| (status, error(None, INVALID_REQUEST, message, None));
+    fn status(&self) -> StatusCode {
         match self {
-            Self::Host => plain(StatusCode::FORBIDDEN, "The Host header names another server"),
-            Self::Origin => plain(StatusCode::FORBIDDEN, "The Origin is not allowed"),
-            Self::Method => plain(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
-            Self::ContentType => {
-                plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json")
+            Self::Host | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Self::UnknownSession(_) | Self::UnknownEvent | Self::NoSuchMethod(_) => {
+                StatusCode::NOT_FOUND
             }
-            Self::NotAcceptable => plain(
-                StatusCode::NOT_ACCEPTABLE,
-                "Accept must name application/json and text/event-stream; for GET text/event-stream",
-            ),
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::TooManyRequests | Self::Ended(..) | Self::Unavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::NoAnswer(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unreadable(..)
+            | Self::NoSession(_)
+            | Self::Version(..)
+            | Self::Mismatch(..)
+            | Self::Parameters(..)
+            | Self::WithoutTasks(_)
+            | Self::DuplicateId(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The body: a JSON-RPC error.
+    fn line(&self) -> Vec<u8> {
+        match self {
             Self::Unreadable(id, why) => {
-                let refusal = policy::Refusal::Unreadable(*why);
-                (StatusCode::BAD_REQUEST, policy::refusal(id.as_ref(), &refusal))
+                policy::refusal(id.as_ref(), &policy::Refusal::Unreadable(*why))
             }
-            Self::NoSession(id) => bad(id, INVALID_REQUEST, "The Mcp-Session-Id header is missing"),
-            Self::UnknownSession(id) => (
-                StatusCode::NOT_FOUND,
-                error(id.as_ref(), INVALID_REQUEST, "Session not found", None),
-            ),
-            Self::UnknownEvent => plain(StatusCode::NOT_FOUND, "Event not found"),
-            Self::Conflict => plain(StatusCode::CONFLICT, "This stream is read by another request"),
-            Self::Version(id, requested) => {
-                let data = json!({"supported": [STATELESS], "requested": requested});
-                let line = error(
-                    id.as_ref(),
-                    UNSUPPORTED_VERSION,
-                    "Unsupported protocol version",
-                    Some(data),
-                );
-                (StatusCode::BAD_REQUEST, line)
+            Self::DuplicateId(id) => policy::refusal(Some(id), &policy::Refusal::DuplicateId),
+            Self::Ended(_, Some(farewell)) => farewell.to_vec(),
+            _ => error(self.id(), self.code(), &self.message(), self.data()),
+        }
+    }
+
+    fn id(&self) -> Option<&Id> {
+        match self {
+            Self::Unreadable(id, _)
+            | Self::NoSession(id)
+            | Self::UnknownSession(id)
+            | Self::Version(id, _)
+            | Self::Mismatch(id, _)
+            | Self::Parameters(id, _)
+            | Self::NoSuchMethod(id)
+            | Self::WithoutTasks(id)
+            | Self::Ended(id, _)
+            | Self::NoAnswer(id) => id.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn code(&self) -> i32 {
+        match self {
+            Self::Version(..) => UNSUPPORTED_VERSION,
+            Self::Mismatch(..) => HEADER_MISMATCH,
+            Self::Parameters(..) => INVALID_PARAMS,
+            Self::NoSuchMethod(_) => METHOD_NOT_FOUND,
+            Self::WithoutTasks(_) => MISSING_CAPABILITY,
+            Self::Ended(..) | Self::NoAnswer(_) => INTERNAL_ERROR,
+            _ => INVALID_REQUEST,
+        }
+    }
+
+    fn message(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Host => "The Host header names another server",
+            Self::Origin => "The Origin is not allowed",
+            Self::Method => "Method not allowed",
+            Self::ContentType => "Content-Type must be application/json",
+            Self::NotAcceptable => {
+                "Accept must name application/json and text/event-stream, for GET text/event-stream"
             }
-            Self::Mismatch(id, what) => {
-                let message = format!("The header {what} does not agree with the body");
-                bad(id, HEADER_MISMATCH, &message)
+            Self::NoSession(_) => "The Mcp-Session-Id header is missing",
+            Self::UnknownSession(_) => "Session not found",
+            Self::UnknownEvent => "Event not found",
+            Self::Conflict => "This stream is read by another request",
+            Self::Version(..) => "Unsupported protocol version",
+            Self::Mismatch(_, what) => {
+                return format!("The header {what} does not agree with the body").into();
             }
-            Self::Parameters(id, what) => bad(id, INVALID_PARAMS, what),
-            Self::NoSuchMethod(id) => {
-                let line = error(id.as_ref(), METHOD_NOT_FOUND, "Method not found", None);
-                (StatusCode::NOT_FOUND, line)
+            Self::Parameters(_, what) => what,
+            Self::NoSuchMethod(_) => "Method not found",
+            Self::WithoutTasks(_) => "Missing required client capability",
+            Self::TooManyRequests => "Too many requests are in flight",
+            Self::NoAnswer(_) => "The server did not answer in time",
+            Self::Ended(..) => "The session ended",
+            Self::Unreadable(..) | Self::DuplicateId(_) | Self::Unavailable => {
+                "Not available at present"
             }
-            Self::WithoutTasks(id) => {
-                let data = json!({"requiredCapabilities": {"extensions": {TASKS: {}}}});
-                let message = "Missing required client capability";
-                let line = error(id.as_ref(), MISSING_CAPABILITY, message, Some(data));
-                (StatusCode::BAD_REQUEST, line)
+        })
+    }
+
+    fn data(&self) -> Option<Value> {
+        match self {
+            Self::Version(_, requested) => {
+                Some(json!({"supported": [STATELESS], "requested": requested}))
             }
-            Self::DuplicateId(id) => {
-                let refusal = policy::Refusal::DuplicateId;
-                (StatusCode::BAD_REQUEST, policy::refusal(Some(id), &refusal))
+            Self::WithoutTasks(_) => {
+                Some(json!({"requiredCapabilities": {"extensions": {TASKS: {}}}}))
             }
-            Self::TooManyRequests => {
-                plain(StatusCode::SERVICE_UNAVAILABLE, "Too many requests are in flight")
-            }
-            Self::Ended(_, Some(farewell)) => (StatusCode::SERVICE_UNAVAILABLE, farewell.to_vec()),
-            Self::Ended(id, None) => {
-                let line = error(id.as_ref(), INTERNAL_ERROR, "The session ended", None);
-                (StatusCode::SERVICE_UNAVAILABLE, line)
-            }
-            Self::NoAnswer(id) => {
-                let line =
-                    error(id.as_ref(), INTERNAL_ERROR, "The server did not answer in time", None);
-                (StatusCode::GATEWAY_TIMEOUT, line)
-            }
-            Self::Unavailable => plain(StatusCode::SERVICE_UNAVAILABLE, "Not available at present"),
+            _ => None,
         }
     }
 }
