@@ -22,6 +22,7 @@
 mod acceptor;
 mod backoff;
 mod bridge;
+mod cause;
 mod child;
 mod connector;
 mod denial;
@@ -39,6 +40,8 @@ mod present;
 mod relay;
 mod session;
 mod source;
+mod stream;
+mod streamable;
 mod tls;
 mod trust;
 mod upstream;
@@ -65,9 +68,12 @@ pub use policy::{
     ClientPolicy, Decision, Judgement, Permit, Record, Refusal, Rules, ServerPolicy, Verdict,
 };
 pub use session::Session;
+pub use stream::Stream;
+pub use streamable::client::Near;
+pub use streamable::{Endpoint, EndpointError};
 pub use tls::TlsError;
 pub use trust::{Following, Lists, NotTaken, Revocations, RevocationsError, Trust};
-pub use upstream::{Service, Upstream};
+pub use upstream::{HttpUpstream, Service, SocketUpstream, Upstream, UpstreamError};
 
 /// The application protocol of MCP's line framing over TLS. No protocol at all means the same.
 pub const ALPN: &[u8] = b"mcp/1";
