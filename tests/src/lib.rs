@@ -11,6 +11,7 @@ mod client;
 pub mod hostile;
 mod lists;
 mod tools;
+pub mod upstream;
 mod web;
 mod world;
 

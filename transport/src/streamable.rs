@@ -28,10 +28,10 @@ pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
 pub(crate) const PARAM_PREFIX: &str = "mcp-param-";
 
 /// Where a request of 2026-07-28 says in its `_meta` which version it speaks.
-pub(crate) const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
+pub(crate) const VERSION_IN_META: &str = "io.modelcontextprotocol/protocolVersion";
 
 /// A body that is one message.
 pub(crate) const JSON: &str = "application/json";
 
 /// A body that is a stream of events.
-pub(crate) const EVENT_STREAM: &str = "text/event-stream";
+pub(crate) const EVENTS: &str = "text/event-stream";

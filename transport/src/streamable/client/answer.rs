@@ -10,7 +10,7 @@ use super::connection::Connection;
 use super::failure::Failure;
 use crate::message::{Id, Message};
 use crate::policy::error;
-use crate::streamable::{EVENT_STREAM, JSON};
+use crate::streamable::{EVENTS, JSON};
 
 /// JSON-RPC: the fault is not the client's.
 const INTERNAL_ERROR: i32 = -32603;
@@ -38,7 +38,7 @@ impl Answer {
         let media = value.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         if media.eq_ignore_ascii_case(JSON) {
             Kind::Message
-        } else if media.eq_ignore_ascii_case(EVENT_STREAM) {
+        } else if media.eq_ignore_ascii_case(EVENTS) {
             Kind::Events
         } else {
             Kind::Other
@@ -53,15 +53,16 @@ impl Answer {
         }
     }
 
-    /// The whole body, which has at most `max_len` octets.
-    pub(super) async fn read(&mut self, max_len: usize) -> Result<Bytes, Failure> {
+    /// The whole body, as long as a line of `max_line` octets can be, its end included.
+    pub(super) async fn read(&mut self, max_line: usize) -> Result<Bytes, Failure> {
+        let max_len = max_line.saturating_sub(1);
         // Where the head says how long the body is, it need not come first.
         if usize::try_from(self.body.size_hint().lower()).map_or(true, |len| len > max_len) {
-            return Err(Failure::TooLong(max_len));
+            return Err(Failure::TooLong(max_line));
         }
         match Limited::new(&mut self.body, max_len).collect().await {
             Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(Failure::TooLong(max_len)),
+            Err(error) if error.is::<LengthLimitError>() => Err(Failure::TooLong(max_line)),
             Err(error) => Err(match error.downcast::<hyper::Error>() {
                 Ok(error) => self.connection.why(&error).await,
                 Err(error) => Failure::Broken(error.to_string()),

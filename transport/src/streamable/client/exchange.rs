@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::headers::session_id;
 use super::listening::{Followed, Mark};
 use crate::message::{Id, Message, Object, Outcome, Value};
-use crate::streamable::{EVENT_STREAM, JSON, SESSION_ID};
+use crate::streamable::{EVENTS, JSON, SESSION_ID};
 
 /// Connections that are kept for what may be asked next.
 const MAX_IDLE: usize = 8;
@@ -167,8 +167,7 @@ impl Talk {
 
     async fn body(&self, answer: &mut Answer) -> Result<Vec<u8>, Failure> {
         let limits = &self.server.limits;
-        // Its line end counts too.
-        let reading = answer.read(limits.line.saturating_sub(1));
+        let reading = answer.read(limits.line);
         let body = timeout(limits.message, reading).await.map_err(|_| Failure::TooLate)??;
         Ok(line_of(body.into()))
     }
@@ -216,8 +215,8 @@ impl Talk {
     fn request(&self, method: Method, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
         let endpoint = &self.server.endpoint;
         let accepted = match method {
-            Method::GET => EVENT_STREAM.to_owned(),
-            _ => format!("{JSON}, {EVENT_STREAM}"),
+            Method::GET => EVENTS.to_owned(),
+            _ => format!("{JSON}, {EVENTS}"),
         };
         let is_post = method == Method::POST;
         let mut request = Request::new(Full::new(body));

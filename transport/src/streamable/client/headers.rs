@@ -6,7 +6,7 @@ use hyper::header::HeaderValue;
 
 use super::annotations::Annotations;
 use crate::message::{Object, Value};
-use crate::streamable::{METHOD, NAME, PROTOCOL_VERSION, VERSION_KEY};
+use crate::streamable::{METHOD, NAME, PROTOCOL_VERSION, VERSION_IN_META};
 
 /// A longer value is left out, and the server says what it misses: no honest name is as long.
 const MAX_VALUE_LEN: usize = 8 * 1024;
@@ -17,7 +17,7 @@ const MAX_SESSION_ID_LEN: usize = 1024;
 /// The version that a message names in itself, as from 2026-07-28 on each does.
 pub(super) fn own_version(params: Option<Object<'_>>) -> Option<String> {
     let meta = params?.known(["_meta"]).ok()?.get("_meta")?.as_object()?;
-    let version = meta.known([VERSION_KEY]).ok()?.get(VERSION_KEY)?.as_str()?;
+    let version = meta.known([VERSION_IN_META]).ok()?.get(VERSION_IN_META)?.as_str()?;
     Some(version.into_owned())
 }
 
