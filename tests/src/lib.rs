@@ -7,6 +7,7 @@
     reason = "a test that cannot go on should say so and stop"
 )]
 
+mod bridged;
 mod client;
 pub mod hostile;
 mod lists;
@@ -15,6 +16,7 @@ pub mod upstream;
 mod web;
 mod world;
 
+pub use bridged::BridgedClient;
 pub use client::{Client, tls_config};
 pub use lists::list_of_nobody;
 pub use tools::is_installed;

@@ -2,7 +2,7 @@
 //! down what it was asked.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use vouchsafe_transport::Identity;
+
+use crate::world::listener;
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -106,6 +108,9 @@ pub fn end() -> Step {
     Step::Say("0\r\n\r\n".to_owned())
 }
 
+/// A free port.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 type Answer = dyn Fn(&Asked) -> Vec<Step> + Send + Sync;
 
 /// A server on a free port.
@@ -118,12 +123,21 @@ pub struct HttpServer {
 
 impl HttpServer {
     /// Without TLS.
-    pub async fn plain(answer: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static) -> Self {
-        Self::start(None, Arc::new(answer)).await
+    pub fn plain(answer: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static) -> Self {
+        Self::start(listener(ANY), None, Arc::new(answer))
     }
 
     /// With TLS, as an identity, to whoever shows a certificate of the same roots.
-    pub async fn tls(
+    pub fn tls(
+        identity: &Identity,
+        answer: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        Self::tls_at(ANY, identity, answer)
+    }
+
+    /// As [`tls`](Self::tls), at an address of which nobody else makes use.
+    pub fn tls_at(
+        address: SocketAddr,
         identity: &Identity,
         answer: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
     ) -> Self {
@@ -142,11 +156,11 @@ impl HttpServer {
             .with_client_cert_verifier(verifier.build().unwrap())
             .with_single_cert(identity.chain.clone(), identity.key.to_tls())
             .unwrap();
-        Self::start(Some(TlsAcceptor::from(Arc::new(config))), Arc::new(answer)).await
+        let tls = TlsAcceptor::from(Arc::new(config));
+        Self::start(listener(address), Some(tls), Arc::new(answer))
     }
 
-    async fn start(tls: Option<TlsAcceptor>, answer: Arc<Answer>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fn start(listener: TcpListener, tls: Option<TlsAcceptor>, answer: Arc<Answer>) -> Self {
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&asked);
@@ -187,6 +201,14 @@ impl HttpServer {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("nobody asked for {method}: {:#?}", self.asked());
+    }
+}
+
+impl HttpServer {
+    /// Ends it, and waits until its address is free.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        drop((&mut self.task).await);
     }
 }
 

@@ -1,7 +1,6 @@
 //! Servers that run already, behind a gateway: what they are sent, and what becomes of what they say.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on should say so"
 )]
@@ -17,6 +16,9 @@ use vouchsafe_tests::upstream::{
 };
 use vouchsafe_tests::{Client, RunningGateway, World};
 use vouchsafe_transport::{Endpoint, HttpUpstream, Limits, SocketUpstream, Upstream};
+
+/// How a server answers a call.
+type Answering = fn(&Asked) -> Vec<Step>;
 
 const SESSION: &str = "Mcp-Session-Id: s-1\r\nContent-Type: application/json\r\n";
 
@@ -101,8 +103,7 @@ async fn a_session_of_the_older_eras_goes_from_initialize_to_delete() {
                 end(),
             ]
         })
-    })
-    .await;
+    });
     let gateway = gateway(&world, &server).await;
     let agent = world.agent("team/a", &["tools:*", "prompts:naïve, \"x\""]);
     let mut client = Client::connect(gateway.address, &agent).await;
@@ -156,8 +157,7 @@ async fn requests_of_the_stateless_era_repeat_in_headers_what_they_name() {
             message(&result(asked, &tools))
         }
         _ => message(&text(asked, "deployed")),
-    })
-    .await;
+    });
     let gateway = gateway(&world, &server).await;
     let mut client = client(&world, &gateway).await;
     client.request("tools/list", modern(json!({}))).await.unwrap().unwrap();
@@ -189,8 +189,7 @@ async fn to_cancel_in_the_stateless_era_is_to_hang_up() {
     let server = HttpServer::plain(|asked| match asked.method() {
         "tools/call" => vec![stream(), chunk(": working\n\n"), Step::Wait],
         _ => message(&result(asked, "{}")),
-    })
-    .await;
+    });
     let gateway = gateway(&world, &server).await;
     let mut client = client(&world, &gateway).await;
     let params = modern(json!({"name": "slow", "arguments": {}}));
@@ -217,8 +216,7 @@ async fn principals_share_neither_connections_nor_sessions() {
                 &text(asked, "ok"),
             )
         })
-    })
-    .await;
+    });
     let gateway = gateway(&world, &server).await;
     for name in ["a", "b", "a"] {
         let agent = world.agent(name, &["tools:*"]);
@@ -241,13 +239,12 @@ async fn principals_share_neither_connections_nor_sessions() {
 }
 
 /// What a client is told when the server of the stateless era answers its call like this.
-async fn told(limits: impl FnOnce(&mut Limits), steps: fn(&Asked) -> Vec<Step>) -> Value {
+async fn told(limits: impl FnOnce(&mut Limits), steps: Answering) -> Value {
     let world = World::new();
     let server = HttpServer::plain(move |asked| match asked.method() {
         "tools/call" => steps(asked),
         _ => message(&result(asked, r#"{"content":[{"type":"text","text":"next"}]}"#)),
-    })
-    .await;
+    });
     let gateway = gateway_with(&world, &server, limits).await;
     let mut client = client(&world, &gateway).await;
     let call = modern(json!({"name": "x", "arguments": {}}));
@@ -266,7 +263,7 @@ fn failed(message: &str) -> Value {
 #[tokio::test]
 async fn whatever_is_no_answer_becomes_an_error_of_the_request_that_it_was_given_to() {
     const HTML: &str = "Content-Type: text/html\r\n";
-    let plain: [(fn(&Asked) -> Vec<Step>, &str); 12] = [
+    let plain: [(Answering, &str); 12] = [
         (|_| status("502 Bad Gateway", HTML, "<h1>"), "The server answered with HTTP status 502"),
         (|_| status("404 Not Found", "", ""), "The server answered with HTTP status 404"),
         (
@@ -320,7 +317,7 @@ async fn whatever_is_no_answer_becomes_an_error_of_the_request_that_it_was_given
 #[tokio::test]
 async fn streams_that_break_off_before_the_answer_are_told_of() {
     let broken = failed("The connection to the server was lost before the answer came; try again");
-    let streams: [fn(&Asked) -> Vec<Step>; 4] = [
+    let streams: [Answering; 4] = [
         |_| vec![stream(), end()],
         |_| vec![stream(), chunk("id: 1\ndata: \n\n"), Step::Reset],
         |asked| vec![stream(), chunk(&format!("data: {}\n", text(asked, "not whole"))), end()],
@@ -343,7 +340,7 @@ async fn streams_that_break_off_before_the_answer_are_told_of() {
 async fn what_is_too_long_or_too_late_is_told_of() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
     let short = |limits: &mut Limits| limits.line = 4096;
-    let lengthy: [fn(&Asked) -> Vec<Step>; 3] = [
+    let lengthy: [Answering; 3] = [
         |asked| message(&text(asked, &"x".repeat(5000))),
         |_| vec![Step::Say(format!("{HEAD}\r\n")), Step::SayForever(" ".repeat(100))],
         |_| vec![stream(), chunk("data: x"), Step::SayForever("5\r\nxxxxx\r\n".into())],
@@ -354,7 +351,7 @@ async fn what_is_too_long_or_too_late_is_told_of() {
     }
 
     let hasty = |limits: &mut Limits| limits.answer = Duration::from_millis(300);
-    let silent: [fn(&Asked) -> Vec<Step>; 3] = [
+    let silent: [Answering; 3] = [
         |_| vec![Step::Wait],
         |_| vec![Step::Say("HTTP/1.1 200 OK\r\nContent-".into()), Step::Wait],
         |_| vec![stream(), Step::Wait],
@@ -364,7 +361,7 @@ async fn what_is_too_long_or_too_late_is_told_of() {
         assert_eq!(told(hasty, steps).await, late);
     }
     let whole = |limits: &mut Limits| limits.message = Duration::from_millis(300);
-    let unfinished: [fn(&Asked) -> Vec<Step>; 2] = [
+    let unfinished: [Answering; 2] = [
         // Not longer than it may be, but without an end.
         |_| vec![stream(), Step::SayForever("a\r\nretry: 10\n\r\n".into())],
         |_| vec![Step::Say(format!("{HEAD}Content-Length: 9\r\n\r\n{{")), Step::Wait],
@@ -377,7 +374,7 @@ async fn what_is_too_long_or_too_late_is_told_of() {
 #[tokio::test]
 async fn an_error_of_the_server_arrives_as_it_is_whatever_the_status() {
     let error = json!({"code": -32020, "message": "Header mismatch", "data": {"header": "x"}});
-    let with_id: fn(&Asked) -> Vec<Step> = |asked| {
+    let with_id: Answering = |asked| {
         let body = format!(
             r#"{{"jsonrpc":"2.0","id":{},"error":{{"code":-32020,"message":"Header mismatch","data":{{"header":"x"}}}}}}"#,
             asked.id()
@@ -385,7 +382,7 @@ async fn an_error_of_the_server_arrives_as_it_is_whatever_the_status() {
         status("400 Bad Request", "Content-Type: application/json; charset=utf-8\r\n", &body)
     };
     assert_eq!(told(|_| (), with_id).await, error);
-    let without: fn(&Asked) -> Vec<Step> = |_| {
+    let without: Answering = |_| {
         let body = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32020,"message":"Header mismatch","data":{"header":"x"}}}"#;
         status("404 Not Found", "Content-Type: Application/JSON\r\n", body)
     };
@@ -403,8 +400,7 @@ async fn what_nobody_asked_for_goes_nowhere() {
             let events: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
             vec![Step::Say("HTTP/1.1 100 Continue\r\n\r\n".into()), stream(), chunk(&events), end()]
         })
-    })
-    .await;
+    });
     let gateway = gateway(&world, &server).await;
     let mut client = client(&world, &gateway).await;
     initialize(&mut client).await;
@@ -423,8 +419,7 @@ async fn an_id_of_a_session_that_is_junk_is_refused() {
         let server = HttpServer::plain(move |asked| {
             let headers = format!("Mcp-Session-Id: {junk}\r\nContent-Type: application/json\r\n");
             status("200 OK", &headers, &result(asked, r#"{"protocolVersion":"2025-06-18"}"#))
-        })
-        .await;
+        });
         let gateway = gateway(&world, &server).await;
         let mut client = client(&world, &gateway).await;
         let answer = client.request("initialize", json!({})).await.unwrap().unwrap();
@@ -444,11 +439,8 @@ async fn a_stream_is_taken_up_where_it_was_left() {
             let answer = r#"{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"resumed"}]}}"#;
             vec![stream(), chunk(&format!("id: p-3\ndata: {answer}\n\n")), end()]
         }
-        _ => with_session(asked, || {
-            vec![stream(), chunk("id: p-1\nretry: 10\ndata: \n\n"), end()]
-        }),
-    })
-    .await;
+        _ => with_session(asked, || vec![stream(), chunk("id: p-1\nretry: 10\ndata: \n\n"), end()]),
+    });
     let gateway = gateway(&world, &server).await;
     let mut client = client(&world, &gateway).await;
     initialize(&mut client).await;
@@ -466,8 +458,7 @@ async fn a_session_that_the_server_has_ended_ends_here_too() {
             let body = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#;
             status("404 Not Found", "Content-Type: application/json\r\n", body)
         })
-    })
-    .await;
+    });
     let gateway = gateway(&world, &server).await;
     let mut client = client(&world, &gateway).await;
     initialize(&mut client).await;
@@ -487,8 +478,7 @@ async fn what_a_server_asks_unasked_is_answered() {
         }
         "GET" => vec![stream(), Step::Wait],
         _ => with_session(asked, accepted),
-    })
-    .await;
+    });
     let gateway = gateway(&world, &server).await;
     let mut client = client(&world, &gateway).await;
     initialize(&mut client).await;
@@ -517,8 +507,7 @@ async fn a_revoked_client_is_cut_in_the_middle_of_an_answer_and_its_session_dele
             let Step::Say(octets) = chunk(&event) else { panic!("a chunk is said") };
             vec![stream(), Step::SayForever(octets)]
         })
-    })
-    .await;
+    });
     let gateway = gateway(&world, &server).await;
     let mut client = client(&world, &gateway).await;
     initialize(&mut client).await;
