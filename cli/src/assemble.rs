@@ -9,7 +9,9 @@ use rustls_pki_types::ServerName;
 use tokio::sync::watch;
 use vouchsafe_ca::file;
 use vouchsafe_certs::{KeyError, PrivateKey};
-use vouchsafe_transport::{Connector, Identity, IdentityError, Limits, Revocations, Trust};
+use vouchsafe_transport::{
+    Connector, Endpoint, Identity, IdentityError, Limits, Revocations, Trust,
+};
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
@@ -107,7 +109,7 @@ pub(crate) fn trust_without_list(present: &Present) -> Trust {
     Trust::unchecked(present.roots.clone(), Arc::new(DefaultTimeProvider))
 }
 
-/// A connector to the gateway at `address`, `host:port`.
+/// A connector to the gateway at `address`: `host:port`, or the URL at which it speaks HTTP.
 pub(crate) fn connector(
     address: &str,
     server_name: Option<&str>,
@@ -115,6 +117,17 @@ pub(crate) fn connector(
     trust: Trust,
     limits: &Limits,
 ) -> Result<Connector, Failure> {
+    if address.contains("://") {
+        let endpoint = Endpoint::parse(address).map_err(Failure::usage)?;
+        if !endpoint.is_https() {
+            return Err(Failure::usage(format!(
+                "{endpoint} is not encrypted: a gateway is at https://"
+            )));
+        }
+        let (name, identity) =
+            (self::server_name(&endpoint.address(), server_name)?, present.identity.clone());
+        return Connector::over_http(endpoint, name, identity, trust, limits).map_err(Failure::new);
+    }
     let name = self::server_name(address, server_name)?;
     Connector::new(address, name, present.identity.clone(), trust, limits).map_err(Failure::new)
 }

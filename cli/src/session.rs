@@ -15,7 +15,7 @@ use crate::passphrase::KeyPassphraseFile;
 /// Which gateway, and as whom.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SessionArgs {
-    /// The gateway, HOST:PORT
+    /// The gateway: HOST:PORT, or https://HOST:PORT/PATH to speak Streamable HTTP to it
     #[arg(value_name = "ADDR")]
     address: String,
     /// Identity directory of the agent (made by `issue --out DIR`)

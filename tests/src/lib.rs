@@ -7,14 +7,17 @@
     reason = "a test that cannot go on should say so and stop"
 )]
 
+mod bridged;
 mod client;
 pub mod hostile;
 mod http_client;
 mod lists;
 mod tools;
+pub mod upstream;
 mod web;
 mod world;
 
+pub use bridged::BridgedClient;
 pub use client::{Client, tls_config};
 pub use http_client::{Answer, HttpClient};
 pub use lists::list_of_nobody;

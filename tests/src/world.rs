@@ -210,7 +210,7 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// With room for a crowd before the door: the library's own choice is 128, and whoever finds no
 /// room tries again only after a second.
-fn listener(address: SocketAddr) -> TcpListener {
+pub(crate) fn listener(address: SocketAddr) -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
     // The connections of a gateway that is gone keep nobody from its place.
     socket.set_reuseaddr(true).unwrap();

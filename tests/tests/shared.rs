@@ -1,10 +1,5 @@
 //! One server behind many sessions, over real TLS.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should say so"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say so")]
 
 use std::time::Duration;
 

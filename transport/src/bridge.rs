@@ -11,12 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::client::TlsStream;
 
 use crate::frame::{LineReader, LineWriter};
-use crate::{Backoff, ConnectError, Connector, Identity, Limits, Session};
+use crate::{Backoff, ConnectError, Connector, Identity, Limits, Session, Stream};
 use conversation::Conversation;
 pub use news::{BridgeEnd, BridgeNews};
 
@@ -29,7 +27,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// A session, and what was shown to open it.
 struct Opened {
-    session: Session<TlsStream<TcpStream>>,
+    session: Session<Stream>,
     shown: Arc<Identity>,
     /// What is said once the server speaks: only then it is certain that the gateway lets us in.
     news: Option<BridgeNews<'static>>,

@@ -17,7 +17,10 @@ use tokio_rustls::client::TlsStream;
 
 use crate::acceptor::configure;
 use crate::present::Present;
-use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, tls};
+use crate::streamable::client;
+use crate::{
+    Denial, Endpoint, Identity, Limits, Peer, Role, Session, Stream, TlsError, Trust, tls,
+};
 
 /// How long a gateway may take to say that it refuses; it judges after the client thinks the handshake done.
 const VERDICT: Duration = Duration::from_secs(2);
@@ -73,16 +76,24 @@ impl ConnectError {
 
 /// Opens sessions to one gateway.
 pub struct Connector {
-    address: String,
-    name: ServerName<'static>,
-    tls: Present<ClientConfig>,
-    deadline: Duration,
+    way: Arc<Way>,
+    /// Where HTTP is spoken instead of lines.
+    endpoint: Option<Endpoint>,
+    limits: Limits,
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connector({})", self.address)
+        write!(f, "Connector({})", self.way.address)
     }
+}
+
+/// The way to one gateway, for one connection or several.
+pub(crate) struct Way {
+    address: String,
+    name: ServerName<'static>,
+    tls: Present<ClientConfig>,
+    deadline: Duration,
 }
 
 impl Connector {
@@ -97,12 +108,34 @@ impl Connector {
         trust: Trust,
         limits: &Limits,
     ) -> Result<Self, TlsError> {
-        Ok(Self {
-            address: address.to_owned(),
-            name,
-            tls: Present::new(tls::client_config, identity, trust)?,
-            deadline: limits.handshake,
-        })
+        let tls = Present::new(tls::client_config, identity, trust)?;
+        Ok(Self::of(address.to_owned(), name, tls, None, limits))
+    }
+
+    /// To a gateway that speaks HTTP, whose certificate must carry `name`.
+    ///
+    /// # Errors
+    /// [`TlsError`] if the identity cannot be used.
+    pub fn over_http(
+        endpoint: Endpoint,
+        name: ServerName<'static>,
+        identity: watch::Receiver<Arc<Identity>>,
+        trust: Trust,
+        limits: &Limits,
+    ) -> Result<Self, TlsError> {
+        let tls = Present::new(tls::http_client_config, identity, trust)?;
+        Ok(Self::of(endpoint.address(), name, tls, Some(endpoint), limits))
+    }
+
+    fn of(
+        address: String,
+        name: ServerName<'static>,
+        tls: Present<ClientConfig>,
+        endpoint: Option<Endpoint>,
+        limits: &Limits,
+    ) -> Self {
+        let way = Arc::new(Way { address, name, tls, deadline: limits.handshake });
+        Self { way, endpoint, limits: limits.clone() }
     }
 
     /// Opens a session. In TLS 1.3 the gateway judges only after this has returned, so its refusal
@@ -110,7 +143,51 @@ impl Connector {
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub async fn connect(&self) -> Result<Session<TlsStream<TcpStream>>, ConnectError> {
+    pub async fn connect(&self) -> Result<Session<Stream>, ConnectError> {
+        let session = self.way.open().await?;
+        Ok(match &self.endpoint {
+            None => session.map(|stream| Stream::Lines(Box::new(stream))),
+            Some(endpoint) => {
+                let way = Arc::clone(&self.way);
+                let session = client::in_session(session, way, endpoint.clone(), &self.limits);
+                session.await.map(Stream::Http)
+            }
+        })
+    }
+
+    /// What is shown to the gateway, now and later.
+    pub(crate) fn identity(&self) -> watch::Receiver<Arc<Identity>> {
+        self.way.tls.identity()
+    }
+
+    /// How long this identity's certificate is still valid.
+    pub(crate) fn remaining(&self, identity: &Identity) -> Duration {
+        let end = identity.certificate.not_after.as_secs();
+        let now = self.way.tls.clock().current_time();
+        Duration::from_secs(now.map_or(0, |now| end.saturating_sub(now.as_secs())))
+    }
+
+    /// Whether the gateway refuses us, found out by asking again: after a session broke off, the
+    /// next handshake says why.
+    pub async fn explain(&self) -> Option<ConnectError> {
+        let session = match self.way.open().await {
+            Ok(session) => session,
+            Err(error) => return Some(error),
+        };
+        let verdict = session.run(|mut stream| async move {
+            let read = timeout(VERDICT, stream.read_u8()).await;
+            read.ok().and_then(Result::err).and_then(|error| refusal_in(&error))
+        });
+        match verdict.await {
+            Ok(refused) => refused,
+            Err(denial) => Some(ConnectError::Denied(denial)),
+        }
+    }
+}
+
+impl Way {
+    /// Connects, and reads who is there.
+    pub(crate) async fn open(&self) -> Result<Session<TlsStream<TcpStream>>, ConnectError> {
         let (config, trust) = self.tls.get().map_err(ConnectError::Identity)?;
         let opening = async {
             let unreachable =
@@ -130,39 +207,10 @@ impl Connector {
         Ok(Session::new(stream, peer, trust))
     }
 
-    /// What is shown to the gateway, now and later.
-    pub(crate) fn identity(&self) -> watch::Receiver<Arc<Identity>> {
-        self.tls.identity()
-    }
-
-    /// How long this identity's certificate is still valid.
-    pub(crate) fn remaining(&self, identity: &Identity) -> Duration {
-        let end = identity.certificate.not_after.as_secs();
-        let now = self.tls.clock().current_time();
-        Duration::from_secs(now.map_or(0, |now| end.saturating_sub(now.as_secs())))
-    }
-
     fn handshake_error(&self, error: io::Error) -> ConnectError {
         match refusal_in(&error) {
             Some(refused) => refused,
             None => ConnectError::Unreachable { address: self.address.clone(), error },
-        }
-    }
-
-    /// Whether the gateway refuses us, found out by asking again: after a session broke off, the
-    /// next handshake says why.
-    pub async fn explain(&self) -> Option<ConnectError> {
-        let session = match self.connect().await {
-            Ok(session) => session,
-            Err(error) => return Some(error),
-        };
-        let verdict = session.run(|mut stream| async move {
-            let read = timeout(VERDICT, stream.read_u8()).await;
-            read.ok().and_then(Result::err).and_then(|error| refusal_in(&error))
-        });
-        match verdict.await {
-            Ok(refused) => refused,
-            Err(denial) => Some(ConnectError::Denied(denial)),
         }
     }
 }

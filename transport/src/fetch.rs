@@ -27,6 +27,7 @@ use tokio_rustls::TlsConnector;
 use vouchsafe_certs::Fingerprint;
 
 use crate::acceptor::configure;
+use crate::cause::Cause;
 use crate::connector::{in_words, refusal_in};
 use crate::{ConnectError, Denial, Identity, Peer, Role, TlsError, Trust, tls};
 
@@ -365,28 +366,10 @@ async fn within<T>(
     timeout(limit, work).await.unwrap_or_else(|_| Err(FetchError::TooSlow(address.to_owned())))
 }
 
-/// In TLS 1.3 a server judges our certificate after we think the handshake done, so its refusal
-/// comes as an error of the first answer: deep down where it met the request on the way, as the cause
-/// of a request that was never sent.
 fn broken(address: &str, error: &(dyn std::error::Error + 'static)) -> FetchError {
     let address = address.to_owned();
-    let causes = || std::iter::successors(Some(error), |inner| inner.source());
-    if let Some(refusal) = causes().find_map(|inner| inner.downcast_ref().and_then(refusal_in)) {
-        return refused(address, refusal);
+    match Cause::of(error) {
+        Cause::Refused(refusal) => refused(address, refusal),
+        Cause::Broken(reason) => FetchError::Broken { address, reason },
     }
-    let reason = match error.source() {
-        _ if causes().any(is_end) => "the connection ended".to_owned(),
-        Some(cause) => cause.to_string(),
-        None => error.to_string(),
-    };
-    FetchError::Broken { address, reason }
-}
-
-/// Whether the other side has gone without a word.
-fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
-    let is_eof = |io: &io::Error| io.kind() == io::ErrorKind::UnexpectedEof;
-    let is_gone = |http: &hyper::Error| {
-        http.is_incomplete_message() || http.is_closed() || http.is_canceled()
-    };
-    error.downcast_ref().is_some_and(is_eof) || error.downcast_ref().is_some_and(is_gone)
 }

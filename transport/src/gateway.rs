@@ -26,7 +26,9 @@ use crate::session::Kin;
 use crate::streamable::server::Work;
 use crate::web::{Web, nothing_there};
 use crate::woken::when_woken;
-use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, Upstream};
+use crate::{
+    Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, Upstream, UpstreamError,
+};
 
 /// How long accepting pauses where the system has no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -343,12 +345,23 @@ impl Gateway {
                         child.finish();
                         end
                     }
-                    Err(error) => {
-                        let reason = "the server could not be started".into();
-                        tell(stream, reason, self.limits.drain).await;
-                        RelayEnd::NotStarted(error)
-                    }
+                    Err(error) => self.without_server(stream, error.into()).await,
                 }
+            }
+            Upstream::Socket(socket) => match socket.connect(self.limits.handshake).await {
+                Ok((from_server, to_server)) => {
+                    let (relay, from_client) = relay(stream);
+                    let end = relay.run(from_client, to_server, from_server).await;
+                    drop(keeper);
+                    end
+                }
+                Err(error) => self.without_server(stream, error).await,
+            },
+            Upstream::Http(http) => {
+                let near = http.start(subject.session, peer, &self.limits, keeper);
+                let (from_server, to_server) = tokio::io::split(near);
+                let (relay, from_client) = relay(stream);
+                relay.run(from_client, to_server, from_server).await
             }
             Upstream::Service(service) => {
                 let (serving, near) = service.start(peer, self.limits.child_grace, keeper);
@@ -359,6 +372,20 @@ impl Gateway {
                 end
             }
         }
+    }
+
+    /// What the client is told is not why: that is the operator's affair.
+    async fn without_server(
+        &self,
+        stream: impl AsyncWrite + Unpin,
+        error: UpstreamError,
+    ) -> RelayEnd {
+        let reason = match error {
+            UpstreamError::Child(_) => "the server could not be started",
+            _ => "the server could not be reached",
+        };
+        tell(stream, reason.into(), self.limits.drain).await;
+        RelayEnd::NotStarted(error)
     }
 }
 

@@ -22,6 +22,7 @@
 mod acceptor;
 mod backoff;
 mod bridge;
+mod cause;
 mod child;
 mod connector;
 mod denial;
@@ -41,6 +42,7 @@ mod relay;
 mod session;
 mod shared;
 mod source;
+mod stream;
 mod streamable;
 mod tls;
 mod trust;
@@ -71,9 +73,12 @@ pub use policy::{
 };
 pub use session::Session;
 pub use shared::SharedServer;
+pub use stream::Stream;
+pub use streamable::client::Near;
+pub use streamable::{Endpoint, EndpointError};
 pub use tls::TlsError;
 pub use trust::{Following, Lists, NotTaken, Revocations, RevocationsError, Trust};
-pub use upstream::{Service, Upstream};
+pub use upstream::{HttpUpstream, Service, SocketUpstream, Upstream, UpstreamError};
 
 /// The application protocol of MCP's line framing over TLS. No protocol at all means the same.
 pub const ALPN: &[u8] = b"mcp/1";

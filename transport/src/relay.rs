@@ -12,7 +12,7 @@ use crate::event::{Event, EventLog, NoRecord, as_json};
 use crate::frame::{FrameError, LineReader, LineWriter};
 use crate::policy::{ClientPolicy, Decision, Judgement, Record, Verdict};
 use crate::woken::when_woken;
-use crate::{ChildError, Denial, Limits, Peer};
+use crate::{Denial, Limits, Peer, UpstreamError};
 
 /// How a session ended, other than by losing trust.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub(crate) enum RelayEnd {
     #[error("the client sent no message in time")]
     Silent,
     #[error("{0}")]
-    NotStarted(ChildError),
+    NotStarted(UpstreamError),
     #[error("the gateway stopped")]
     Stopped,
     #[error("from the client: {0}")]
@@ -176,7 +176,9 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
     async fn farewell(&self, end: &RelayEnd) {
         match end {
             RelayEnd::ClientGone => return,
-            RelayEnd::ServerClosed => self.abandon("The server ended").await,
+            RelayEnd::ServerClosed | RelayEnd::Server(FrameError::Io(_)) => {
+                self.abandon("The server ended").await;
+            }
             RelayEnd::Client(FrameError::TooLong(_) | FrameError::TooSlow(_)) => {
                 let line = crate::policy::protocol_error(&end.to_string());
                 drop(self.to_client.lock().await.send(&line).await);

@@ -32,6 +32,18 @@ impl<S> Session<S> {
         Kin { peer: Arc::clone(&self.peer), trust: self.trust.clone() }
     }
 
+    /// The same peer, and another way of speaking with it.
+    pub(crate) fn map<T>(self, change: impl FnOnce(S) -> T) -> Session<T> {
+        let Self { stream, peer, trust, is_stale } = self;
+        Session { stream: change(stream), peer, trust, is_stale }
+    }
+
+    /// Another session of the same peer, with nothing to speak over yet.
+    pub(crate) fn beside(&self) -> Session<()> {
+        let (peer, trust) = (Arc::clone(&self.peer), self.trust.clone());
+        Session { stream: (), peer, trust, is_stale: Arc::clone(&self.is_stale) }
+    }
+
     /// What the peer may do, now and while a list is stale.
     pub(crate) fn held(&self) -> Held {
         let rest = self.trust.when_stale(&self.peer);

@@ -156,6 +156,36 @@ pub(crate) fn client_config(identity: &Identity, trust: &Trust) -> Result<Client
     connecting(ServerVerifier::of(trust)?, Some(identity), trust.clock(), ALPN)
 }
 
+/// The connecting side of MCP over HTTP.
+pub(crate) fn http_client_config(
+    identity: &Identity,
+    trust: &Trust,
+) -> Result<ClientConfig, TlsError> {
+    connecting(ServerVerifier::of(trust)?, Some(identity), trust.clock(), HTTP)
+}
+
+/// The connecting side of HTTP to a server that knows nothing of our CA: its certificate is judged
+/// by the roots given, and it is shown none.
+pub(crate) fn web_config(
+    roots: Vec<CertificateDer<'static>>,
+    clock: Arc<dyn TimeProvider>,
+) -> Result<ClientConfig, TlsError> {
+    let mut store = RootCertStore::empty();
+    // A system's store may hold what the library does not take; every one that it takes counts.
+    if let (0, _) = store.add_parsable_certificates(roots) {
+        return Err(TlsError("there is no root certificate".to_owned()));
+    }
+    let mut config = ClientConfig::builder_with_details(provider(), clock)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![HTTP.to_vec()];
+    // One principal's session is never taken up by another's connection.
+    config.resumption = rustls::client::Resumption::disabled();
+    config.enable_early_data = false;
+    Ok(config)
+}
+
 /// The connecting side of HTTP; `identity` is shown to servers that ask for one.
 pub(crate) fn http_config(
     identity: Option<&Identity>,

@@ -1,16 +1,23 @@
-//! What stands behind a session: a child process, or a service within this one.
+//! What stands behind a session: a child process, a server elsewhere, or a service within this process.
+
+mod http;
+mod socket;
 
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::Peer;
-use crate::child::{ChildCommand, Keeper};
+pub use self::http::HttpUpstream;
+pub use self::socket::SocketUpstream;
+use crate::child::{ChildCommand, ChildError, Keeper};
+use crate::{Peer, TlsError};
 
 /// Octets that a service and its session may hold for each other, in each direction.
 const BUFFER_LEN: usize = 64 * 1024;
@@ -22,8 +29,35 @@ const BUFFER_LEN: usize = 64 * 1024;
 pub enum Upstream {
     /// A process of its own for each session.
     Command(ChildCommand),
+    /// A server that speaks lines, and a connection of its own for each session.
+    Socket(SocketUpstream),
+    /// A server that speaks Streamable HTTP.
+    Http(Box<HttpUpstream>),
     /// A service within this process.
     Service(Service),
+}
+
+/// Why there is no server behind a session.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// Its process cannot be started.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+    /// Nobody answers there.
+    #[error("{address} cannot be reached: {error}")]
+    Unreachable {
+        /// The address as it was given.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The address holds no name that a certificate could carry.
+    #[error("{0} is neither a host name nor an IP address")]
+    Name(String),
+    /// Its certificate could not be judged.
+    #[error("{0}")]
+    Tls(TlsError),
 }
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -1,6 +1,7 @@
 //! `vouchsafe serve`: an unmodified MCP server behind mutual TLS.
 
-use std::ffi::OsString;
+mod upstream;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use vouchsafe_certs::{Permission, PermissionSet, Usage};
-use vouchsafe_transport::{
-    ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Revocations, Rules,
-    SharedServer, Upstream,
-};
+use vouchsafe_transport::{EventLog, Gateway, GatewayConfig, Identity, Limits, Revocations, Rules};
 
 use crate::assemble::{self, IdentityDirectory};
 use crate::context::Context;
@@ -26,11 +24,13 @@ use crate::notice::{self, harmless, say};
 use crate::output::relative;
 use crate::passphrase::KeyPassphraseFile;
 use crate::runtime;
+use upstream::UpstreamArgs;
 
 /// Put an MCP server behind mutual TLS
 ///
-/// Every client that connects with a certificate of the CA gets a process of its own of COMMAND,
-/// and may do with it what its certificate permits. Stop with Ctrl-C.
+/// Every client that connects with a certificate of the CA gets a process of its own of COMMAND, or
+/// connections of its own to a server that runs already (--upstream), and may do with it what its
+/// certificate permits. Stop with Ctrl-C.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Identity directory of the gateway (made by `issue --server --out DIR`)
@@ -61,19 +61,10 @@ pub(crate) struct Args {
     /// Tell clients which permission they lack, instead of answering as if the thing did not exist
     #[arg(long)]
     explain_denials: bool,
-    /// Start the server once, for all sessions, instead of once for each
-    ///
-    /// It is not told who calls, and cannot ask its clients anything.
-    #[arg(long)]
-    share: bool,
-    /// Give the server an environment variable; NAME alone passes ours on; may be repeated
-    #[arg(long, value_name = "NAME[=VALUE]")]
-    env: Vec<OsString>,
     #[command(flatten)]
     limits: LimitArgs,
-    /// The MCP server and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
+    #[command(flatten)]
+    upstream: UpstreamArgs,
 }
 
 /// What becomes of sessions while the revocation list is past its next update.
@@ -166,22 +157,19 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         None => trust,
     };
     let announcement = announcement(&identity, &lists.borrow(), &source_name, context.now()?);
-    let command = ChildCommand::new(args.command.clone(), environment(&args.env)?);
-    let command = command.map_err(Failure::new)?;
-    let (stderr, lines) = mpsc::channel(256);
-    let command = command.with_stderr(stderr);
-    let shared = args.share.then(|| shared(command.clone(), args));
+    let announcement = announcement + &args.upstream.announcement();
+    let (notes, lines) = mpsc::channel(256);
+    let mut limits = args.limits.limits();
+    limits.answer = args.upstream.answer();
+    let (upstream, shared) = args.upstream.upstream(notes, &limits)?;
     let gateway = Gateway::new(GatewayConfig {
         identity: present.identity,
         trust,
-        upstream: match &shared {
-            Some(shared) => Upstream::Service(shared.service()),
-            None => Upstream::Command(command),
-        },
+        upstream,
         streamable_http: true,
         http: None,
         rules: rules(args)?,
-        limits: args.limits.limits(),
+        limits,
         log: EventLog::new(notice::audit(args.audit.as_deref())?, Arc::new(DefaultTimeProvider)),
     })
     .map_err(Failure::new)?;
@@ -192,13 +180,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
             shared.stop().await;
         }
         served
-    })
-}
-
-/// One server for all sessions.
-fn shared(command: ChildCommand, args: &Args) -> SharedServer {
-    SharedServer::new(command, &args.limits.limits(), |error| {
-        say(&format!("the server could not be started: {error}"));
     })
 }
 
@@ -310,27 +291,6 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
             .map_err(|error| Failure::usage(format!("--require {required}: {error}")))?;
     }
     Ok(rules)
-}
-
-fn environment(names: &[OsString]) -> Result<Vec<(OsString, OsString)>, Failure> {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let pair = |given: &OsString| {
-        let bytes = given.as_bytes();
-        match bytes.iter().position(|byte| *byte == b'=') {
-            Some(at) => {
-                let (name, value) = (bytes.get(..at)?, bytes.get(at + 1..)?);
-                Some((OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec())))
-            }
-            None => Some((given.clone(), std::env::var_os(given)?)),
-        }
-    };
-    names
-        .iter()
-        .map(|given| {
-            let missing = || format!("--env {}: there is no such variable", given.display());
-            pair(given).ok_or_else(|| Failure::usage(missing()))
-        })
-        .collect()
 }
 
 /// What servers print to their stderr, with control characters made harmless.

@@ -44,9 +44,13 @@ impl BridgeEnd {
     /// How the session ended that failed with this error.
     pub(super) fn of(error: FrameError) -> Self {
         match error {
-            FrameError::Io(error) => match refusal_in(&error) {
-                Some(refused) => Self::Refused(refused),
-                None => Self::Broken(error),
+            // Where HTTP is spoken, the refusal came to a connection beside this stream.
+            FrameError::Io(error) => match error.downcast::<ConnectError>() {
+                Ok(refused) => Self::Refused(refused),
+                Err(error) => match refusal_in(&error) {
+                    Some(refused) => Self::Refused(refused),
+                    None => Self::Broken(error),
+                },
             },
             other => Self::Frame(other),
         }

@@ -85,6 +85,15 @@ impl<'a> Message<'a> {
         shape(&read(line, KEYS)?).ok_or(ReadError::NotJsonRpc)
     }
 
+    /// The error of a line that names no request: its id is missing, or null as in JSON-RPC itself.
+    pub(crate) fn salvage_error(line: &'a [u8]) -> Option<Object<'a>> {
+        let envelope = read(line, KEYS).ok()?;
+        let is_named = envelope.get("id").is_some_and(|id| id.text() != "null");
+        let is_other = ["method", "result"].iter().any(|key| envelope.get(key).is_some());
+        let is_version = envelope.get("jsonrpc")?.as_str()? == "2.0";
+        envelope.get("error")?.as_object().filter(|_| is_version && !is_named && !is_other)
+    }
+
     /// The id of a line that is no message, where it can be told, so that an answer may carry it.
     pub(crate) fn salvage_id(line: &[u8]) -> Option<Id> {
         read(line, ["id"]).ok()?.get("id").and_then(Id::from_value)

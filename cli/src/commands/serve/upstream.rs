@@ -1,0 +1,185 @@
+//! What stands behind the gateway: a command, or a server that runs already.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::time_provider::DefaultTimeProvider;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tokio::sync::mpsc;
+use vouchsafe_transport::{
+    ChildCommand, ChildError, Endpoint, HttpUpstream, Limits, SharedServer, SocketUpstream,
+    Upstream,
+};
+
+use crate::exit::Failure;
+use crate::notice::say;
+
+/// The MCP server of every session.
+#[derive(clap::Args, Debug)]
+pub(super) struct UpstreamArgs {
+    /// Serve a server that runs already, instead of COMMAND: tcp:HOST:PORT or unix:PATH (MCP in lines), http://HOST:PORT/PATH or https://… (Streamable HTTP)
+    #[arg(long, value_name = "URL", conflicts_with = "command")]
+    upstream: Option<String>,
+    /// To what the certificate of an https:// server must lead, PEM [default: the roots of the system]
+    #[arg(long, value_name = "FILE", requires = "upstream")]
+    upstream_roots: Option<PathBuf>,
+    /// Seconds from a request to the answer of an http:// or https:// server, unless it gives a sign of life
+    #[arg(long, value_name = "SECONDS", default_value_t = 60 * 60, requires = "upstream")]
+    upstream_timeout: u64,
+    /// Start COMMAND once, for all sessions, instead of once for each; it is not told who calls, and cannot ask its clients anything
+    #[arg(long, conflicts_with = "upstream")]
+    share: bool,
+    /// Give the server an environment variable; NAME alone passes ours on; may be repeated
+    #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "upstream")]
+    env: Vec<OsString>,
+    /// The MCP server and its arguments
+    #[arg(last = true, required_unless_present = "upstream", value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl UpstreamArgs {
+    /// Reads what was said; `notes` get what servers print, and what is wrong with them. A server that
+    /// is shared is to be stopped when the gateway has.
+    pub(super) fn upstream(
+        &self,
+        notes: mpsc::Sender<(u64, String)>,
+        limits: &Limits,
+    ) -> Result<(Upstream, Option<SharedServer>), Failure> {
+        if let Some(url) = &self.upstream {
+            return Ok((self.elsewhere(url, notes)?, None));
+        }
+        let command = ChildCommand::new(self.command.clone(), environment(&self.env)?);
+        let command = command.map_err(Failure::new)?.with_stderr(notes);
+        if !self.share {
+            return Ok((Upstream::Command(command), None));
+        }
+        let failed = |error: &ChildError| say(&format!("the server could not be started: {error}"));
+        let shared = SharedServer::new(command, limits, failed);
+        Ok((Upstream::Service(shared.service()), Some(shared)))
+    }
+
+    fn elsewhere(
+        &self,
+        url: &str,
+        notes: mpsc::Sender<(u64, String)>,
+    ) -> Result<Upstream, Failure> {
+        let upstream = match url.split_once(':') {
+            Some(("tcp", address)) => tcp(address)?,
+            Some(("unix", path)) if !path.is_empty() => {
+                Upstream::Socket(SocketUpstream::Unix(path.into()))
+            }
+            Some(("http" | "https", _)) => {
+                let http = self.http(Endpoint::parse(url).map_err(Failure::usage)?)?;
+                return Ok(Upstream::Http(Box::new(http.with_notes(notes))));
+            }
+            _ => {
+                return Err(Failure::usage(format!("{url} is no URL of a server"))
+                    .hint("write tcp:HOST:PORT, unix:PATH, http://HOST:PORT/PATH or https://…"));
+            }
+        };
+        match &self.upstream_roots {
+            None => Ok(upstream),
+            Some(_) => Err(without_certificate()),
+        }
+    }
+
+    /// How long an answer may take.
+    pub(super) fn answer(&self) -> Duration {
+        Duration::from_secs(self.upstream_timeout)
+    }
+
+    /// What is announced of it.
+    pub(super) fn announcement(&self) -> String {
+        match self.upstream.as_deref().map(|url| url.split('?').next().unwrap_or_default()) {
+            Some(url) => format!("\n  upstream    {url}"),
+            None => String::new(),
+        }
+    }
+
+    fn http(&self, endpoint: Endpoint) -> Result<HttpUpstream, Failure> {
+        if endpoint.is_https() {
+            let roots = match &self.upstream_roots {
+                Some(file) => roots_in(file)?,
+                None => roots_of_the_system()?,
+            };
+            let made = HttpUpstream::over_tls(endpoint, roots, Arc::new(DefaultTimeProvider));
+            return made.map_err(Failure::new);
+        }
+        if self.upstream_roots.is_some() {
+            return Err(without_certificate());
+        }
+        if !endpoint.is_loopback() {
+            warn_of_plain_text(&endpoint);
+        }
+        Ok(HttpUpstream::plain(endpoint))
+    }
+}
+
+fn without_certificate() -> Failure {
+    Failure::usage("--upstream-roots is for servers that show a certificate, at https:// URLs")
+}
+
+fn tcp(address: &str) -> Result<Upstream, Failure> {
+    // It is where an HTTP server would be, so it is read as that is.
+    let endpoint = Endpoint::parse(&format!("http://{address}")).ok();
+    let endpoint = endpoint.filter(|endpoint| endpoint.address() == address).ok_or_else(|| {
+        Failure::usage(format!("tcp:{address} is no address: write tcp:HOST:PORT"))
+    })?;
+    if !endpoint.is_loopback() {
+        warn_of_plain_text(&format!("tcp:{address}"));
+    }
+    Ok(Upstream::Socket(SocketUpstream::Tcp(address.to_owned())))
+}
+
+fn warn_of_plain_text(server: &dyn std::fmt::Display) {
+    say(&format!(
+        "WARNING: {server} is another machine, and what is said to it is not encrypted: whoever is on the way reads it, changes it, and answers in its place"
+    ));
+}
+
+fn roots_in(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Failure::new(format!("cannot read roots from {}: {error}", file.display()))
+    };
+    let pem = fs::read(file).map_err(|error| unreadable(&error))?;
+    let roots: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| unreadable(&error))?;
+    if roots.is_empty() { Err(unreadable(&"there is no certificate in it")) } else { Ok(roots) }
+}
+
+fn roots_of_the_system() -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        let why = if errors.is_empty() { "none is installed".into() } else { errors.join("; ") };
+        return Err(Failure::new(format!("the system's root certificates cannot be read: {why}"))
+            .hint("name a file with --upstream-roots FILE"));
+    }
+    Ok(found.certs)
+}
+
+fn environment(names: &[OsString]) -> Result<Vec<(OsString, OsString)>, Failure> {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let pair = |given: &OsString| {
+        let bytes = given.as_bytes();
+        match bytes.iter().position(|byte| *byte == b'=') {
+            Some(at) => {
+                let (name, value) = (bytes.get(..at)?, bytes.get(at + 1..)?);
+                Some((OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec())))
+            }
+            None => Some((given.clone(), std::env::var_os(given)?)),
+        }
+    };
+    names
+        .iter()
+        .map(|given| {
+            let missing = || format!("--env {}: there is no such variable", given.display());
+            pair(given).ok_or_else(|| Failure::usage(missing()))
+        })
+        .collect()
+}

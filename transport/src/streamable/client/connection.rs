@@ -1,0 +1,197 @@
+//! Connections to one server, all of one session: no two sessions ever share one.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::failure::Failure;
+use crate::acceptor::configure;
+use crate::cause::Cause;
+use crate::connector::Way;
+use crate::{ConnectError, Endpoint, Peer, Session};
+
+/// Octets that are read at once, and of an answer's whole head.
+const BUFFER: usize = 64 * 1024;
+
+/// Header fields of an answer.
+const MAX_HEADERS: usize = 64;
+
+/// For a connection that has failed to say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A connection on which nothing has been said for so long is not used any more: common servers close
+/// it after five seconds, and a request that crosses that may or may not have been heard.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// How a server is reached.
+pub(crate) enum Reach {
+    /// TCP.
+    Plain,
+    /// TLS; the server proves its name by a certificate.
+    Tls(TlsConnector, ServerName<'static>),
+    /// A gateway of ours, which must stay who it was when the session began.
+    Gateway(Arc<Way>, Arc<Peer>),
+}
+
+/// A connection on which one request follows another.
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// Moves the octets, and knows in the end what went wrong.
+    driver: Option<JoinHandle<Option<Cause>>>,
+    abort: AbortHandle,
+    idle_since: Instant,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+/// Why there is no answer, and the request if it was never sent.
+pub(super) struct Unsent {
+    pub(super) request: Option<Request<Full<Bytes>>>,
+    pub(super) failure: Failure,
+}
+
+impl Reach {
+    /// Opens a connection within `deadline`.
+    pub(super) async fn open(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Duration,
+    ) -> Result<Connection, Failure> {
+        let connecting = async {
+            let tcp = TcpStream::connect(endpoint.address()).await?;
+            configure(&tcp).map(|()| tcp)
+        };
+        let opening = async {
+            match self {
+                Self::Plain => Connection::on(connecting.await?).await,
+                Self::Tls(tls, name) => {
+                    let stream = tls.connect(name.clone(), connecting.await?).await?;
+                    Connection::on(stream).await
+                }
+                Self::Gateway(way, server) => {
+                    let session = way.open().await?;
+                    if !is_same(server, session.peer()) {
+                        return Err(Failure::Changed);
+                    }
+                    Connection::of(session).await
+                }
+            }
+        };
+        let late = |_| Failure::Unreachable(io::ErrorKind::TimedOut.into());
+        timeout(deadline, opening).await.map_err(late)?
+    }
+}
+
+/// Whether what was concluded from the one certificate follows from the other.
+fn is_same(one: &Peer, other: &Peer) -> bool {
+    one.principal == other.principal && one.permissions == other.permissions
+}
+
+impl Connection {
+    async fn on<S>(stream: S) -> Result<Self, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Self::driven_by(|told| drive(stream, told)).await
+    }
+
+    /// To a peer who may be cut off at any time.
+    pub(super) async fn of(session: Session<TlsStream<TcpStream>>) -> Result<Self, Failure> {
+        let work = |told| async move {
+            let driven = session.run(|stream| drive(stream, told)).await;
+            driven.unwrap_or_else(|denial| Some(Cause::Refused(ConnectError::Denied(denial))))
+        };
+        Self::driven_by(work).await
+    }
+
+    async fn driven_by<W>(
+        work: impl FnOnce(oneshot::Sender<SendRequest<Full<Bytes>>>) -> W,
+    ) -> Result<Self, Failure>
+    where
+        W: Future<Output = Option<Cause>> + Send + 'static,
+    {
+        let (told, sender) = oneshot::channel();
+        let driver = tokio::spawn(work(told));
+        let abort = driver.abort_handle();
+        match sender.await {
+            Ok(sender) => {
+                Ok(Self { sender, driver: Some(driver), abort, idle_since: Instant::now() })
+            }
+            Err(_) => Err(driver.await.ok().flatten().map_or_else(ended, Failure::from)),
+        }
+    }
+
+    /// Whether it can be used at once.
+    pub(super) fn is_fresh(&mut self) -> bool {
+        self.idle_since.elapsed() < IDLE
+            && matches!(self.sender.ready().now_or_never(), Some(Ok(())))
+    }
+
+    /// Its last answer has been read to the end.
+    pub(super) fn rest(&mut self) {
+        self.idle_since = Instant::now();
+    }
+
+    /// Asks, and waits for the head of the answer.
+    pub(super) async fn ask(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Unsent> {
+        match self.sender.try_send_request(request).await {
+            Ok(response) => Ok(response),
+            Err(mut error) => {
+                let request = error.take_message();
+                Err(Unsent { request, failure: self.why(&error.into_error()).await })
+            }
+        }
+    }
+
+    /// Why it failed: where a request was only told that the connection is gone, that knows more.
+    pub(super) async fn why(&mut self, error: &hyper::Error) -> Failure {
+        let ended = match self.driver.take() {
+            Some(driver) => timeout(LAST_WORDS, driver).await.ok().and_then(Result::ok).flatten(),
+            None => None,
+        };
+        ended.unwrap_or_else(|| Cause::of(error)).into()
+    }
+}
+
+fn ended() -> Failure {
+    Failure::Broken("the connection ended".to_owned())
+}
+
+/// Moves the octets of one connection until it ends.
+async fn drive<S>(stream: S, told: oneshot::Sender<SendRequest<Full<Bytes>>>) -> Option<Cause>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(BUFFER).max_headers(MAX_HEADERS);
+    let driven = async {
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        // Whoever asked may have gone meanwhile.
+        drop(told.send(sender));
+        connection.await
+    };
+    driven.await.err().map(|error| Cause::of(&error))
+}

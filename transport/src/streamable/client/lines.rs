@@ -1,0 +1,181 @@
+//! From the client: each line becomes a request of HTTP.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::{HeaderMap, Method};
+use tokio::io::{DuplexStream, ReadHalf};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::exchange::Ask;
+use super::failure::Failure;
+use super::headers::{mirrored, own_version};
+use super::{InFlight, State, Talk};
+use crate::frame::LineReader;
+use crate::message::{Id, Message, Object, ReadError};
+use crate::policy::{Refusal, refusal};
+use crate::streamable::{PROTOCOL_VERSION, SESSION_ID};
+
+/// Requests in flight of one session; each may hold a connection.
+const MAX_IN_FLIGHT: usize = 1024;
+
+/// A request that the client makes.
+struct Request<'a> {
+    line: &'a [u8],
+    id: Id,
+    method: &'a str,
+    params: Option<Object<'a>>,
+}
+
+impl State {
+    /// What belongs to every request of a session (up to 2025-11-25).
+    pub(super) fn session_headers(&self) -> HeaderMap {
+        let pairs = [(SESSION_ID, &self.session), (PROTOCOL_VERSION, &self.version)];
+        let known = pairs.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+        known.collect()
+    }
+
+    /// Ends what would not end by itself.
+    fn stop_listening(&mut self) {
+        let requests = self.in_flight.values().filter(|request| request.is_listen);
+        for listening in requests.map(|request| &request.task).chain(&self.listening) {
+            listening.abort();
+        }
+    }
+
+    /// Beside a message: what it names in itself, or what the session has agreed on.
+    fn headers(&self, method: &str, params: Option<Object<'_>>) -> HeaderMap {
+        match own_version(params) {
+            Some(version) => mirrored(&version, method, params, &self.annotations),
+            None => self.session_headers(),
+        }
+    }
+}
+
+impl Talk {
+    /// Reads what the client says until it has said everything, and waits for what is still in flight.
+    pub(super) async fn upward(
+        self: &Arc<Self>,
+        from_client: ReadHalf<DuplexStream>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let limits = &self.server.limits;
+        let mut lines = LineReader::new(from_client, limits.line, limits.message);
+        while let Ok(Some(line)) = lines.next().await {
+            while tasks.try_join_next().is_some() {}
+            match Message::read(line) {
+                Ok(Message::Request { id, method, params }) => {
+                    let request = Request { line, id, method: &method, params };
+                    if let Err(refused) = self.begin(&request, tasks) {
+                        self.say(&refusal(Some(&request.id), &refused)).await;
+                    }
+                }
+                Ok(Message::Notification { method, params }) => {
+                    self.notify(line, &method, params, tasks).await;
+                }
+                Ok(Message::Response { .. }) => {
+                    let headers = self.state().session_headers();
+                    self.post(line, headers).await;
+                }
+                Ok(Message::Stray(_)) => {}
+                Err(error) => self.refuse(line, error).await,
+            }
+        }
+        // What stays for as long as it is wanted is wanted no longer.
+        self.state().stop_listening();
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn refuse(&self, line: &[u8], error: ReadError) {
+        let refused = refusal(Message::salvage_id(line).as_ref(), &Refusal::from(error));
+        self.say(&refused).await;
+    }
+
+    /// Asks, and lets the answer come beside whatever is said next.
+    fn begin(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), Refusal> {
+        let Request { line, id, method, params } = request;
+        let is_modern = own_version(*params).is_some();
+        let is_listen = *method == "subscriptions/listen";
+        let mut state = self.state();
+        if state.in_flight.contains_key(id) {
+            return Err(Refusal::DuplicateId);
+        }
+        if state.in_flight.len() >= MAX_IN_FLIGHT {
+            return Err(Refusal::TooManyInFlight);
+        }
+        let ask = Ask {
+            id: id.clone(),
+            method: (*method).to_owned(),
+            headers: state.headers(method, *params),
+            line: Bytes::copy_from_slice(line),
+            is_modern,
+            is_listen,
+        };
+        // The task cannot end before it is on record: for that it needs the state.
+        let task = tasks.spawn(Arc::clone(self).answer(ask));
+        let in_flight = InFlight { task, is_modern, is_listen, is_cancelled: false };
+        state.in_flight.insert(id.clone(), in_flight);
+        Ok(())
+    }
+
+    /// Waits until the server has a notification, so that what is said next comes after it.
+    async fn notify(
+        self: &Arc<Self>,
+        line: &[u8],
+        method: &str,
+        params: Option<Object<'_>>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        if method == "notifications/cancelled" && !self.must_post_cancellation(params) {
+            return;
+        }
+        let headers = self.state().headers(method, params);
+        let is_taken = self.post(line, headers).await;
+        if is_taken && method == "notifications/initialized" {
+            let listening = tasks.spawn(Arc::clone(self).listen());
+            if let Some(before) = self.state().listening.replace(listening) {
+                before.abort();
+            }
+        }
+    }
+
+    /// In 2026-07-28 closing a request's stream is its cancellation.
+    fn must_post_cancellation(&self, params: Option<Object<'_>>) -> bool {
+        let id = params.and_then(|params| params.known(["requestId"]).ok()?.get("requestId"));
+        let Some(id) = id.and_then(Id::from_value) else { return false };
+        let mut state = self.state();
+        let Some(request) = state.in_flight.get_mut(&id) else { return false };
+        request.is_cancelled = true;
+        if request.is_modern {
+            request.task.abort();
+            state.in_flight.remove(&id);
+            return false;
+        }
+        true
+    }
+
+    /// Says something to which there is no answer; whether the server has taken it.
+    async fn post(&self, line: &[u8], headers: HeaderMap) -> bool {
+        let line = Bytes::copy_from_slice(line);
+        let has_session = headers.contains_key(SESSION_ID);
+        let posting = async {
+            let answer = self.send(Method::POST, headers, line).await?;
+            let taken = answer.taken(has_session);
+            self.finish(answer).await;
+            taken
+        };
+        let posted = timeout(self.server.limits.write, posting).await;
+        match posted.unwrap_or(Err(Failure::TooLate)) {
+            Ok(()) => true,
+            Err(failure) => {
+                self.fail(None, failure).await;
+                false
+            }
+        }
+    }
+}
