@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use serde_json::json;
 use tokio::time::timeout;
 
 use super::events::Events;
@@ -16,12 +17,13 @@ use super::refusal::Refusal;
 use super::registry::Registry;
 use super::session::{Era, HttpSession, NoStream, Reading, SessionLimits};
 use super::site::Site;
-use super::stateless::{Asked, Revision};
+use super::stateless::{Asked, CAPABILITIES_IN_META, Revision};
 use super::{Open, Owner};
 use crate::http::Body;
 use crate::message::{Id, Message, Outcome, Value};
 use crate::streamable::{
-    EVENTS, JSON, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, STATELESS, WITH_SESSIONS,
+    EVENTS, JSON, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, STATELESS, VERSION_IN_META,
+    WITH_SESSIONS,
 };
 
 /// Octets that the two ends of a session hold for each other, in each direction.
@@ -29,6 +31,9 @@ const BUFFER_LEN: usize = 64 * 1024;
 
 /// An answer that comes within this is sent whole; one that takes longer as a stream.
 const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// Pages of a list of tools that are asked for.
+const PAGES: usize = 64;
 
 /// nginx and others hold back what they forward, unless they are told not to.
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -100,6 +105,9 @@ impl Endpoint {
                         asked.must_agree(&head.headers)?;
                         asked.must_stand_for_itself()?;
                         let session = self.shared(owner, open);
+                        if method == "tools/call" {
+                            self.must_mirror(&session, &asked, &head.headers).await?;
+                        }
                         self.ask(&session, &line, &asked, id).await
                     }
                     Revision::WithSessions if method == "initialize" => {
@@ -126,6 +134,27 @@ impl Endpoint {
             Message::Response { .. } | Message::Stray(_) => {
                 take(&*self.named(&owner, &head.headers, None)?, &line).await
             }
+        }
+    }
+
+    /// Whether the headers of a call repeat what its tool wants to see there. Where no list of tools
+    /// has passed yet, or another may have taken its place, the server is asked for one.
+    async fn must_mirror(
+        &self,
+        session: &Arc<HttpSession>,
+        asked: &Asked<'_>,
+        headers: &HeaderMap,
+    ) -> Result<(), Refusal> {
+        if let Some(annotations) = session.annotations()
+            && asked.must_mirror(headers, &annotations).is_ok()
+        {
+            return Ok(());
+        }
+        let learnt = timeout(self.limits.start, learn(session)).await;
+        learnt.map_err(|_| Refusal::NoAnswer(asked.id.cloned()))?;
+        match session.annotations() {
+            Some(annotations) => asked.must_mirror(headers, &annotations),
+            None => Err(Refusal::Ended(asked.id.cloned(), session.farewell())),
         }
     }
 
@@ -252,6 +281,47 @@ fn on_one_line(body: Bytes) -> Bytes {
             body.iter().map(space).collect()
         }
     }
+}
+
+/// Lists the tools of a stateless session, as its owner may see them.
+async fn learn(session: &Arc<HttpSession>) {
+    let mut cursor = None;
+    for _ in 0..PAGES {
+        let line = list_tools(cursor.as_ref());
+        let id = Id::Integer(0);
+        let Ok(mut reading) = session.ask(&line, id, "tools/list", None).await else { return };
+        let answer = loop {
+            match next(&mut reading).await {
+                None => return,
+                Some(event) if event.is_last => break event,
+                Some(_) => {}
+            }
+        };
+        if answer.is_error {
+            session.has_no_tools();
+        }
+        cursor = next_cursor(&answer.line);
+        if cursor.is_none() {
+            return;
+        }
+    }
+}
+
+fn list_tools(cursor: Option<&String>) -> Vec<u8> {
+    let meta = json!({VERSION_IN_META: STATELESS, CAPABILITIES_IN_META: {}});
+    let mut params = json!({"_meta": meta});
+    if let (Some(cursor), Some(params)) = (cursor, params.as_object_mut()) {
+        params.insert("cursor".to_owned(), cursor.as_str().into());
+    }
+    let request = json!({"jsonrpc": "2.0", "id": 0, "method": "tools/list", "params": params});
+    request.to_string().into_bytes()
+}
+
+fn next_cursor(line: &[u8]) -> Option<String> {
+    let Ok(Message::Response { outcome: Outcome::Result(result), .. }) = Message::read(line) else {
+        return None;
+    };
+    Some(result.known(["nextCursor"]).ok()?.get("nextCursor")?.as_str()?.into_owned())
 }
 
 fn token(asked: &Asked<'_>) -> Option<Id> {

@@ -43,7 +43,7 @@ pub(crate) enum Refusal {
     /// Somebody reads that stream already.
     Conflict,
     Version(Option<Id>, String),
-    Mismatch(Option<Id>, &'static str),
+    Mismatch(Option<Id>, Cow<'static, str>),
     Parameters(Option<Id>, &'static str),
     /// A method of an earlier revision.
     NoSuchMethod(Option<Id>),

@@ -17,6 +17,7 @@ use crate::frame::{FrameError, LineReader, LineWriter};
 use crate::message::{Id, Message, Object, Outcome, Value, request_as};
 use crate::policy::error;
 use crate::streamable::WITH_SESSIONS;
+use crate::streamable::annotations::Annotations;
 use crate::woken::when_woken;
 
 /// The stream of what belongs to no request.
@@ -93,6 +94,8 @@ struct State {
     version: Option<String>,
     /// What the other side said last that belongs to no request: why it ends, perhaps.
     farewell: Option<Bytes>,
+    /// Stateless: what tools want to see in headers, once they have been listed.
+    annotations: Option<Arc<Annotations>>,
     used: Option<Instant>,
     is_over: bool,
 }
@@ -128,6 +131,16 @@ impl HttpSession {
     /// The revision that `initialize` has settled.
     pub(crate) fn version(&self) -> Option<String> {
         self.state().version.clone()
+    }
+
+    /// What the tools that were listed so far want to see in headers; `None` if none were.
+    pub(crate) fn annotations(&self) -> Option<Arc<Annotations>> {
+        self.state().annotations.clone()
+    }
+
+    /// Notes that there is no list of tools.
+    pub(crate) fn has_no_tools(&self) {
+        self.state().annotations.get_or_insert_default();
     }
 
     /// Why the session ended, if the other side said so.
@@ -189,7 +202,9 @@ impl HttpSession {
             state.requests.insert(id.clone(), stream);
             state.tokens.extend(token.clone().map(|token| (token, stream)));
         }
-        state.streams.insert(stream, Outbox::answering(id, token));
+        let mut outbox = Outbox::answering(id, token);
+        outbox.lists_tools = method == "tools/list";
+        state.streams.insert(stream, outbox);
         Ok(self.attach(&mut state, stream, 0))
     }
 
@@ -423,10 +438,15 @@ impl State {
     }
 
     /// Where a message goes in a session that many requests share.
-    fn address_shared(&self, line: &[u8], message: &Message<'_>) -> Option<Addressed> {
+    fn address_shared(&mut self, line: &[u8], message: &Message<'_>) -> Option<Addressed> {
         let concerning = crate::message::Concerning::read(line, message)?;
         let outbox = self.streams.get(&concerning.number)?;
         let line = concerning.called(outbox.request.as_ref()?, outbox.token.as_ref());
+        if let Message::Response { outcome: Outcome::Result(result), .. } = message
+            && outbox.lists_tools
+        {
+            Arc::make_mut(self.annotations.get_or_insert_default()).note(*result);
+        }
         let is_last = matches!(message, Message::Response { .. });
         let is_error = matches!(message, Message::Response { outcome: Outcome::Error(_), .. });
         Some(Addressed { stream: concerning.number, line: line.into(), is_error, is_last })

@@ -3,16 +3,18 @@
 
 use base64ct::{Base64, Encoding};
 use hyper::HeaderMap;
+use hyper::header::HeaderName;
 
 use super::headers::text;
 use super::refusal::Refusal;
 use crate::message::{Id, Object, Value};
+use crate::streamable::annotations::Annotations;
 use crate::streamable::{
-    METHOD, NAME, PROTOCOL_VERSION, STATELESS, VERSION_IN_META, WITH_SESSIONS,
+    METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION, STATELESS, VERSION_IN_META, WITH_SESSIONS,
 };
 
 /// Where a request says what its sender can do.
-const CAPABILITIES_IN_META: &str = "io.modelcontextprotocol/clientCapabilities";
+pub(crate) const CAPABILITIES_IN_META: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// The extension that whoever uses tasks must know.
 pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
@@ -50,7 +52,7 @@ impl Asked<'_> {
     pub(crate) fn revision(&self, headers: &HeaderMap) -> Result<Revision, Refusal> {
         let in_header = text(headers, &PROTOCOL_VERSION);
         if headers.contains_key(PROTOCOL_VERSION) && in_header.is_none() {
-            return Err(Refusal::Mismatch(self.id(), "MCP-Protocol-Version"));
+            return Err(Refusal::Mismatch(self.id(), "MCP-Protocol-Version".into()));
         }
         let in_body = self.version_in_body()?;
         match (in_header, in_body) {
@@ -69,7 +71,7 @@ impl Asked<'_> {
             (header, Some(body)) => {
                 let body = body.as_str().unwrap_or_default();
                 if header != Some(&*body) {
-                    return Err(Refusal::Mismatch(self.id(), "MCP-Protocol-Version"));
+                    return Err(Refusal::Mismatch(self.id(), "MCP-Protocol-Version".into()));
                 }
                 match &*body == STATELESS {
                     true => Ok(Revision::Stateless),
@@ -119,7 +121,7 @@ impl Asked<'_> {
     /// Whether the headers of a stateless request say what its body says.
     pub(crate) fn must_agree(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         if text(headers, &METHOD) != Some(self.method) {
-            return Err(Refusal::Mismatch(self.id(), "Mcp-Method"));
+            return Err(Refusal::Mismatch(self.id(), "Mcp-Method".into()));
         }
         let unreadable = |why| Refusal::Unreadable(self.id(), why);
         let Some(member) = named_by(self.method) else { return Ok(()) };
@@ -129,7 +131,32 @@ impl Asked<'_> {
         let Some(named) = named else { return Ok(()) };
         match text(headers, &NAME).and_then(decoded).is_some_and(|name| *name == *named) {
             true => Ok(()),
-            false => Err(Refusal::Mismatch(self.id(), "Mcp-Name")),
+            false => Err(Refusal::Mismatch(self.id(), "Mcp-Name".into())),
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// Whether the headers of a call say what those of its arguments say that its tool wants there.
+    pub(crate) fn must_mirror(
+        &self,
+        headers: &HeaderMap,
+        annotations: &Annotations,
+    ) -> Result<(), Refusal> {
+        let unreadable = |why| Refusal::Unreadable(self.id(), why);
+        let params = self.params.map(|params| params.known(["name", "arguments"])).transpose();
+        let Some(params) = params.map_err(unreadable)? else { return Ok(()) };
+        let Some(tool) = params.get("name").and_then(Value::as_str) else { return Ok(()) };
+        let arguments = params.get("arguments").and_then(Value::as_object);
+        let said = |name: &HeaderName| text(headers, name).and_then(decoded);
+        let is_unclear =
+            |name: &&HeaderName| name.as_str().starts_with(PARAM_PREFIX) && said(name).is_none();
+        if let Some(header) = headers.keys().find(is_unclear) {
+            return Err(Refusal::Mismatch(self.id(), header.to_string().into()));
+        }
+        match annotations.disagreeing(&tool, arguments, said) {
+            None => Ok(()),
+            Some(header) => Err(Refusal::Mismatch(self.id(), header.to_string().into())),
         }
     }
 }

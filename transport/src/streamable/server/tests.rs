@@ -47,6 +47,11 @@ impl Line {
         request
     }
 
+    /// Before the first call of a stateless session the tools are listed.
+    async fn lists(&mut self, tools: Value) {
+        assert_eq!(self.answer(json!({"tools": tools})).await["method"], "tools/list");
+    }
+
     /// Whether the other side has closed.
     async fn is_over(&mut self) -> bool {
         self.0.read_line(&mut String::new()).await.unwrap() == 0
@@ -329,6 +334,7 @@ async fn stateless_requests_share_a_session_and_do_not_meet() {
     let served = Served::new();
     let first = served.asking(stateless(&call(1, Some("t"))));
     let mut line = served.line().await;
+    line.lists(json!([])).await;
     let one = line.hear().await;
     let second = served.asking(stateless(&call(1, Some("t"))));
     let two = line.hear().await;
@@ -371,6 +377,7 @@ async fn whoever_hangs_up_before_the_answer_cancels() {
     let served = Served::new();
     let asked = served.asking(stateless(&call("x", None)));
     let mut line = served.line().await;
+    line.lists(json!([])).await;
     let number = line.hear().await["id"].clone();
     asked.abort();
     assert_eq!(line.hear().await["params"]["requestId"], number);
@@ -433,7 +440,44 @@ async fn a_stateless_request_must_say_the_same_in_its_headers() {
     // A name that a header could not hold.
     let encoded = with(request(), NAME, "=?base64?ZWNobw==?=");
     let asked = served.asking(encoded);
-    served.line().await.answer(json!({})).await;
+    let mut line = served.line().await;
+    line.lists(json!([])).await;
+    line.answer(json!({})).await;
+    assert_eq!(asked.await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn arguments_that_a_tool_wants_in_headers_must_be_there() {
+    let served = Served::new();
+    let schema = json!({"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}});
+    let tools = json!([{"name": "echo", "inputSchema": schema}]);
+    let mut message = call(1, None);
+    message["params"]["arguments"] = json!({"region": "w\u{e9}st"});
+    let region = hyper::header::HeaderName::from_static("mcp-param-region");
+    let request = |value: &str| with(stateless(&message), region.clone(), value);
+
+    let asked = served.asking(request("=?base64?d8Opc3Q=?="));
+    let mut line = served.line().await;
+    line.lists(tools.clone()).await;
+    line.answer(json!({})).await;
+    assert_eq!(asked.await.unwrap().status(), StatusCode::OK);
+
+    for wrong in [
+        request("east"),
+        request("=?base64?d8Opc3Q?="),
+        stateless(&message),
+        with(stateless(&call(1, None)), region.clone(), "west"),
+    ] {
+        let asked = served.asking(wrong);
+        // The list may have changed since.
+        line.lists(tools.clone()).await;
+        let (status, answer) = whole(asked.await.unwrap()).await;
+        assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32020)));
+    }
+    // And if it has, what it says now counts.
+    let asked = served.asking(stateless(&message));
+    line.lists(json!([{"name": "echo", "inputSchema": {}}])).await;
+    line.answer(json!({})).await;
     assert_eq!(asked.await.unwrap().status(), StatusCode::OK);
 }
 
@@ -488,6 +532,7 @@ async fn errors_have_the_status_that_the_transport_gives_them() {
     ] {
         let asked = served.asking(stateless(&call(1, None)));
         let mut line = served.line().await;
+        line.lists(json!([])).await;
         let id = line.hear().await["id"].clone();
         line.say(&json!({"jsonrpc": "2.0", "id": id, "error": error})).await;
         let response = asked.await.unwrap();
