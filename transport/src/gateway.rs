@@ -20,8 +20,9 @@ use crate::child::{Keeper, Pipes};
 use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
 use crate::http::{Caller, HttpService, Refusals, Server};
+use crate::live::{Live, Ongoing};
 use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
-use crate::relay::{Relay, RelayEnd, Subject, Tally};
+use crate::relay::{Relay, RelayEnd, Subject};
 use crate::woken::when_woken;
 use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, Upstream};
 
@@ -60,6 +61,7 @@ pub struct Gateway {
     limits: Limits,
     log: Arc<EventLog>,
     sessions: Arc<Sessions>,
+    live: Arc<Live>,
     refusals: Refusals,
     counter: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -89,9 +91,16 @@ impl Gateway {
             refusals: Refusals::new(Arc::clone(&log)),
             log,
             sessions: Arc::default(),
+            live: Arc::default(),
             counter: AtomicU64::new(1),
             stopping: watch::Sender::new(false),
         })
+    }
+
+    /// The sessions that there are at present.
+    #[must_use]
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
     }
 
     /// Serves until `shutdown` is done; then ends every session and waits for the last child.
@@ -159,11 +168,18 @@ impl Gateway {
                             }
                         }
                     };
-                    self.session(session, &peer, &subject, (protocol, http), alive).await;
+                    let ongoing = self.live.enter(subject.session, &peer, address, self.log.now());
+                    self.session(session, &peer, (&subject, &ongoing), (protocol, http), alive)
+                        .await;
                 }
             }
             // It is gone already; there is nothing more to refuse.
-            Err(error) => self.refusals.tell(address, &error.to_string()).await,
+            Err(error) => {
+                let (reason, cause) = (error.to_string(), Some(error.cause()));
+                let reason = Some(&*reason);
+                let event = Event { event: "refused", address, reason, cause, ..Event::default() };
+                self.refusals.tell_of(event).await;
+            }
         }
     }
 
@@ -179,31 +195,33 @@ impl Gateway {
         &self,
         session: Session<S>,
         peer: &Arc<Peer>,
-        subject: &Subject,
+        (subject, ongoing): (&Subject, &Ongoing),
         (protocol, http): (Protocol, Option<(&Server, SocketAddr)>),
         alive: mpsc::Sender<()>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let tally = Mutex::default();
         let ended = match self.sessions.enter(&peer.principal, &self.limits) {
             Ok(place) => {
                 let keeper = Box::new((alive, place));
                 let held = session.held();
+                let whose = (subject, ongoing);
                 let work = session.run(async |stream| match (protocol, http) {
-                    (Protocol::Http, Some(http)) => self.exchange(stream, peer, http).await,
+                    (Protocol::Http, Some(http)) => {
+                        self.exchange(ongoing.counting(stream), peer, http, ongoing).await
+                    }
                     (Protocol::Unsaid, Some(http)) => {
-                        let mut stream = BufReader::new(stream);
+                        let mut stream = BufReader::new(ongoing.counting(stream));
                         if self.begins_as_http(&mut stream).await {
-                            self.exchange(stream, peer, http).await
+                            self.exchange(stream, peer, http, ongoing).await
                         } else if peer.is_agent() {
-                            self.work(stream, peer, held, subject, &tally, keeper).await
+                            self.work(stream, peer, held, whose, keeper).await
                         } else {
                             let reason = Denial::Usage(Role::Client).to_string();
                             tell(stream, reason, self.limits.drain).await
                         }
                     }
-                    _ => self.work(stream, peer, held, subject, &tally, keeper).await,
+                    _ => self.work(ongoing.counting(stream), peer, held, whose, keeper).await,
                 });
                 tokio::select! {
                     biased;
@@ -217,17 +235,29 @@ impl Gateway {
                 session.run(told).await.and(Err(denial))
             }
         };
-        let (event, reason) = match &ended {
-            Err(denial) | Ok(RelayEnd::NoRecord(denial)) => ("cut", denial.to_string()),
-            Ok(end) => ("closed", end.to_string()),
+        self.record_end(subject, ongoing, &ended).await;
+    }
+
+    /// The session is over already.
+    async fn record_end(
+        &self,
+        subject: &Subject,
+        ongoing: &Ongoing,
+        ended: &Result<RelayEnd, Denial>,
+    ) {
+        let (event, reason, cause) = match ended {
+            Err(denial) | Ok(RelayEnd::NoRecord(denial)) => {
+                ("cut", denial.to_string(), denial.cause())
+            }
+            Ok(end) => ("closed", end.to_string(), end.cause()),
         };
-        let Tally { calls, junk } = *tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let junk = ongoing.junk.load(Ordering::Relaxed);
         let mut event = subject.event(event);
         event.reason = Some(&reason);
-        event.calls = Some(calls);
+        event.cause = Some(cause);
+        event.calls = Some(ongoing.calls.load(Ordering::Relaxed));
         event.junk = (junk > 0).then_some(junk);
-        // The session is over already.
-        drop(self.log.record(event).await);
+        self.log.conclude(event).await;
     }
 
     /// HTTP, for as long as it lasts.
@@ -236,10 +266,13 @@ impl Gateway {
         stream: S,
         peer: &Arc<Peer>,
         (http, address): (&Server, SocketAddr),
+        ongoing: &Ongoing,
     ) -> RelayEnd {
         let caller = Caller { address, peer: Some(Arc::clone(peer)) };
-        http.serve(stream, &caller, || (), self.stopping.subscribe()).await;
-        RelayEnd::ClientClosed
+        tokio::select! {
+            () = http.serve(stream, &caller, || (), self.stopping.subscribe()) => RelayEnd::ClientClosed,
+            () = when_woken(ongoing.closed_by_operator()) => RelayEnd::Operator,
+        }
     }
 
     /// What a client speaks that did not say so: a method of HTTP begins with a capital letter (RFC
@@ -262,14 +295,14 @@ impl Gateway {
         stream: S,
         peer: &Arc<Peer>,
         held: Held,
-        subject: &Subject,
-        tally: &Mutex<Tally>,
+        (subject, ongoing): (&Subject, &Ongoing),
         keeper: Keeper,
     ) -> RelayEnd {
         let policy = ClientPolicy::of(held, Arc::clone(&self.rules));
-        let relay = |stream| Relay::new(subject, policy, tally, &self.log, &self.limits, stream);
+        let relay = |stream| Relay::new(subject, policy, ongoing, &self.log, &self.limits, stream);
         match &self.upstream {
             Upstream::Command(command) => {
+                let keeper = Box::new((keeper, self.live.child()));
                 match command.start(subject.session, peer, &self.limits, keeper) {
                     Ok((child, Pipes { stdin, stdout })) => {
                         let (relay, from_client) = relay(stream);

@@ -22,6 +22,7 @@
 mod acceptor;
 mod backoff;
 mod bridge;
+pub mod causes;
 mod child;
 mod connector;
 mod denial;
@@ -32,6 +33,7 @@ mod gateway;
 mod http;
 mod identity;
 mod limits;
+mod live;
 mod message;
 mod peer;
 mod policy;
@@ -49,7 +51,7 @@ pub use bridge::{Bridge, BridgeEnd, BridgeNews};
 pub use child::{ChildCommand, ChildError};
 pub use connector::{ConnectError, Connector};
 pub use denial::Denial;
-pub use event::{Event, EventLog, NoRecord, Output};
+pub use event::{Event, EventLog, NoRecord, Observer, Output};
 pub use fetch::{Anchor, Exchange, FetchError, FetchLimits, Fetcher};
 pub use frame::{FrameError, LineReader, LineWriter};
 pub use gateway::{Gateway, GatewayConfig};
@@ -59,10 +61,12 @@ pub use http::{
 };
 pub use identity::{Identity, IdentityError};
 pub use limits::Limits;
+pub use live::{Live, LiveSession, Traffic};
 pub use message::ReadError;
 pub use peer::{Peer, Role};
 pub use policy::{
     ClientPolicy, Decision, Judgement, Permit, Record, Refusal, Rules, ServerPolicy, Verdict,
+    known_methods,
 };
 pub use session::Session;
 pub use tls::TlsError;

@@ -55,12 +55,18 @@ impl Refusals {
 
     /// Puts one on record, or counts it. What was refused stays refused if that fails.
     pub(crate) async fn tell(&self, address: Option<SocketAddr>, reason: &str) {
-        let source = address.map(|address| Source::of(address.ip()));
-        if !self.within.lock().unwrap_or_else(PoisonError::into_inner).admits(source) {
-            return;
+        let reason = Some(reason);
+        self.tell_of(Event { event: "refused", address, reason, ..Event::default() }).await;
+    }
+
+    /// The same of an event that says more. Observers hear of each.
+    pub(crate) async fn tell_of(&self, event: Event<'_>) {
+        let source = event.address.map(|address| Source::of(address.ip()));
+        if self.within.lock().unwrap_or_else(PoisonError::into_inner).admits(source) {
+            self.log.conclude(event).await;
+        } else {
+            self.log.observe(&event);
         }
-        let event = Event { event: "refused", address, reason: Some(reason), ..Event::default() };
-        drop(self.log.record(event).await);
     }
 
     /// Puts on record how many were not told one by one, and begins a new second.
