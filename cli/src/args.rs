@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     audit, ca, call, completions, connect, crl, demo, enroll, init, inspect, invite, issue, limit,
-    list, renew, restore, revoke, rotate, serve, tools,
+    list, renew, restore, revoke, rotate, serve, sessions, tools,
 };
 
 /// Machine agents reach MCP servers with nothing but a certificate.
@@ -45,6 +45,7 @@ pub(crate) enum Command {
     Crl(crl::Args),
     Ca(ca::Args),
     Serve(serve::Args),
+    Sessions(sessions::Args),
     Connect(connect::Args),
     Call(call::Args),
     Tools(tools::Args),

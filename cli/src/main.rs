@@ -22,6 +22,7 @@ mod runtime;
 mod service;
 mod session;
 mod systemd;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ use crate::notice;
 use crate::passphrase::PassphraseFile;
 use crate::runtime;
 use crate::service::{self, Settings};
+use crate::watch::WatchArgs;
 
 /// Serve the CA to a fleet
 ///
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     audit: Option<PathBuf>,
 
     #[command(flatten)]
+    watch: WatchArgs,
+
+    #[command(flatten)]
     passphrase: PassphraseFile,
 }
 
@@ -51,6 +55,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         dns: args.dns,
         ip: args.ip,
         audit: notice::audit(args.audit.as_deref())?,
+        watch: args.watch,
     };
     runtime::large()?.block_on(service::serve(authority, settings))
 }

@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use vouchsafe_certs::{Permission, PermissionSet, Usage};
 use vouchsafe_transport::{
-    ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Revocations, Rules, Upstream,
+    ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
+    Upstream,
 };
 
 use crate::assemble::{self, IdentityDirectory};
@@ -25,6 +26,7 @@ use crate::notice::{self, harmless, say};
 use crate::output::relative;
 use crate::passphrase::KeyPassphraseFile;
 use crate::runtime;
+use crate::watch::{Watch, WatchArgs};
 
 /// Put an MCP server behind mutual TLS
 ///
@@ -65,6 +67,8 @@ pub(crate) struct Args {
     env: Vec<OsString>,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
     /// The MCP server and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -155,6 +159,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         Some(permissions) => trust.with_stale_lists_for(permissions),
         None => trust,
     };
+    let watch = args.watch.prepare(&present, &lists)?;
+    let audit = notice::audit(args.audit.as_deref())?;
+    let log = EventLog::new(Arc::clone(&audit), Arc::new(DefaultTimeProvider));
     let announcement = announcement(&identity, &lists.borrow(), &source_name, context.now()?);
     let command = ChildCommand::new(args.command.clone(), environment(&args.env)?);
     let command = command.map_err(Failure::new)?;
@@ -166,11 +173,12 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         http: None,
         rules: rules(args)?,
         limits: args.limits.limits(),
-        log: EventLog::new(notice::audit(args.audit.as_deref())?, Arc::new(DefaultTimeProvider)),
+        log: watch.observing(log),
     })
     .map_err(Failure::new)?;
     make_room(&args.limits);
-    runtime::large()?.block_on(serve(Arc::new(gateway), &args.listen, &announcement, lines))
+    let watch = (watch, audit);
+    runtime::large()?.block_on(serve(Arc::new(gateway), &args.listen, &announcement, lines, watch))
 }
 
 /// Connections that may wait to be accepted.
@@ -200,6 +208,7 @@ async fn serve(
     listen: &str,
     announcement: &str,
     lines: mpsc::Receiver<(u64, String)>,
+    (watch, audit): (Watch, Arc<Output>),
 ) -> Result<(), Failure> {
     let failed = |error| Failure::new(format!("cannot listen on {listen}: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -207,6 +216,7 @@ async fn serve(
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     // The library's queue of 128 makes honest clients wait behind a flood (listen(2) may be repeated).
     rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
+    watch.start(gateway.live(), &audit).await?;
     say(&format!("listening on {}{announcement}", listener.local_addr().map_err(failed)?));
     tokio::spawn(show_stderr(lines));
     let shutdown = async move {
