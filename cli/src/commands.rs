@@ -44,7 +44,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Renew(args) => renew::run(&args, &context("renew")),
         Command::Audit(args) => audit::run(args, &context("audit")),
         Command::Restore(args) => restore::run(&args, &context("restore")),
-        Command::Ca(args) => ca::run(args, &context("ca")),
+        Command::Ca(args) => ca::run(*args, &context("ca")),
         Command::Serve(args) => serve::run(&args, &context("serve")),
         Command::Sessions(args) => sessions::run(&args, &context("sessions")),
         Command::Connect(args) => connect::run(&args),

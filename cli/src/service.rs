@@ -7,6 +7,7 @@
 //! * What it does unasked is in [`upkeep`]: its own certificate, and its lists, in time.
 
 mod admin;
+mod alerts;
 mod signers;
 mod upkeep;
 mod web;
@@ -71,6 +72,9 @@ pub(crate) async fn serve(authority: Authority, settings: Settings) -> Result<()
     let strangers = Arc::new(public_listener(&present, web, Arc::clone(&audit))?);
     // Both before either is announced: who hears of one may use the other.
     let (operators, everybody) = (listen_on(&listen).await?, listen_on(&public).await?);
+    if let Some(alarm) = watch.alarm() {
+        alerts::follow(authority.home().journal_path(), alarm)?;
+    }
     watch.start(gateway.live(), &audit).await?;
     let mut stop = Stop::on_signal()?;
     let trust_domain = &authority.home().config().trust_domain;

@@ -3,6 +3,7 @@
 //! All of them hear of what happens where the audit does, through one observer of its events, and
 //! none of them is asked before anything happens.
 
+pub(crate) mod alerts;
 pub(crate) mod control;
 mod counters;
 mod exposition;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use vouchsafe_transport::{Event, EventLog, Live, Output, PublicListener, Revocations};
 
+use self::alerts::{Alarm, AlertArgs, Outgoing};
 use self::control::Control;
 use self::exposition::Exposition;
 use self::metrics::Metrics;
@@ -43,6 +45,9 @@ pub(crate) struct WatchArgs {
     /// Socket for `vouchsafe sessions`, in a directory that only you can enter [default: one of its own in XDG_RUNTIME_DIR]
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
+
+    #[command(flatten)]
+    alerts: AlertArgs,
 }
 
 /// What watches, before there is anything to see.
@@ -51,6 +56,7 @@ pub(crate) struct Watch {
     metrics: Option<(SocketAddr, Arc<Metrics>)>,
     hosts: Vec<String>,
     control: Option<PathBuf>,
+    alerts: Option<(Arc<Alarm>, Outgoing)>,
 }
 
 impl WatchArgs {
@@ -66,8 +72,10 @@ impl WatchArgs {
             identity: present.identity.clone(),
             clock: Arc::new(DefaultTimeProvider),
         };
+        let standing = Arc::new(standing);
         Ok(Watch {
-            standing: Arc::new(standing),
+            alerts: self.alerts.prepare(&standing)?,
+            standing,
             metrics: metrics.map(|address| (address, Arc::default())),
             hosts: self.metrics_host.clone(),
             control: self.control.clone(),
@@ -87,25 +95,37 @@ impl WatchArgs {
 
 impl Watch {
     /// Listens to what a log records.
-    pub(crate) fn observing(&self, log: EventLog) -> EventLog {
-        match &self.metrics {
-            Some((_, metrics)) => {
-                let metrics = Arc::clone(metrics);
-                log.observed_by(Arc::new(move |event: &Event<'_>| metrics.see(event)))
-            }
-            None => log,
+    pub(crate) fn observing(&self, mut log: EventLog) -> EventLog {
+        if let Some((_, metrics)) = &self.metrics {
+            let metrics = Arc::clone(metrics);
+            log = log.observed_by(Arc::new(move |event: &Event<'_>| metrics.see(event)));
         }
+        if let Some(alarm) = self.alarm() {
+            log = log.observed_by(Arc::new(move |event: &Event<'_>| alarm.see(event)));
+        }
+        log
+    }
+
+    /// Where alerts are raised, if anybody is told of them.
+    pub(crate) fn alarm(&self) -> Option<Arc<Alarm>> {
+        self.alerts.as_ref().map(|(alarm, _)| Arc::clone(alarm))
     }
 
     /// Begins to answer. `audit` hears of whoever is refused.
     pub(crate) async fn start(self, live: Arc<Live>, audit: &Arc<Output>) -> Result<(), Failure> {
-        let Self { standing, metrics, hosts, control } = self;
+        let Self { standing, metrics, hosts, control, alerts } = self;
+        let outcomes = alerts.as_ref().map(|(alarm, _)| Arc::clone(&alarm.outcomes));
+        if let Some((alarm, outgoing)) = alerts {
+            tokio::spawn(outgoing.deliver());
+            tokio::spawn(alarm.look());
+        }
         open_control(control.as_deref(), &live).await?;
         if let Some((address, metrics)) = metrics {
             let failed = |error| Failure::new(format!("cannot listen on {address}: {error}"));
             let listener = TcpListener::bind(address).await.map_err(failed)?;
             let address = listener.local_addr().map_err(failed)?;
-            let exposition = Exposition { metrics, live, standing: Arc::clone(&standing) };
+            let exposition =
+                Exposition { metrics, live, standing: Arc::clone(&standing), alerts: outcomes };
             let page = Page { registry: exposition.into_registry(), standing, hosts };
             let log = EventLog::new(Arc::clone(audit), Arc::new(DefaultTimeProvider));
             let answering = PublicListener::without_tls(page.into_handler(), page::limits(), log);

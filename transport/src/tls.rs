@@ -160,7 +160,25 @@ pub(crate) fn http_config(
             let verifier = PinnedVerifier { root: *root, clock: Arc::clone(clock) };
             connecting(verifier, identity, Arc::clone(clock), HTTP)
         }
+        Anchor::Web { roots, clock } => web_config(roots, Arc::clone(clock)),
     }
+}
+
+/// The connecting side of HTTP to a server of the web, which learns nothing of who we are.
+fn web_config(
+    roots: &[CertificateDer<'static>],
+    clock: Arc<dyn TimeProvider>,
+) -> Result<ClientConfig, TlsError> {
+    let mut store = RootCertStore::empty();
+    // A system's roots hold some that this library does not read.
+    store.add_parsable_certificates(roots.iter().cloned());
+    let mut config = ClientConfig::builder_with_details(provider(), clock)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![HTTP.to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
 }
 
 #[expect(

@@ -77,6 +77,11 @@ impl Histogram {
         self.sum_us.add(micros);
     }
 
+    /// How many there were.
+    pub(super) fn count(&self) -> u64 {
+        self.buckets.iter().chain([&self.beyond]).map(Counter::get).sum()
+    }
+
     /// How long all took together, in seconds.
     pub(super) fn sum(&self) -> f64 {
         Duration::from_micros(self.sum_us.get()).as_secs_f64()

@@ -13,6 +13,7 @@ use rustls_pki_types::UnixTime;
 use vouchsafe_certs::{CaCertificate, RevocationList};
 use vouchsafe_transport::Live;
 
+use super::counters::Counters;
 use super::metrics::{Judged, Metrics};
 use super::standing::{Standing, in_force};
 
@@ -21,6 +22,8 @@ pub(super) struct Exposition {
     pub(super) metrics: Arc<Metrics>,
     pub(super) live: Arc<Live>,
     pub(super) standing: Arc<Standing>,
+    /// What became of alerts, where there are any.
+    pub(super) alerts: Option<Arc<Counters>>,
 }
 
 impl fmt::Debug for Exposition {
@@ -51,6 +54,7 @@ impl Collector for Exposition {
         self.sessions(&mut page)?;
         self.requests(&mut page)?;
         self.answers(&mut page)?;
+        self.alerts(&mut page)?;
         self.validity(&mut page)
     }
 }
@@ -106,8 +110,9 @@ impl Exposition {
         let requests = self.metrics.requests();
         let answered = requests.iter().flat_map(|(method, requests)| {
             let labels = |outcome| [("method", *method), ("outcome", outcome)];
-            let (results, errors) = (requests.results.get(), requests.errors.get());
-            [(labels("result"), results), (labels("error"), errors)]
+            // In this order: an answer that comes between the two looks is a result.
+            let (errors, all) = (requests.errors.get(), requests.latency.count());
+            [(labels("result"), all.saturating_sub(errors)), (labels("error"), errors)]
         });
         page.counters("answers", "Answers to clients by method and outcome", answered)?;
         let help = "From forwarding a client's request to its answer";
@@ -115,7 +120,7 @@ impl Exposition {
         let mut family = page.family("answer_duration", help, seconds, MetricType::Histogram)?;
         for (method, requests) in requests {
             let buckets = requests.latency.buckets();
-            let count = buckets.iter().map(|(_, count)| count).sum();
+            let count = buckets.iter().map(|(_, count)| *count).sum();
             // A method that nobody has used would be sixteen lines of nothing.
             if count > 0 {
                 let sum = requests.latency.sum();
@@ -127,12 +132,18 @@ impl Exposition {
         Ok(())
     }
 
+    fn alerts(&self, page: &mut Page<'_>) -> fmt::Result {
+        let Some(outcomes) = &self.alerts else { return Ok(()) };
+        let counted = outcomes.iter().map(|(word, count)| ([("outcome", word)], count));
+        page.counters("alerts", "Alerts by what became of them", counted)
+    }
+
     /// Nothing where the clock cannot be read: there is no telling.
     fn validity(&self, page: &mut Page<'_>) -> fmt::Result {
         let Some(now) = self.standing.now() else { return Ok(()) };
         let own = self.standing.identity.borrow().certificate.not_after;
         let seconds = Some(&Unit::Seconds);
-        let help = "Until the gateway's own certificate expires; negative afterwards";
+        let help = "Until its own certificate expires; negative afterwards";
         let mut certificate =
             page.family("certificate_remaining", help, seconds, MetricType::Gauge)?;
         certificate.encode_gauge(&seconds_from(now, own))?;

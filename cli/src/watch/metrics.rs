@@ -17,11 +17,9 @@ pub(super) struct Requests {
     pub(super) of_clients: Judged,
     /// Made by servers.
     pub(super) of_servers: Judged,
-    /// Answers that were results.
-    pub(super) results: Counter,
-    /// Answers that were errors.
+    /// Answers that were errors. All others were results.
     pub(super) errors: Counter,
-    /// From forwarding a client's request to its answer.
+    /// From forwarding a client's request to its answer; as many as there were answers.
     pub(super) latency: Histogram,
 }
 
@@ -64,7 +62,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Takes in one event. A call costs two lookups in a table that never changes and four additions.
+    /// Takes in one event. A call costs two lookups in a table that never changes and three additions.
     pub(super) fn see(&self, event: &Event<'_>) {
         match event.event {
             "allowed" => self.judged(event).allowed.add(1),
@@ -94,8 +92,9 @@ impl Metrics {
 
     fn answered(&self, event: &Event<'_>) {
         let requests = self.requests_of(event);
-        let outcome = if event.error == Some(true) { &requests.errors } else { &requests.results };
-        outcome.add(1);
+        if event.error == Some(true) {
+            requests.errors.add(1);
+        }
         requests.latency.observe(event.latency_us.unwrap_or(u64::MAX / 2));
     }
 

@@ -9,7 +9,14 @@ use tokio::sync::watch;
 use vouchsafe_certs::{CaCertificate, RevocationList, Serial};
 use vouchsafe_transport::{Identity, Revocations};
 
-use crate::output::relative;
+use super::alerts::Kind;
+use crate::output::{date, relative};
+
+/// In the last tenth of a certificate's life its renewal is overdue.
+const CERTIFICATE_PART: u64 = 10;
+
+/// A CA signs a list anew after half its life, so in the last quarter something is wrong.
+const LIST_PART: u64 = 4;
 
 /// What it stands and falls with.
 pub(super) struct Standing {
@@ -32,26 +39,31 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    /// In one line.
+    /// In one line, as it is now.
     pub(super) fn in_words(&self, now: UnixTime) -> String {
+        self.with(|at| relative(at, now))
+    }
+
+    /// In one line that does not change with time.
+    fn for_good(&self) -> String {
+        self.with(|at| format!("at {}", date(at)))
+    }
+
+    fn with(&self, when: impl Fn(UnixTime) -> String) -> String {
         match self {
             Self::ClockUnreadable => "the clock cannot be read".to_owned(),
             Self::NoList => "there is no revocation list".to_owned(),
             Self::ListUnreadable => "the revocation list cannot be read".to_owned(),
             Self::ListStale(ca, since) => {
-                let since = relative(*since, now);
-                format!("the revocation list of the CA {ca} has gone stale {since}")
+                format!("the revocation list of the CA {ca} has gone stale {}", when(*since))
             }
             Self::CertificateExpired(at) => {
-                format!("the gateway's own certificate has expired {}", relative(*at, now))
+                format!("its own certificate has expired {}", when(*at))
             }
             Self::CertificateNotYetValid(at) => {
-                format!(
-                    "the gateway's own certificate is not valid yet, but {}",
-                    relative(*at, now)
-                )
+                format!("its own certificate is not valid yet, but {}", when(*at))
             }
-            Self::CertificateRevoked => "the gateway's own certificate is revoked".to_owned(),
+            Self::CertificateRevoked => "its own certificate is revoked".to_owned(),
         }
     }
 }
@@ -74,6 +86,43 @@ impl Standing {
         let lists = Arc::clone(&self.lists.borrow());
         own_certificate(&identity, &lists, now).or_else(|| of_lists(&lists, now))
     }
+}
+
+impl Standing {
+    /// What somebody should look at, in words that stay the same for as long as it does.
+    pub(super) fn concerns(&self) -> Vec<(Kind, String)> {
+        let Some(now) = self.now() else { return Vec::new() };
+        let identity = Arc::clone(&self.identity.borrow());
+        let lists = Arc::clone(&self.lists.borrow());
+        let mut concerns = Vec::new();
+        let own = &identity.certificate;
+        if let Some(trouble) = own_certificate(&identity, &lists, now) {
+            concerns.push((Kind::CertificateLost, trouble.for_good()));
+        } else if is_near(own.not_before, own.not_after, now, CERTIFICATE_PART) {
+            let text = format!("its own certificate ends at {}", date(own.not_after));
+            concerns.push((Kind::CertificateEnding, text));
+        }
+        if let Some(trouble) = of_lists(&lists, now) {
+            concerns.push((Kind::ListLost, trouble.for_good()));
+        }
+        for (ca, list) in in_force(&lists, now) {
+            let is_near = is_near(list.this_update, list.next_update, now, LIST_PART);
+            // Before a retired CA's certificate ends nobody signs another list.
+            if is_near && !list.is_stale(now) && list.next_update < ca.not_after {
+                let end = date(list.next_update);
+                let text =
+                    format!("the revocation list of the CA {} goes stale at {end}", ca.serial);
+                concerns.push((Kind::ListEnding, text));
+            }
+        }
+        concerns
+    }
+}
+
+/// Whether no more than one of so many parts is left.
+fn is_near(begin: UnixTime, end: UnixTime, now: UnixTime, parts: u64) -> bool {
+    let life = end.as_secs().saturating_sub(begin.as_secs());
+    end.as_secs().saturating_sub(now.as_secs()) <= life / parts
 }
 
 fn own_certificate(identity: &Identity, lists: &Revocations, now: UnixTime) -> Option<Trouble> {

@@ -6,12 +6,17 @@
     reason = "a test that cannot go on should say so and stop"
 )]
 
+mod alerts;
 #[path = "../home/mod.rs"]
 mod home;
 #[path = "../lines/mod.rs"]
 mod lines;
 mod metrics;
+mod receiver;
 mod scrape;
+#[expect(dead_code, reason = "of what a served CA can be asked, this needs a part")]
+#[path = "../served/mod.rs"]
+mod served;
 #[path = "../serving/mod.rs"]
 mod serving;
 mod sessions;

@@ -23,7 +23,7 @@ fn cast() -> Home {
 }
 
 /// Reads the identity in a directory.
-fn identity(home: &Home, directory: &str) -> Identity {
+pub(crate) fn identity(home: &Home, directory: &str) -> Identity {
     let read = |file: &str| fs::read(home.path(directory).join(file)).unwrap();
     let key = String::from_utf8(read("key.pem")).unwrap();
     Identity::from_pem(&read("certificate.pem"), &key, &read("roots.pem")).unwrap()
