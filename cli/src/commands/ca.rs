@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::notice;
+use crate::notice::{self, LogArgs};
 use crate::passphrase::PassphraseFile;
 use crate::runtime;
 use crate::service::{self, Settings};
@@ -43,11 +43,15 @@ pub(crate) struct Args {
     watch: WatchArgs,
 
     #[command(flatten)]
+    log: LogArgs,
+
+    #[command(flatten)]
     passphrase: PassphraseFile,
 }
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    args.log.choose();
     let authority = context.open_authority(&args.passphrase)?;
     let settings = Settings {
         listen: args.listen,

@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::follow::{CaArgs, Source};
 use crate::identity;
-use crate::notice::{self, harmless, say};
+use crate::notice::{self, LogArgs, say, say_of_server};
 use crate::output::relative;
 use crate::passphrase::KeyPassphraseFile;
 use crate::runtime;
@@ -69,6 +69,8 @@ pub(crate) struct Args {
     limits: LimitArgs,
     #[command(flatten)]
     watch: WatchArgs,
+    #[command(flatten)]
+    log: LogArgs,
     /// The MCP server and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -137,6 +139,7 @@ impl LimitArgs {
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    args.log.choose();
     let directory = IdentityDirectory::open(&args.identity, &args.passphrase)?;
     let present = identity::follow(directory, say)?;
     let identity = present.now();
@@ -314,9 +317,9 @@ fn environment(names: &[OsString]) -> Result<Vec<(OsString, OsString)>, Failure>
         .collect()
 }
 
-/// What servers print to their stderr, with control characters made harmless.
+/// What servers print to their stderr.
 async fn show_stderr(mut lines: mpsc::Receiver<(u64, String)>) {
     while let Some((session, line)) = lines.recv().await {
-        say(&format!("[server of session {session}] {}", harmless(&line)));
+        say_of_server(session, &line);
     }
 }

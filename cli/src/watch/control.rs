@@ -179,7 +179,7 @@ async fn converse(stream: UnixStream, live: &Live) -> Option<()> {
 pub(crate) async fn ask(path: &Path, question: Question) -> Result<Answer, Failure> {
     let shown = path.display();
     let no_answer = || Failure::new(format!("what serves at {shown} did not answer"));
-    directory_of(path)?;
+    place::must_be_private(path)?;
     let stream = match timeout(PATIENCE, UnixStream::connect(path)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -188,7 +188,8 @@ pub(crate) async fn ask(path: &Path, question: Question) -> Result<Answer, Failu
         }
         Err(_) => return Err(no_answer()),
     };
-    if !is_of_us(&stream) {
+    // Root may ask anybody, and believes no more of what it hears than what is shown.
+    if !geteuid().is_root() && !is_of_us(&stream) {
         return Err(Failure::new(format!("what serves at {shown} is another user's")));
     }
     let (reading, writing) = stream.into_split();

@@ -156,3 +156,16 @@ pub(super) fn in_force(
 ) -> impl Iterator<Item = (&CaCertificate, &RevocationList)> {
     lists.by_issuer().filter(move |(ca, _)| now <= ca.not_after)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_near_in_the_last_part_of_a_life() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let is_near = |now| is_near(at(1000), at(2000), at(now), LIST_PART);
+        assert!(!is_near(1000) && !is_near(1749));
+        assert!(is_near(1750) && is_near(2000) && is_near(9999));
+    }
+}

@@ -79,6 +79,24 @@ fn a_burst_of_denials_is_one_alert_however_long_it_lasts_and_is_tried_again() {
 }
 
 #[test]
+fn a_burst_of_handshakes_that_come_to_nothing_is_one_alert() {
+    let home = cast();
+    let webhook = Webhook::answering(&[]);
+    let options = ["--alert-url", &webhook.url, "--alert-handshakes", "3"];
+    let serving = Serving::notes(&home, &options);
+    home.run(&["revoke", "reader"]);
+    serving.says.wait_for(0, "number 2 in force");
+    for _ in 0..5 {
+        let tools = ["tools", &serving.address, "--identity", "reader"];
+        assert!(!home.command(VOUCHSAFE).args(tools).status().unwrap().success());
+    }
+    let alert = webhook.alert("refused_handshakes");
+    assert_eq!((&alert["count"], &alert["reason"]), (&json!(3), &json!("revoked")));
+    assert_eq!(alert["principal"], json!(null));
+    assert_eq!(webhook.rest(), Vec::<serde_json::Value>::new());
+}
+
+#[test]
 fn a_list_that_nobody_signs_anew_is_reported_before_it_is_stale_and_when_it_is() {
     let home = cast();
     let webhook = Webhook::answering(&[]);

@@ -3,11 +3,11 @@
 use std::fs;
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cast;
 use crate::home::VOUCHSAFE;
-use crate::lines::PATIENCE;
+use crate::lines::{Lines, PATIENCE};
 use crate::scrape::Page;
 use crate::serving::{Serving, Talk, replace};
 
@@ -154,4 +154,76 @@ fn only_who_asks_under_a_name_of_ours_is_answered_and_only_what_is_there() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(said.starts_with("error: --metrics 0.0.0.0:0 is open to the network"), "{said}");
     assert!(said.contains("hint: ") && said.contains("--metrics-host HOST"), "{said}");
+}
+
+#[test]
+fn notices_are_json_where_that_is_chosen_and_no_level_silences_the_audit() {
+    let home = cast();
+    let server = ["sh", "-c", "echo 'WARNING: \"mine\"' >&2; sleep 1000"];
+    let log = |options: &[&str]| {
+        let options = [&["--log-format", "json"], options].concat();
+        let mut serve = home.command(VOUCHSAFE);
+        serve.args(["serve", "--identity", "gw"]).args(options);
+        let mut process =
+            serve.arg("--").args(server).env("PATH", "/usr/bin:/bin").spawn().unwrap();
+        (Lines::follow(process.stderr.take().unwrap()), process)
+    };
+    let (says, mut process) = log(&["--listen", "127.0.0.1:0"]);
+    let (_, line) = says.wait_for(0, "listening on ");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["level"], "info");
+    let address = line["message"].as_str().unwrap().lines().next().unwrap();
+    let address = address.strip_prefix("listening on ").unwrap().to_owned();
+    drop(Talk::begin(&home, &address, "reader", &[]));
+    let (_, line) = says.wait_for(0, "mine");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["level"], &line["session"]), (&json!("debug"), &json!(1)));
+    assert_eq!(line["message"], "WARNING: \"mine\"");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    for line in says.all() {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert!(line["level"].is_string() != line["event"].is_string(), "{line}");
+    }
+
+    // Only what somebody should act on, and every decision.
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (says, mut process) = log(&["--log-level", "warning", "--listen", &port]);
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(&port).is_err() {
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    let _talk = Talk::begin(&home, &port, "reader", &[]);
+    says.wait_for(0, "\"event\":\"opened\"");
+    assert!(!says.all().iter().any(|line| line.contains("level")), "{:?}", says.all());
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let failed = home
+        .command(VOUCHSAFE)
+        .args(["serve", "--identity", "nobody", "--log-format", "json", "--", "cat"])
+        .output()
+        .unwrap();
+    let last: Value = serde_json::from_slice(&failed.stderr).unwrap();
+    assert_eq!(last["level"], "error");
+    assert!(last["hint"].as_str().unwrap().contains("vouchsafe issue"), "{last}");
+}
+
+/// Counters and gauges are there from the beginning; a histogram says at least what it is.
+#[test]
+fn the_dashboard_asks_for_nothing_that_is_not_there() {
+    let home = cast();
+    let serving = Serving::notes(&home, &["--metrics", "127.0.0.1:0"]);
+    let (_, text) = Page::of(&serving.says).get("/metrics");
+    let dashboard = include_str!("../../../docs/grafana.json");
+    let is_of_a_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let names = dashboard.split(|c| !is_of_a_name(c)).filter(|word| word.starts_with("vouchsafe_"));
+    let mut asked = 0;
+    for name in names {
+        let histogram = name.strip_suffix("_bucket").map(|name| format!("# TYPE {name} "));
+        let series = [format!("\n{name}{{"), format!("\n{name} ")];
+        assert!(series.into_iter().chain(histogram).any(|line| text.contains(&line)), "{name}");
+        asked += 1;
+    }
+    assert!(asked >= 12, "{asked}");
 }

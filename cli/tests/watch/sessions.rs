@@ -4,11 +4,12 @@ use std::fs::{self, DirBuilder, Permissions, set_permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 use serde_json::{Value, json};
-use vouchsafe_tests::Client;
+use vouchsafe_tests::{Client, is_installed};
 use vouchsafe_transport::Identity;
 
 use crate::home::{Home, VOUCHSAFE};
@@ -198,4 +199,37 @@ fn nobody_else_gets_near_the_socket() {
     assert!(said.contains(expected), "{said}");
     let (code, _, err) = sessions(&home, &AT);
     assert!(code == 1 && err.starts_with(expected), "{err}");
+}
+
+/// Asks as another user, whom only the system tells apart.
+const ASKS: &str = "import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+try:
+    s.sendall(b'\"sessions\"\\n')
+    print(s.makefile().read(), end='')
+except OSError:
+    print('closed')";
+
+#[test]
+fn another_user_is_not_answered_even_where_the_files_let_them_through() {
+    if !geteuid().is_root() || !is_installed("python3") {
+        eprintln!("left out: it takes root and python3 to ask as somebody else");
+        return;
+    }
+    let home = cast();
+    let _serving = Serving::notes(&home, &AT);
+    for (path, mode) in [("", 0o711), ("sockets", 0o711), ("sockets/gw", 0o666)] {
+        set_permissions(home.path(path), Permissions::from_mode(mode)).unwrap();
+    }
+    let asked_by = |user: u32| {
+        let mut asks = home.command("python3");
+        asks.args(["-c", ASKS, "sockets/gw"]).env("PATH", "/usr/bin:/bin:/usr/local/bin");
+        let output = asks.uid(user).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(asked_by(0), "{\"sessions\":[]}\n");
+    // Whether the end comes before the question or after it.
+    assert!(["", "closed\n"].contains(&asked_by(65534).as_str()));
 }

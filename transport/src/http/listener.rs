@@ -153,6 +153,8 @@ impl PublicListener {
         let work = async {
             let stopping = self.stopping.subscribe();
             let Some(shown) = &self.tls else {
+                // Without these options it works as well, only less promptly.
+                drop(configure(&tcp));
                 self.server.serve(tcp, &caller, || place.speaks(), stopping).await;
                 return;
             };

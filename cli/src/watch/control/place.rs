@@ -32,8 +32,18 @@ pub(super) fn make(directory: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The directory of a socket, opened; nobody else must be able to enter it.
+/// The directory of a socket that is to be made, opened; nobody else must be able to enter it.
 pub(super) fn directory_of(socket: &Path) -> Result<File, Failure> {
+    directory_that(socket, |owner| owner == geteuid().as_raw())
+}
+
+/// The directory of a socket that is to be asked must be such a one as well; root may ask any user's.
+pub(super) fn must_be_private(socket: &Path) -> Result<(), Failure> {
+    let is_fit = |owner| geteuid().is_root() || owner == geteuid().as_raw();
+    directory_that(socket, is_fit).map(drop)
+}
+
+fn directory_that(socket: &Path, is_fit: impl Fn(u32) -> bool) -> Result<File, Failure> {
     let parent = match socket.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -47,7 +57,7 @@ pub(super) fn directory_of(socket: &Path) -> Result<File, Failure> {
     if !metadata.is_dir() {
         return Err(Failure::new(format!("{shown} is no directory")));
     }
-    if metadata.uid() != geteuid().as_raw() || mode & 0o077 != 0 {
+    if !is_fit(metadata.uid()) || mode & 0o077 != 0 {
         return Err(Failure::new(format!(
             "{shown} is not a directory that only this user can enter (mode {mode:o})"
         ))
