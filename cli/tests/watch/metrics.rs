@@ -6,9 +6,10 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::cast;
-use crate::home::VOUCHSAFE;
+use crate::home::{Home, VOUCHSAFE};
 use crate::lines::{Lines, PATIENCE};
 use crate::scrape::Page;
+use crate::served::Served;
 use crate::serving::{Serving, Talk, replace};
 
 #[test]
@@ -226,4 +227,23 @@ fn the_dashboard_asks_for_nothing_that_is_not_there() {
         asked += 1;
     }
     assert!(asked >= 12, "{asked}");
+}
+
+#[test]
+fn the_ca_is_watched_as_a_gateway_is() {
+    let home = Home::new();
+    let ca = Served::start(&home, &["--metrics", "127.0.0.1:0"]);
+    let page = Page::of(&ca.says);
+    assert_eq!(page.get("/healthz"), (200, "serving\n".into()));
+    ca.told("home/operator", &["list"]);
+    page.comes_to("vouchsafe_handshakes_total{outcome=\"accepted\"}", 1.0);
+    page.comes_to("vouchsafe_answers_total{method=\"tools/call\",outcome=\"result\"}", 1.0);
+    // Its own part is a service within the process.
+    assert!(page.value("vouchsafe_children").abs() < f64::EPSILON);
+    // Devices renew over HTTP, which is counted in octets and not in calls.
+    let before = page.value("vouchsafe_received_bytes_total");
+    let address = ca.operators.replace("127.0.0.1", "localhost");
+    home.run(&["renew", "home/operator", "--ca", &address]);
+    page.comes_to("vouchsafe_handshakes_total{outcome=\"accepted\"}", 2.0);
+    assert!(page.value("vouchsafe_received_bytes_total") > before);
 }
