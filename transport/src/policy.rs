@@ -28,7 +28,7 @@ use thiserror::Error;
 
 pub(crate) use answer::{error, protocol_error, refusal};
 pub(crate) use held::Held;
-pub use rules::Rules;
+pub use rules::{Rules, known_methods};
 pub use server::ServerPolicy;
 pub use state::ClientPolicy;
 

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::event::{Event, EventLog, NoRecord, as_json};
 use crate::frame::{FrameError, LineReader, LineWriter};
+use crate::live::Ongoing;
 use crate::policy::{ClientPolicy, Decision, Judgement, Record, Verdict};
 use crate::woken::when_woken;
 use crate::{Denial, Limits, Peer, UpstreamError};
@@ -29,6 +30,8 @@ pub(crate) enum RelayEnd {
     NotStarted(UpstreamError),
     #[error("the gateway stopped")]
     Stopped,
+    #[error("the operator closed the session")]
+    Operator,
     #[error("from the client: {0}")]
     Client(FrameError),
     #[error("from the server: {0}")]
@@ -77,13 +80,6 @@ impl Subject {
     }
 }
 
-/// What a session has done so far.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) calls: u64,
-    pub(crate) junk: u64,
-}
-
 /// Whether a client has said anything of late. A timer for every message would cost more than the
 /// messages do, so one looks from time to time.
 #[derive(Debug, Default)]
@@ -115,7 +111,7 @@ impl Heard {
 pub(crate) struct Relay<'a, S> {
     pub(crate) subject: &'a Subject,
     pub(crate) policy: Mutex<ClientPolicy>,
-    pub(crate) tally: &'a Mutex<Tally>,
+    pub(crate) ongoing: &'a Ongoing,
     pub(crate) log: &'a EventLog,
     pub(crate) limits: &'a Limits,
     to_client: AsyncMutex<LineWriter<WriteHalf<S>>>,
@@ -125,7 +121,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
     pub(crate) fn new(
         subject: &'a Subject,
         policy: ClientPolicy,
-        tally: &'a Mutex<Tally>,
+        ongoing: &'a Ongoing,
         log: &'a EventLog,
         limits: &'a Limits,
         stream: S,
@@ -133,7 +129,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         let (from_client, to_client) = tokio::io::split(stream);
         let to_client = AsyncMutex::new(LineWriter::new(to_client, limits.write));
         let policy = Mutex::new(policy);
-        (Self { subject, policy, tally, log, limits, to_client }, from_client)
+        (Self { subject, policy, ongoing, log, limits, to_client }, from_client)
     }
 
     /// Carries messages both ways until one side ends.
@@ -153,6 +149,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             end = self.upward(from_client, &to_server, &heard) => end,
             end = &mut downward => end,
             () = when_woken(heard.until_silent(self.limits)) => RelayEnd::Silent,
+            () = when_woken(self.ongoing.closed_by_operator()) => RelayEnd::Operator,
         };
         if let RelayEnd::ClientClosed = end {
             // Closing a server's stdin is how it is told to end (MCP, lifecycle of stdio). Meanwhile it
@@ -178,6 +175,12 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             RelayEnd::ClientGone => return,
             RelayEnd::ServerClosed | RelayEnd::Server(FrameError::Io(_)) => {
                 self.abandon("The server ended").await;
+            }
+            RelayEnd::Operator => {
+                let reason = format!("The session is closed: {end}");
+                self.abandon(&reason).await;
+                let line = crate::policy::protocol_error(&reason);
+                drop(self.to_client.lock().await.send(&line).await);
             }
             RelayEnd::Client(FrameError::TooLong(_) | FrameError::TooSlow(_)) => {
                 let line = crate::policy::protocol_error(&end.to_string());
@@ -279,12 +282,15 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         event.name = name.as_deref();
         let reason;
         match decision {
-            Decision::Allowed => self.count(|tally| tally.calls += 1),
+            Decision::Allowed => {
+                self.ongoing.calls.fetch_add(1, Ordering::Relaxed);
+            }
             Decision::Denied(refusal) => {
                 if from == "server" && method == "unreadable" && !self.is_first_junk() {
                     return Ok(());
                 }
                 event.event = "denied";
+                event.cause = Some(refusal.cause());
                 reason = refusal.to_string();
                 event.reason = Some(&reason);
             }
@@ -301,13 +307,6 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
 
     /// Servers that print to their stdout do so often; the first line is recorded, all are counted.
     fn is_first_junk(&self) -> bool {
-        self.count(|tally| {
-            tally.junk += 1;
-            tally.junk == 1
-        })
-    }
-
-    fn count<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
-        change(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+        self.ongoing.junk.fetch_add(1, Ordering::Relaxed) == 0
     }
 }

@@ -140,6 +140,25 @@ const fn list(member: &'static str, identity: &'static str, shows: Shows) -> Ask
     Ask::List(List { member, identity, shows })
 }
 
+/// The requests that MCP up to 2025-11-25 lets a server make; in 2026-07-28 there are none.
+pub(super) const METHODS_OF_SERVERS: [&str; 8] = [
+    "ping",
+    "sampling/createMessage",
+    "elicitation/create",
+    "roots/list",
+    "tasks/get",
+    "tasks/result",
+    "tasks/list",
+    "tasks/cancel",
+];
+
+/// The methods of requests that MCP knows, whoever makes them.
+pub fn known_methods() -> impl Iterator<Item = &'static str> {
+    let of_clients = METHODS_OF_CLIENTS.iter().map(|(method, _)| *method);
+    let is_new = |method: &&str| METHODS_OF_CLIENTS.iter().all(|(known, _)| known != method);
+    of_clients.chain(METHODS_OF_SERVERS.into_iter().filter(is_new))
+}
+
 /// Reads the method of a client's request.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::list::privately;
 use super::parameters::{Parameters, RESULT_KEYS, Results};
-use super::rules::{Ask, CLIENT, RESOURCES, TOOLS, recorded};
+use super::rules::{Ask, CLIENT, METHODS_OF_SERVERS, RESOURCES, TOOLS, recorded};
 use super::state::{Pending, Task};
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
 use crate::message::{Id, Message, Object, Outcome, ReadError, Value};
@@ -101,7 +101,7 @@ impl ClientPolicy {
     }
 
     fn judge_server_request<'a>(&mut self, line: &'a [u8], id: Id, method: &str) -> Judgement<'a> {
-        let refusal = if !is_known_of_servers(method) {
+        let refusal = if !METHODS_OF_SERVERS.contains(&method) {
             Refusal::UnknownMethod(recorded(method))
         } else if self.asked.contains(&id) {
             Refusal::DuplicateId
@@ -192,21 +192,6 @@ impl ClientPolicy {
 
 fn own(is_own: bool) -> Result<(), Refusal> {
     if is_own { Ok(()) } else { Err(Refusal::NotOwn) }
-}
-
-/// The requests that MCP up to 2025-11-25 lets a server make; in 2026-07-28 there are none.
-fn is_known_of_servers(method: &str) -> bool {
-    matches!(
-        method,
-        "ping"
-            | "sampling/createMessage"
-            | "elicitation/create"
-            | "roots/list"
-            | "tasks/get"
-            | "tasks/result"
-            | "tasks/list"
-            | "tasks/cancel"
-    )
 }
 
 /// Holds the server of one session, at the connecting side, to the permissions in the server's certificate.
