@@ -31,7 +31,7 @@ const RETRY: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Event<'a> {
-    /// `opened`, `refused`, `allowed`, `denied`, `answered`, `cut`, `closed`.
+    /// `opened`, `refused`, `allowed`, `denied`, `limited`, `answered`, `cut`, `closed`.
     pub event: &'static str,
     /// Which session, counted from the start of the process.
     pub session: Option<u64>,

@@ -21,6 +21,7 @@ use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
 use crate::http::{Caller, HttpService, Refusals, Server};
 use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
+use crate::quota::Quotas;
 use crate::relay::{Relay, RelayEnd, Subject, Tally};
 use crate::woken::when_woken;
 use crate::{Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, Upstream};
@@ -60,6 +61,7 @@ pub struct Gateway {
     limits: Limits,
     log: Arc<EventLog>,
     sessions: Arc<Sessions>,
+    quotas: Quotas,
     refusals: Refusals,
     counter: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -85,6 +87,7 @@ impl Gateway {
             upstream,
             http: http.map(serve),
             rules: Arc::new(rules),
+            quotas: Quotas::new(limits.principals.clone()),
             limits,
             refusals: Refusals::new(Arc::clone(&log)),
             log,
@@ -101,6 +104,7 @@ impl Gateway {
         let (alive, mut last_child) = mpsc::channel(1);
         let mut flush = tokio::time::interval(FLUSH);
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut limits = self.quotas.changes();
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
@@ -113,6 +117,7 @@ impl Gateway {
                 Some(_) = connections.join_next() => {}
                 _ = flush.tick() => drop(self.log.flush().await),
                 _ = second.tick() => self.sum_up().await,
+                () = self.quotas.follow(&mut limits) => {}
             }
         }
         // Whoever comes now is better told so than kept waiting, and the next one may have the address.
@@ -170,6 +175,7 @@ impl Gateway {
     /// What has happened too often within a second to be told one by one.
     async fn sum_up(&self) {
         self.refusals.sum_up().await;
+        self.quotas.sum_up(&self.log).await;
         if let Some(http) = &self.http {
             http.refusals.sum_up().await;
         }
@@ -186,7 +192,7 @@ impl Gateway {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let tally = Mutex::default();
-        let ended = match self.sessions.enter(&peer.principal, &self.limits) {
+        let ended = match self.enter(&peer.principal) {
             Ok(place) => {
                 let keeper = Box::new((alive, place));
                 let held = session.held();
@@ -230,6 +236,13 @@ impl Gateway {
         drop(self.log.record(event).await);
     }
 
+    /// Takes a place among the sessions of a principal.
+    fn enter(&self, principal: &Principal) -> Result<Place, Denial> {
+        let own = self.quotas.sessions_of(principal);
+        let own = own.unwrap_or(self.limits.sessions_per_principal);
+        self.sessions.enter(principal, own, self.limits.sessions)
+    }
+
     /// HTTP, for as long as it lasts.
     async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
@@ -266,7 +279,8 @@ impl Gateway {
         tally: &Mutex<Tally>,
         keeper: Keeper,
     ) -> RelayEnd {
-        let policy = ClientPolicy::of(held, Arc::clone(&self.rules));
+        let policy = ClientPolicy::of(held, Arc::clone(&self.rules))
+            .with_quota(self.quotas.of(&peer.principal));
         let relay = |stream| Relay::new(subject, policy, tally, &self.log, &self.limits, stream);
         match &self.upstream {
             Upstream::Command(command) => {
@@ -305,14 +319,19 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place among the sessions of a principal.
-    fn enter(self: &Arc<Self>, principal: &Principal, limits: &Limits) -> Result<Place, Denial> {
+    /// Takes a place, where the principal has fewer than `limit` and all together fewer than `limit_of_all`.
+    fn enter(
+        self: &Arc<Self>,
+        principal: &Principal,
+        limit: usize,
+        limit_of_all: usize,
+    ) -> Result<Place, Denial> {
         let mut sessions = self.lock();
-        if sessions.values().sum::<usize>() >= limits.sessions {
+        if sessions.values().sum::<usize>() >= limit_of_all {
             return Err(Denial::TooManySessions);
         }
         let own = sessions.get(principal).copied().unwrap_or_default();
-        if own >= limits.sessions_per_principal {
+        if own >= limit {
             return Err(Denial::TooManySessionsOfPrincipal);
         }
         sessions.insert(principal.clone(), own + 1);

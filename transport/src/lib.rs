@@ -22,6 +22,7 @@
 mod acceptor;
 mod backoff;
 mod bridge;
+mod bucket;
 mod child;
 mod connector;
 mod denial;
@@ -36,6 +37,7 @@ mod message;
 mod peer;
 mod policy;
 mod present;
+mod quota;
 mod relay;
 mod session;
 mod source;
@@ -64,6 +66,7 @@ pub use peer::{Peer, Role};
 pub use policy::{
     ClientPolicy, Decision, Judgement, Permit, Record, Refusal, Rules, ServerPolicy, Verdict,
 };
+pub use quota::{LimitError, LimitTable, PrincipalLimits, Rate};
 pub use session::Session;
 pub use tls::TlsError;
 pub use trust::{Following, Lists, NotTaken, Revocations, RevocationsError, Trust};

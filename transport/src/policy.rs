@@ -122,10 +122,40 @@ pub enum Refusal {
     /// Too many requests are in flight.
     #[error("too many requests are in flight")]
     TooManyInFlight,
+    /// The principal asks more often than it may, over all of its sessions.
+    #[error("too many requests a second; try again in {} ms", millis(.retry_after))]
+    TooOften {
+        /// When it may ask again.
+        retry_after: Duration,
+    },
+    /// The principal has as many requests in flight as it may have, over all of its sessions.
+    #[error("too many requests of this principal are in flight; try again in {} ms", millis(.retry_after))]
+    TooManyAtOnce {
+        /// When asking again may be worth while.
+        retry_after: Duration,
+    },
     /// It speaks of a request, token, task or subscription that is not this session's.
     #[error("speaks of something that is not this session's")]
     NotOwn,
     /// A list or result from the server that cannot be filtered with certainty.
     #[error("the server's result does not have the shape of its method")]
     ResultShape,
+}
+
+impl Refusal {
+    /// When the same may pass, where it was refused for nothing but its time: a limit of the principal.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooOften { retry_after } | Self::TooManyAtOnce { retry_after } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whole milliseconds, so that whoever waits for them has waited long enough.
+fn millis(duration: &Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -1,18 +1,23 @@
 //! The two directions of one session at the gateway, with the policy between them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::event::{Event, EventLog, NoRecord, as_json};
 use crate::frame::{FrameError, LineReader, LineWriter};
 use crate::policy::{ClientPolicy, Decision, Judgement, Record, Verdict};
+use crate::quota::Quota;
 use crate::woken::when_woken;
 use crate::{ChildError, Denial, Limits, Peer};
+
+/// How long a pause for the sake of a rate lasts before one looks whether the limit is still the same.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How a session ended, other than by losing trust.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +123,7 @@ pub(crate) struct Relay<'a, S> {
     pub(crate) tally: &'a Mutex<Tally>,
     pub(crate) log: &'a EventLog,
     pub(crate) limits: &'a Limits,
+    quota: Option<Arc<Quota>>,
     to_client: AsyncMutex<LineWriter<WriteHalf<S>>>,
 }
 
@@ -132,8 +138,9 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
     ) -> (Self, ReadHalf<S>) {
         let (from_client, to_client) = tokio::io::split(stream);
         let to_client = AsyncMutex::new(LineWriter::new(to_client, limits.write));
+        let quota = policy.quota();
         let policy = Mutex::new(policy);
-        (Self { subject, policy, tally, log, limits, to_client }, from_client)
+        (Self { subject, policy, tally, log, limits, quota, to_client }, from_client)
     }
 
     /// Carries messages both ways until one side ends.
@@ -200,6 +207,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                 Ok(Some(line)) => line,
             };
             heard.now();
+            self.pace(line.len()).await;
             let Judgement { verdict, record } = self.policy().judge_client(line);
             if let Err(error) = self.record("client", record).await {
                 return error.into();
@@ -230,6 +238,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                 Ok(None) => return RelayEnd::ServerClosed,
                 Ok(Some(line)) => line,
             };
+            self.pace(line.len()).await;
             let Judgement { verdict, record } = self.policy().judge_server(line);
             if let Err(error) = self.record("server", record).await {
                 return error.into();
@@ -248,6 +257,15 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             if let Err(end) = sent {
                 return end;
             }
+        }
+    }
+
+    /// Holds a message up until the octets before it are within the principal's rate. Meanwhile nothing
+    /// more is read, so whoever sends is slowed down by its own full pipe.
+    async fn pace(&self, octets: usize) {
+        let Some(quota) = &self.quota else { return };
+        while let Err(wait) = quota.pass(octets, Instant::now()) {
+            sleep(wait.min(LOOK)).await;
         }
     }
 
@@ -282,7 +300,11 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                 if from == "server" && method == "unreadable" && !self.is_first_junk() {
                     return Ok(());
                 }
-                event.event = "denied";
+                let is_limited = refusal.retry_after().is_some();
+                if is_limited && self.quota.as_ref().is_some_and(|quota| !quota.is_told()) {
+                    return Ok(());
+                }
+                event.event = if is_limited { "limited" } else { "denied" };
                 reason = refusal.to_string();
                 event.reason = Some(&reason);
             }

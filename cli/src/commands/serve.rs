@@ -1,5 +1,7 @@
 //! `vouchsafe serve`: an unmodified MCP server behind mutual TLS.
 
+mod limits;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use vouchsafe_transport::{
     ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Revocations, Rules, Upstream,
 };
 
+use self::limits::PrincipalLimitArgs;
 use crate::assemble::{self, IdentityDirectory};
 use crate::context::Context;
 use crate::exit::Failure;
@@ -65,6 +68,8 @@ pub(crate) struct Args {
     env: Vec<OsString>,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    principals: PrincipalLimitArgs,
     /// The MCP server and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -158,6 +163,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let announcement = announcement(&identity, &lists.borrow(), &source_name, context.now()?);
     let command = ChildCommand::new(args.command.clone(), environment(&args.env)?);
     let command = command.map_err(Failure::new)?;
+    let mut limits = args.limits.limits();
+    limits.principals = args.principals.follow(say)?;
     let (stderr, lines) = mpsc::channel(256);
     let gateway = Gateway::new(GatewayConfig {
         identity: present.identity,
@@ -165,7 +172,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         upstream: Upstream::Command(command.with_stderr(stderr)),
         http: None,
         rules: rules(args)?,
-        limits: args.limits.limits(),
+        limits,
         log: EventLog::new(notice::audit(args.audit.as_deref())?, Arc::new(DefaultTimeProvider)),
     })
     .map_err(Failure::new)?;

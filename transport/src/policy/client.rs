@@ -8,6 +8,7 @@ use super::rules::{Ask, METHODS, PROMPTS, RESOURCES, ask, method_permission, rec
 use super::state::Pending;
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
 use crate::message::{Id, Message, Object, ReadError, Value};
+use crate::quota::InFlight;
 
 /// A client's request under judgement.
 struct Request<'a> {
@@ -42,6 +43,7 @@ struct Allowed {
     name: Option<String>,
     /// The line to send instead, where part of the request is not permitted.
     rewritten: Option<String>,
+    place: Option<InFlight>,
 }
 
 impl ClientPolicy {
@@ -49,7 +51,7 @@ impl ClientPolicy {
     pub fn judge_client<'a>(&mut self, line: &'a [u8]) -> Judgement<'a> {
         match Message::read(line) {
             Ok(Message::Request { id, method, params }) => {
-                match Parameters::read(params) {
+                match self.spend().and_then(|()| Parameters::read(params)) {
                     Ok(params) => self.judge_request(Request { line, id, method, params }),
                     Err(refusal) => Judgement::answer(answer::refusal(Some(&id), &refusal))
                         .recorded(&method, None, Decision::Denied(refusal)),
@@ -60,11 +62,15 @@ impl ClientPolicy {
             }
             Ok(Message::Response { id, .. }) => match self.asked.remove(&id) {
                 true => Judgement::forward(line),
-                false => Judgement::denied("response", None, Refusal::NotOwn),
+                false => {
+                    let refusal = self.spend().err().unwrap_or(Refusal::NotOwn);
+                    Judgement::denied("response", None, refusal)
+                }
             },
             Ok(Message::Stray(_)) => Judgement::drop(),
             Err(error) => {
-                let (id, refusal) = (Message::salvage_id(line), Refusal::from(error));
+                let refusal = self.spend().err().unwrap_or_else(|| error.into());
+                let id = Message::salvage_id(line);
                 Judgement::answer(answer::refusal(id.as_ref(), &refusal)).recorded(
                     "unreadable",
                     None,
@@ -76,7 +82,7 @@ impl ClientPolicy {
 
     fn judge_request<'a>(&mut self, request: Request<'a>) -> Judgement<'a> {
         match self.authorize(&request) {
-            Ok(Allowed { ask, name, rewritten }) => {
+            Ok(Allowed { ask, name, rewritten, place }) => {
                 self.pending.insert(
                     request.id,
                     Pending {
@@ -86,6 +92,7 @@ impl ClientPolicy {
                         progress_token: request.params.progress_token(),
                         since: Instant::now(),
                         is_cancelled: false,
+                        place,
                     },
                 );
                 let forward = match rewritten {
@@ -138,14 +145,14 @@ impl ClientPolicy {
             }
             Ask::Listen => {
                 let rewritten = Some(self.narrow_listen(request)?);
-                return Ok(Allowed { ask, name: None, rewritten });
+                return Ok(Allowed { ask, name: None, rewritten, place: self.enter()? });
             }
             Ask::Unknown => {
                 self.must_allow_method(&request.method)?;
                 None
             }
         };
-        Ok(Allowed { ask, name, rewritten: None })
+        Ok(Allowed { ask, name, rewritten: None, place: self.enter()? })
     }
 
     fn must_allow(&self, kind: &'static str, name: &str) -> Result<(), Denied> {
@@ -223,7 +230,8 @@ impl ClientPolicy {
         method: &str,
         params: Option<Object<'a>>,
     ) -> Judgement<'a> {
-        let params = match Parameters::read(params) {
+        let spent = self.spend_on_notification(method);
+        let params = match spent.and_then(|()| Parameters::read(params)) {
             Ok(params) => params,
             Err(refusal) => return Judgement::denied(method, None, refusal),
         };
