@@ -16,10 +16,12 @@ mod held;
 mod list;
 mod parameters;
 mod rules;
+mod schema;
 mod server;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -56,6 +58,11 @@ pub enum Verdict<'a> {
     Answer(Vec<u8>),
     /// It stops here.
     Drop,
+    /// From the client: it can be judged when the server has said which tools it has. This goes to the
+    /// server first; then it is judged again.
+    LookUp(Permit<'a>),
+    /// From the server: it has said so. This stops here.
+    LookedUp,
 }
 
 /// A verdict and what is to be recorded of it.
@@ -134,6 +141,20 @@ pub enum Refusal {
         /// When asking again may be worth while.
         retry_after: Duration,
     },
+    /// The arguments of a call are not what the tool's schema asks for.
+    #[error("the arguments do not fit the tool's schema at {rule}")]
+    Arguments {
+        /// Where in the schema.
+        rule: String,
+        /// Which argument and why: for the caller alone, it may name what the caller has named.
+        told: String,
+    },
+    /// It cannot be told whether the arguments of a call are what the tool's schema asks for.
+    #[error("the arguments cannot be checked: {0}")]
+    Unchecked(String),
+    /// The server lists no such tool, so it cannot be told what its arguments are.
+    #[error("the server does not list this tool")]
+    Unlisted,
     /// It speaks of a request, token, task or subscription that is not this session's.
     #[error("speaks of something that is not this session's")]
     NotOwn,

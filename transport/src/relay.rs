@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::event::{Event, EventLog, NoRecord, as_json};
@@ -18,6 +18,9 @@ use crate::{ChildError, Denial, Limits, Peer};
 
 /// How long a pause for the sake of a rate lasts before one looks whether the limit is still the same.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a server may take to say which tools it has, where a call waits for that.
+const LOOK_UP: Duration = Duration::from_secs(10);
 
 /// How a session ended, other than by losing trust.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +127,8 @@ pub(crate) struct Relay<'a, S> {
     pub(crate) log: &'a EventLog,
     pub(crate) limits: &'a Limits,
     quota: Option<Arc<Quota>>,
+    /// Told whenever the server has said which tools it has.
+    looked_up: Notify,
     to_client: AsyncMutex<LineWriter<WriteHalf<S>>>,
 }
 
@@ -140,7 +145,8 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         let to_client = AsyncMutex::new(LineWriter::new(to_client, limits.write));
         let quota = policy.quota();
         let policy = Mutex::new(policy);
-        (Self { subject, policy, tally, log, limits, quota, to_client }, from_client)
+        let looked_up = Notify::new();
+        (Self { subject, policy, tally, log, limits, quota, looked_up, to_client }, from_client)
     }
 
     /// Carries messages both ways until one side ends.
@@ -208,7 +214,19 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             };
             heard.now();
             self.pace(line.len()).await;
-            let Judgement { verdict, record } = self.policy().judge_client(line);
+            let mut judgement = self.policy().judge_client(line);
+            if let Verdict::LookUp(permit) = judgement.verdict {
+                let asked = match to_server.lock().await.as_mut() {
+                    Some(to_server) => to_server.forward(permit).await,
+                    None => return RelayEnd::ServerClosed,
+                };
+                if let Err(error) = asked {
+                    return RelayEnd::Server(error);
+                }
+                self.until_looked_up().await;
+                judgement = self.policy().judge_looked_up(line);
+            }
+            let Judgement { verdict, record } = judgement;
             if let Err(error) = self.record("client", record).await {
                 return error.into();
             }
@@ -218,7 +236,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                     None => return RelayEnd::ServerClosed,
                 },
                 Verdict::Answer(line) => self.answer_client(&line).await,
-                Verdict::Drop => Ok(()),
+                Verdict::Drop | Verdict::LookUp(_) | Verdict::LookedUp => Ok(()),
             };
             if let Err(end) = sent {
                 return end;
@@ -252,7 +270,11 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                     Some(to_server) => to_server.send(&line).await.map_err(RelayEnd::Server),
                     None => Ok(()),
                 },
-                Verdict::Drop => Ok(()),
+                Verdict::LookedUp => {
+                    self.looked_up.notify_one();
+                    Ok(())
+                }
+                Verdict::Drop | Verdict::LookUp(_) => Ok(()),
             };
             if let Err(end) = sent {
                 return end;
@@ -266,6 +288,19 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         let Some(quota) = &self.quota else { return };
         while let Err(wait) = quota.pass(octets, Instant::now()) {
             sleep(wait.min(LOOK)).await;
+        }
+    }
+
+    /// Waits until the server has said which tools it has, or does not say it in time. Meanwhile nothing
+    /// more is read from the client, so no message overtakes the call that waits.
+    async fn until_looked_up(&self) {
+        let looked_up = async {
+            while self.policy().is_looking_up() {
+                self.looked_up.notified().await;
+            }
+        };
+        if timeout(LOOK_UP, looked_up).await.is_err() {
+            self.policy().give_up_looking();
         }
     }
 

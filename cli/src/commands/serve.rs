@@ -1,5 +1,6 @@
 //! `vouchsafe serve`: an unmodified MCP server behind mutual TLS.
 
+mod contents;
 mod limits;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use vouchsafe_transport::{
     ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Revocations, Rules, Upstream,
 };
 
+use self::contents::ContentArgs;
 use self::limits::PrincipalLimitArgs;
 use crate::assemble::{self, IdentityDirectory};
 use crate::context::Context;
@@ -70,6 +72,8 @@ pub(crate) struct Args {
     limits: LimitArgs,
     #[command(flatten)]
     principals: PrincipalLimitArgs,
+    #[command(flatten)]
+    contents: ContentArgs,
     /// The MCP server and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -279,6 +283,7 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
     let mut rules = Rules::default();
     rules.explain_denials = args.explain_denials;
     rules.max_in_flight = args.limits.max_in_flight;
+    args.contents.adjust(&mut rules);
     for required in &args.require {
         let (tool, permission) = required.split_once('=').ok_or_else(|| {
             Failure::usage(format!("--require {required}: write TOOL=PERMISSION"))

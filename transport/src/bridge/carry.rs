@@ -208,7 +208,7 @@ impl Bridge<'_> {
                     .send(&line)
                     .await
                     .map_err(|error| SessionEnd::Lost(BridgeEnd::of(error))),
-                Verdict::Drop => Ok(()),
+                Verdict::Drop | Verdict::LookUp(_) | Verdict::LookedUp => Ok(()),
             };
             if let Err(end) = sent {
                 return end;

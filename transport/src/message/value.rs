@@ -162,8 +162,8 @@ fn split_value(text: &str) -> Option<(Value<'_>, &str)> {
     text.split_at_checked(end).map(|(value, rest)| (Value(value), rest))
 }
 
-/// Past the string that starts at `start`.
-fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+/// Past the string that starts at `start`, in text that the reader has accepted.
+pub(crate) fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
         let found = at + memchr2(b'"', b'\\', bytes.get(at..)?)?;

@@ -35,7 +35,11 @@ pub(crate) fn protocol_error(message: &str) -> Vec<u8> {
 pub(crate) fn refusal(id: Option<&Id>, refusal: &Refusal) -> Vec<u8> {
     let code = match refusal {
         Refusal::Unreadable(crate::message::ReadError::NotJson) => PARSE_ERROR,
-        Refusal::Parameters | Refusal::NotOwn => INVALID_PARAMS,
+        Refusal::Parameters
+        | Refusal::NotOwn
+        | Refusal::Arguments { .. }
+        | Refusal::Unchecked(_)
+        | Refusal::Unlisted => INVALID_PARAMS,
         Refusal::UnknownMethod(_) => METHOD_NOT_FOUND,
         Refusal::ResultShape => INTERNAL_ERROR,
         Refusal::Unreadable(_)
@@ -47,6 +51,7 @@ pub(crate) fn refusal(id: Option<&Id>, refusal: &Refusal) -> Vec<u8> {
     };
     let message = match refusal {
         Refusal::UnknownMethod(_) => "Method not found".to_owned(),
+        Refusal::Arguments { told, .. } => format!("Invalid arguments: {told}"),
         other => format!("Refused: {other}"),
     };
     let data = refusal.retry_after().map(|wait| json!({"retryAfterMs": millis(&wait)}));

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::schema::Schemas;
 use crate::message::ReadError;
 use vouchsafe_certs::{Permission, PermissionError, PermissionSet};
 
@@ -22,11 +24,13 @@ pub struct Rules {
     pub explain_denials: bool,
     /// Requests of one direction that may be in flight at once.
     pub max_in_flight: usize,
+    /// Where arguments are checked: the schemas that sessions share.
+    pub(super) schemas: Option<Arc<Schemas>>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { required: HashMap::new(), explain_denials: false, max_in_flight: 256 }
+        Self { required: HashMap::new(), explain_denials: false, max_in_flight: 256, schemas: None }
     }
 }
 
@@ -43,6 +47,11 @@ impl Rules {
         let needed = (permission.kind().to_owned(), permission.pattern().to_owned());
         self.required.insert(tool.to_owned(), needed);
         Ok(())
+    }
+
+    /// Checks the arguments of calls against the schemas of their tools.
+    pub fn validate_arguments(&mut self) {
+        self.schemas = Some(Arc::default());
     }
 
     /// The permission that `name` of `kind` needs.
@@ -88,6 +97,8 @@ pub(crate) enum Ask {
     OwnTask,
     /// `methods:<method>`.
     Unknown,
+    /// Nothing: it is the gateway that asks.
+    Lookup,
 }
 
 /// A list method: where the items stand in the result, and what names an item.

@@ -43,6 +43,9 @@ impl ClientPolicy {
         if pending.is_cancelled {
             return Judgement::drop();
         }
+        if pending.ask == Ask::Lookup {
+            return self.judge_looked_up_page(&outcome);
+        }
         let latency = pending.since.elapsed();
         let (judgement, error) = match outcome {
             Outcome::Error(_) => (Judgement::forward(line), true),
@@ -75,7 +78,10 @@ impl ClientPolicy {
         let members = result.known(RESULT_KEYS)?;
         let line = std::str::from_utf8(line).map_err(|_| Refusal::ResultShape)?;
         match pending.ask {
-            Ask::List(list) => self.filter(line, result, &members, list).map(Some),
+            Ask::List(list) => {
+                self.learn_tools(pending.ask, &members);
+                self.filter(line, result, &members, list).map(Some)
+            }
             Ask::Item { kind: TOOLS, .. } => {
                 self.note_task(&members, pending);
                 Ok(None)
@@ -121,6 +127,9 @@ impl ClientPolicy {
     fn client_may_see(&mut self, method: &str, params: Option<Object<'_>>) -> Result<(), Refusal> {
         let params = Parameters::read(params)?;
         self.must_own_subscription(&params)?;
+        if let (Some(tools), "notifications/tools/list_changed") = (&mut self.tools, method) {
+            tools.forget();
+        }
         match method {
             "notifications/message"
             | "notifications/tools/list_changed"

@@ -8,6 +8,7 @@ use tokio::time::Instant as TokioInstant;
 use vouchsafe_certs::PermissionSet;
 
 use super::rules::{Ask, TOOLS, recorded};
+use super::tools::Tools;
 use super::{Decision, Held, Judgement, Permit, Record, Refusal, Rules, Verdict};
 use crate::message::Id;
 use crate::quota::{InFlight, Quota};
@@ -28,6 +29,8 @@ pub struct ClientPolicy {
     pub(super) rules: Arc<Rules>,
     /// What the principal may still do, in this session and all others; `None` where it has no limits.
     quota: Option<Arc<Quota>>,
+    /// The server's tools, where arguments are checked.
+    pub(super) tools: Option<Tools>,
     /// Whether the client has said that it is initialized.
     initialized: bool,
     /// The client's requests that the server has not answered.
@@ -70,9 +73,11 @@ impl ClientPolicy {
     }
 
     pub(crate) fn of(held: Held, rules: Arc<Rules>) -> Self {
+        let tools = rules.schemas.clone().map(Tools::new);
         Self {
             held,
             rules,
+            tools,
             quota: None,
             initialized: false,
             pending: HashMap::new(),
@@ -189,7 +194,8 @@ impl ClientPolicy {
 
     /// Error answers for every request that the server will not answer any more.
     pub fn abandon(&mut self, message: &str) -> Vec<Vec<u8>> {
-        let pending = self.pending.drain().filter(|(_, pending)| !pending.is_cancelled);
+        let is_clients = |pending: &Pending| !pending.is_cancelled && pending.ask != Ask::Lookup;
+        let pending = self.pending.drain().filter(|(_, pending)| is_clients(pending));
         pending.map(|(id, _)| super::answer::error(Some(&id), -32603, message, None)).collect()
     }
 }
