@@ -1,4 +1,5 @@
-//! What calls hold: arguments that do not fit their tool's schema never reach the server.
+//! What calls and results hold: arguments that do not fit their tool's schema never reach the server, and
+//! what looks like a secret never reaches the client.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -104,5 +105,88 @@ fn a_server_that_hides_its_tools_or_their_schemas_gets_no_calls() {
         let lines = serving.stops(Signal::TERM).1;
         assert!(lines.iter().any(|line| line.ends_with("asked tools/list")), "{lines:#?}");
         assert!(!lines.iter().any(|line| line.ends_with("asked tools/call")), "{lines:#?}");
+    }
+}
+
+/// The first message from the `from`th on that holds this, and where it stands.
+fn heard(talk: &Talk, from: usize, text: &str) -> (usize, Value) {
+    let (at, line) = talk.hears.wait_for(from, text);
+    (at, serde_json::from_str(&line).unwrap())
+}
+
+#[test]
+fn what_looks_like_a_secret_never_reaches_the_client() {
+    let home = cast();
+    let key = format!("ghp_{}", "aB3".repeat(12));
+    // The first letter is escaped: what counts is what it means.
+    let escaped = key.replacen('g', "\\\\u0067", 1);
+    let answers = format!(
+        r#"    tools/call) printf '{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"info","data":"{key}"}}}}\n'
+        printf '{{"jsonrpc":"2.0","id":%s,"result":{{"content":[{{"type":"text","text":"it is {escaped}, of Project X"}}],"structuredContent":{{"k":["{key}"]}},"requestState":"{key}"}}}}\n' "$id";;
+    resources/read) printf '{{"jsonrpc":"2.0","id":%s,"result":{{"cacheScope":"public","contents":[{{"uri":"a:{key}","text":"{key}"}}]}}}}\n' "$id";;
+    prompts/get) printf '{{"jsonrpc":"2.0","id":%s,"error":{{"code":1,"message":"{key}"}}}}\n' "$id";;"#
+    );
+    home.run(&[
+        "issue",
+        "b",
+        "--allow",
+        "tools:*",
+        "--allow",
+        "resources:*",
+        "--allow",
+        "prompts:*",
+    ]);
+    let options = ["--redact", "--redact-pattern", "Project [A-Z]", "--audit", "audit.jsonl"];
+    let serving = start(&home, &options, &server(&answers));
+    let mut talk = Talk::begin(&home, &serving.address, "b", &[]);
+    talk.says(
+        &json!({"jsonrpc": "2.0", "id": "c", "method": "tools/call", "params": {"name": "x"}}),
+    );
+    let (at, told) = heard(&talk, 0, "notifications/message");
+    assert_eq!(told["params"], json!({"level": "info", "data": "[redacted]"}));
+    let (at, answer) = heard(&talk, at + 1, "result");
+    let content = json!([{"type": "text", "text": "it is [redacted], of [redacted]"}]);
+    let structured = json!({"k": ["[redacted]"]});
+    // What the server wants back it gets back.
+    let expected =
+        json!({"content": content, "structuredContent": structured, "requestState": key});
+    assert_eq!(answer["result"], expected);
+    talk.says(
+        &json!({"jsonrpc": "2.0", "id": "r", "method": "resources/read", "params": {"uri": "a:x"}}),
+    );
+    let (at, answer) = heard(&talk, at + 1, "result");
+    let contents = json!([{"uri": format!("a:{key}"), "text": "[redacted]"}]);
+    assert_eq!(answer["result"], json!({"cacheScope": "private", "contents": contents}));
+    talk.says(
+        &json!({"jsonrpc": "2.0", "id": "p", "method": "prompts/get", "params": {"name": "x"}}),
+    );
+    let (_, answer) = heard(&talk, at + 1, "error");
+    assert_eq!(answer["error"], json!({"code": 1, "message": "[redacted]"}));
+    talk.leaves();
+    assert!(serving.stops(Signal::TERM).0.success());
+    // How many is on record, and never what.
+    let audit = std::fs::read_to_string(home.path("audit.jsonl")).unwrap();
+    let events = audit.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let counted = events.filter_map(|event| {
+        Some((event["event"].as_str()?.to_owned(), event["redacted"].as_u64()?))
+    });
+    let expected = [("redacted", 1), ("answered", 3), ("answered", 1), ("answered", 1)];
+    assert_eq!(
+        counted.collect::<Vec<_>>(),
+        expected.map(|(event, times)| (event.to_owned(), times))
+    );
+    assert!(!audit.contains("ghp_") && !audit.contains("Project"), "{audit}");
+}
+
+#[test]
+fn patterns_that_are_none_are_told() {
+    let home = cast();
+    for (pattern, expected) in [("(", "unclosed group"), ("a*", "matches where there is nothing")] {
+        let serve = ["serve", "--identity", "gw", "--redact-pattern", pattern, "--", "true"];
+        let output = home.command(VOUCHSAFE).args(serve).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(said.starts_with(&format!("error: --redact-pattern {pattern}: ")), "{said}");
+        assert!(said.contains(expected), "{said}");
     }
 }

@@ -64,7 +64,8 @@ pub use limits::Limits;
 pub use message::ReadError;
 pub use peer::{Peer, Role};
 pub use policy::{
-    ClientPolicy, Decision, Judgement, Permit, Record, Refusal, Rules, ServerPolicy, Verdict,
+    ClientPolicy, Decision, Judgement, PatternError, Permit, Record, Refusal, Rules, ServerPolicy,
+    Verdict,
 };
 pub use quota::{LimitError, LimitTable, PrincipalLimits, Rate};
 pub use session::Session;

@@ -6,4 +6,4 @@ mod value;
 
 pub(crate) use envelope::{Id, Message, Outcome};
 pub use reader::ReadError;
-pub(crate) use value::{Known, Object, Value, string_end};
+pub(crate) use value::{Known, Object, Value, string_end, unescape, value_end};

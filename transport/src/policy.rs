@@ -15,6 +15,7 @@ mod client;
 mod held;
 mod list;
 mod parameters;
+mod redact;
 mod rules;
 mod schema;
 mod server;
@@ -30,6 +31,7 @@ use thiserror::Error;
 
 pub(crate) use answer::{error, protocol_error, refusal};
 pub(crate) use held::Held;
+pub use redact::PatternError;
 pub use rules::Rules;
 pub use server::ServerPolicy;
 pub use state::ClientPolicy;
@@ -101,7 +103,11 @@ pub enum Decision {
         latency: Duration,
         /// Whether the answer is a JSON-RPC error.
         error: bool,
+        /// Secrets that were taken out of it.
+        redacted: usize,
     },
+    /// A notification of the server, out of which so many secrets were taken.
+    Redacted(usize),
 }
 
 /// Why a message is not forwarded.

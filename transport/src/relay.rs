@@ -343,7 +343,12 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                 reason = refusal.to_string();
                 event.reason = Some(&reason);
             }
-            Decision::Answered { latency, error } => {
+            Decision::Redacted(secrets) => {
+                event.event = "redacted";
+                event.redacted = u64::try_from(secrets).ok();
+            }
+            Decision::Answered { latency, error, redacted } => {
+                event.redacted = u64::try_from(redacted).ok().filter(|secrets| *secrets > 0);
                 event.event = "answered";
                 event.from = None;
                 event.latency_us = u64::try_from(latency.as_micros()).ok();

@@ -283,7 +283,7 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
     let mut rules = Rules::default();
     rules.explain_denials = args.explain_denials;
     rules.max_in_flight = args.limits.max_in_flight;
-    args.contents.adjust(&mut rules);
+    args.contents.adjust(&mut rules)?;
     for required in &args.require {
         let (tool, permission) = required.split_once('=').ok_or_else(|| {
             Failure::usage(format!("--require {required}: write TOOL=PERMISSION"))

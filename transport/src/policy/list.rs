@@ -44,13 +44,14 @@ impl ClientPolicy {
     }
 }
 
-/// The line with a public result marked private; `None` if nothing needs to be changed.
-pub(super) fn privately(line: &str, result: Object<'_>, members: &Results<'_>) -> Option<String> {
+/// What marks a public result private; `None` if nothing needs to be changed.
+pub(super) fn privately(line: &str, result: Object<'_>, members: &Results<'_>) -> Option<Edit> {
     let scope = members.get("cacheScope")?;
-    (scope.text() != PRIVATE).then(|| edit(line, vec![make_private(line, result, members)]))
+    (scope.text() != PRIVATE).then(|| make_private(line, result, members))
 }
 
-type Edit = (std::ops::Range<usize>, String);
+/// A span, and what stands in its place.
+pub(super) type Edit = (std::ops::Range<usize>, String);
 
 fn make_private(line: &str, result: Object<'_>, members: &Results<'_>) -> Edit {
     match members.get("cacheScope") {
@@ -64,7 +65,7 @@ fn make_private(line: &str, result: Object<'_>, members: &Results<'_>) -> Edit {
 }
 
 /// The text with some spans replaced; the rest stays as it is, octet by octet.
-fn edit(text: &str, mut edits: Vec<Edit>) -> String {
+pub(super) fn edit(text: &str, mut edits: Vec<Edit>) -> String {
     edits.sort_by_key(|(span, _)| span.start);
     let mut edited = String::with_capacity(text.len() + 32);
     let mut copied = 0;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::redact::{PatternError, Redaction};
 use super::schema::Schemas;
 use crate::message::ReadError;
 use vouchsafe_certs::{Permission, PermissionError, PermissionSet};
@@ -26,11 +27,19 @@ pub struct Rules {
     pub max_in_flight: usize,
     /// Where arguments are checked: the schemas that sessions share.
     pub(super) schemas: Option<Arc<Schemas>>,
+    /// Where secrets are taken out of what servers say: what they look like.
+    pub(super) redaction: Option<Redaction>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { required: HashMap::new(), explain_denials: false, max_in_flight: 256, schemas: None }
+        Self {
+            required: HashMap::new(),
+            explain_denials: false,
+            max_in_flight: 256,
+            schemas: None,
+            redaction: None,
+        }
     }
 }
 
@@ -52,6 +61,26 @@ impl Rules {
     /// Checks the arguments of calls against the schemas of their tools.
     pub fn validate_arguments(&mut self) {
         self.schemas = Some(Arc::default());
+    }
+
+    /// Takes what looks like a key or a token out of results, errors, and what is told on the way to them.
+    ///
+    /// # Errors
+    /// There is none, unless the patterns that are known do not compile.
+    pub fn redact(&mut self) -> Result<(), PatternError> {
+        self.redaction = Some(Redaction::new()?);
+        Ok(())
+    }
+
+    /// Takes this out as well (a regular expression in the syntax of the `regex` crate).
+    ///
+    /// # Errors
+    /// [`PatternError`] if it is none, or is found everywhere.
+    pub fn redact_pattern(&mut self, pattern: &str) -> Result<(), PatternError> {
+        let mut redaction = self.redaction.take().map_or_else(Redaction::new, Ok)?;
+        let added = redaction.add(pattern);
+        self.redaction = Some(redaction);
+        added
     }
 
     /// The permission that `name` of `kind` needs.
