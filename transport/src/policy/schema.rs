@@ -2,8 +2,8 @@
 //! it does not say otherwise).
 //!
 //! The schema is the server's and the arguments are the client's, and neither may cost the gateway more
-//! than it bears: nothing is fetched, no reference leaves the schema, patterns match in linear time, and
-//! what one check can come to is worked out before the first one.
+//! than it bears: nothing is fetched, no reference leaves the schema, patterns match in linear time or
+//! are tried so often and no more, and what one check can come to is worked out before the first one.
 
 mod cost;
 
@@ -22,8 +22,9 @@ const MAX_LEN: usize = 256 * 1024;
 /// Values of one schema.
 const MAX_SCHEMA_VALUES: usize = 16 * 1024;
 
-/// Octets of a compiled pattern, and of what it remembers while it matches.
-const MAX_PATTERN_LEN: usize = 1024 * 1024;
+/// Patterns of one schema, and octets of a compiled one and of what it remembers while it matches.
+const MAX_PATTERNS: usize = 64;
+const MAX_PATTERN_LEN: usize = 256 * 1024;
 
 /// Values of one call's arguments. Each takes up to some hundred octets while it is checked.
 const MAX_VALUES: usize = 100_000;
@@ -34,6 +35,11 @@ const MAX_WORK: usize = 4_000_000;
 /// The same for octets, which patterns look at.
 const MAX_OCTETS: usize = 256 * 1024 * 1024;
 
+/// The same for patterns that look around them, as those of popular schema makers for mail addresses do.
+/// They are matched by trying, so often at most; what cannot be told by then is refused.
+const MAX_OCTETS_TRIED: usize = 16 * 1024;
+const MAX_TRIES: usize = 2_000;
+
 /// Beyond that work one is told that arguments do not fit, and not where: the library gathers what is
 /// wrong with every alternative of a schema, with a copy of each value.
 const MAX_TELLING: usize = 50_000;
@@ -42,7 +48,7 @@ const MAX_TELLING: usize = 50_000;
 const MAX_TOLD: usize = 500;
 
 /// Schemas that sessions share, and their octets together.
-const MAX_SHARED: usize = 4096;
+const MAX_SHARED: usize = 1024;
 const MAX_SHARED_LEN: usize = 16 * 1024 * 1024;
 
 /// Why arguments do not pass.
@@ -74,6 +80,8 @@ struct Compiled {
     validator: Validator,
     /// How often it may look at one value.
     cost: usize,
+    /// How many octets it may look at.
+    max_octets: usize,
 }
 
 impl Schema {
@@ -91,7 +99,7 @@ impl Schema {
         let values = values(arguments);
         let work = values.saturating_mul(compiled.cost);
         let octets = arguments.len().saturating_mul(compiled.cost);
-        if values > MAX_VALUES || work > MAX_WORK || octets > MAX_OCTETS {
+        if values > MAX_VALUES || work > MAX_WORK || octets > compiled.max_octets {
             return too_much("hold too much for this tool's schema");
         }
         if depth(arguments) > cost::MAX_DEPTH {
@@ -115,15 +123,21 @@ fn compile(text: &str) -> Result<Compiled, String> {
     }
     let schema = serde_json::from_str(text).map_err(|_| "it cannot be read".to_owned())?;
     let cost = cost::of(&schema).map_err(|error| error.to_string())?;
-    let patterns = PatternOptions::regex().size_limit(MAX_PATTERN_LEN);
-    let options = jsonschema::options()
-        .offline()
-        .should_validate_formats(false)
-        .with_pattern_options(patterns.dfa_size_limit(MAX_PATTERN_LEN));
-    match options.build(&schema) {
-        Ok(validator) => Ok(Compiled { validator, cost }),
-        Err(error) => Err(shortened(&format!("{} ({})", error.masked(), error.schema_path()))),
+    if cost::patterns(&schema) > MAX_PATTERNS {
+        return Err("it has too many patterns".to_owned());
     }
+    let options = || jsonschema::options().offline().should_validate_formats(false);
+    let linear = PatternOptions::regex();
+    let linear = linear.size_limit(MAX_PATTERN_LEN).dfa_size_limit(MAX_PATTERN_LEN);
+    if let Ok(validator) = options().with_pattern_options(linear).build(&schema) {
+        return Ok(Compiled { validator, cost, max_octets: MAX_OCTETS });
+    }
+    let tried = PatternOptions::fancy_regex().backtrack_limit(MAX_TRIES);
+    let tried = tried.size_limit(MAX_PATTERN_LEN).dfa_size_limit(MAX_PATTERN_LEN);
+    let built = options().with_pattern_options(tried).build(&schema);
+    let validator = built
+        .map_err(|error| shortened(&format!("{} ({})", error.masked(), error.schema_path())))?;
+    Ok(Compiled { validator, cost, max_octets: MAX_OCTETS_TRIED })
 }
 
 /// What is wrong, in words: the first thing.

@@ -117,6 +117,14 @@ fn what_is_no_secret_stays() {
 }
 
 #[test]
+fn beginnings_without_an_end_take_no_longer_than_other_texts() {
+    let begun = format!("-----BEGIN PRIVATE KEY-----\n{}", a(64));
+    let many = 20_000;
+    let (without, secrets) = REDACTION.without_secrets(&begun.repeat(many)).unwrap();
+    assert_eq!((without, secrets), (REDACTED.repeat(many), many));
+}
+
+#[test]
 fn escapes_hide_nothing() {
     let key = format!("AKIA{}", upper(16));
     let escaped: String = key.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();

@@ -171,6 +171,22 @@ impl<'a> Survey<'a> {
     }
 }
 
+/// How many patterns stand in a schema, at most.
+pub(super) fn patterns(schema: &Value) -> usize {
+    match schema {
+        Value::Array(elements) => elements.iter().map(patterns).sum(),
+        Value::Object(members) => {
+            let own = members.iter().map(|(keyword, value)| match (&**keyword, value) {
+                ("pattern", _) => 1,
+                ("patternProperties", Value::Object(patterns)) => patterns.len(),
+                _ => 0,
+            });
+            own.sum::<usize>() + members.values().map(patterns).sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
 /// How many values stand in what a keyword says.
 fn size(value: &Value) -> usize {
     match value {
