@@ -147,6 +147,29 @@ fn too_many_octets_are_held_up_and_nothing_is_lost() {
 }
 
 #[test]
+fn requests_in_flight_are_counted_over_all_sessions() {
+    let home = cast();
+    // A server that never answers.
+    let flags = ["--max-in-flight-per-principal", "2"];
+    let serving = Serving::start(&home, &flags, &["sh", "-c", "cat >/dev/null"]);
+    let begin = |agent| Talk::begin(&home, &serving.address, agent, &[]);
+    let call = |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "x"}});
+    let (mut first, mut second, mut quiet) = (begin("busy"), begin("busy"), begin("quiet"));
+    for talk in [&mut first, &mut quiet] {
+        talk.says(&call(1));
+        talk.says(&call(2));
+        talk.says(&call(3));
+        let (_, refused) = talk.hears.wait_for(0, "429");
+        assert!(
+            refused.contains("\"id\":3") && refused.contains("\"retryAfterMs\":1000"),
+            "{refused}"
+        );
+    }
+    second.says(&call(1));
+    second.hears.wait_for(0, "429");
+}
+
+#[test]
 fn limits_for_everybody_are_flags() {
     let home = cast();
     let flags = ["--max-requests-per-second", "0.01", "--burst", "3"];

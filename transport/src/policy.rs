@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use answer::{error, protocol_error, refusal};
+pub(crate) use answer::{TOO_MANY_REQUESTS, error, protocol_error, refusal};
 pub(crate) use held::Held;
 pub use redact::PatternError;
 pub use rules::Rules;

@@ -14,7 +14,7 @@ const INTERNAL_ERROR: i32 = -32603;
 
 /// A limit of the principal. JSON-RPC 2.0 §5.1 leaves codes outside -32768..-32000 to applications, and
 /// MCP 2026-07-28 keeps -32020..-32099 to itself; this one is what HTTP calls it (RFC 6585 §4).
-const TOO_MANY_REQUESTS: i32 = 429;
+pub(crate) const TOO_MANY_REQUESTS: i32 = 429;
 
 /// An error line. Where the id is not known it is left out (MCP: an error's id is optional, never null).
 pub(crate) fn error(id: Option<&Id>, code: i32, message: &str, data: Option<Value>) -> Vec<u8> {
