@@ -10,6 +10,9 @@ use crate::relay::RelayEnd;
 /// Of a handshake that came to nothing; and those of [`CUT`].
 pub const REFUSED: [&str; 5] = ["tls", "connection", "too_slow", "identity", "gave_way"];
 
+/// Of a session that was opened without a handshake of its own: for requests of HTTP.
+pub const BEHIND_HTTP: &str = "behind_http";
+
 /// Of a session that was cut.
 pub const CUT: [&str; 19] = [
     "certificate",
@@ -47,7 +50,7 @@ pub const CLOSED: [&str; 9] = [
 ];
 
 /// Of a message that was denied.
-pub const DENIED: [&str; 9] = [
+pub const DENIED: [&str; 14] = [
     "unreadable",
     "parameters",
     "not_permitted",
@@ -55,6 +58,11 @@ pub const DENIED: [&str; 9] = [
     "unknown_method",
     "duplicate_id",
     "in_flight",
+    "too_often",
+    "too_many_at_once",
+    "arguments",
+    "unchecked",
+    "unlisted",
     "not_own",
     "result_shape",
 ];
@@ -126,6 +134,11 @@ impl Refusal {
             Self::UnknownMethod(_) => "unknown_method",
             Self::DuplicateId => "duplicate_id",
             Self::TooManyInFlight => "in_flight",
+            Self::TooOften { .. } => "too_often",
+            Self::TooManyAtOnce { .. } => "too_many_at_once",
+            Self::Arguments { .. } => "arguments",
+            Self::Unchecked(_) => "unchecked",
+            Self::Unlisted => "unlisted",
             Self::NotOwn => "not_own",
             Self::ResultShape => "result_shape",
         }

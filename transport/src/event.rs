@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Event<'a> {
-    /// `opened`, `refused`, `allowed`, `denied`, `answered`, `cut`, `closed`.
+    /// `opened`, `refused`, `allowed`, `denied`, `limited`, `answered`, `redacted`, `cut`, `closed`.
     pub event: &'static str,
     /// Which session, counted from the start of the process.
     pub session: Option<u64>,
@@ -60,6 +60,8 @@ pub struct Event<'a> {
     pub calls: Option<u64>,
     /// Lines of the server that were no messages and were dropped.
     pub junk: Option<u64>,
+    /// Secrets that were taken out of what a server said.
+    pub redacted: Option<u64>,
 }
 
 impl Event<'_> {
@@ -85,6 +87,7 @@ impl Event<'_> {
         }
         number(line, r#","calls":"#, self.calls)?;
         number(line, r#","junk":"#, self.junk)?;
+        number(line, r#","redacted":"#, self.redacted)?;
         line.push(b'}');
         Ok(())
     }
@@ -373,6 +376,7 @@ mod tests {
             error: Some(false),
             calls: Some(3),
             junk: Some(1),
+            redacted: Some(2),
         };
         let mut line = Vec::new();
         event.write(Some(&at), &mut line).unwrap();
@@ -381,7 +385,7 @@ mod tests {
             json!({
                 "at": "now", "event": "closed", "session": 7, "principal": "spiffe://a/b", "serial": "0a",
                 "address": "127.0.0.1:8443", "method": "tools/call", "name": "echo", "from": "client",
-                "reason": "why", "latency_us": 12, "error": false, "calls": 3, "junk": 1,
+                "reason": "why", "latency_us": 12, "error": false, "calls": 3, "junk": 1, "redacted": 2,
             })
         );
     }

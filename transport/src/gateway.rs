@@ -16,12 +16,14 @@ use tokio::time::{sleep, timeout};
 use vouchsafe_certs::Principal;
 
 use crate::acceptor::{Acceptor, Protocol, Speaks, address_of};
+use crate::causes;
 use crate::child::{Keeper, Pipes};
 use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
 use crate::http::{Answer, Caller, HttpService, Refusals};
 use crate::live::{Live, Ongoing};
 use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
+use crate::quota::Quotas;
 use crate::relay::{Relay, RelayEnd, Subject};
 use crate::session::Kin;
 use crate::streamable::server::Work;
@@ -70,6 +72,7 @@ pub struct Gateway {
     log: Arc<EventLog>,
     sessions: Arc<Sessions>,
     live: Arc<Live>,
+    quotas: Quotas,
     refusals: Refusals,
     counter: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -100,6 +103,7 @@ impl Gateway {
             upstream,
             web: Web::new(http, streamable_http.then_some(identity), &limits, &log),
             rules: Arc::new(rules),
+            quotas: Quotas::new(limits.principals.clone()),
             limits,
             refusals: Refusals::new(Some(Arc::clone(&log))),
             log,
@@ -123,6 +127,7 @@ impl Gateway {
         let (alive, mut last_child) = mpsc::channel(1);
         let mut flush = tokio::time::interval(FLUSH);
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut limits = self.quotas.changes();
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
@@ -135,6 +140,7 @@ impl Gateway {
                 Some(_) = connections.join_next() => {}
                 _ = flush.tick() => drop(self.log.flush().await),
                 _ = second.tick() => self.sum_up().await,
+                () = self.quotas.follow(&mut limits) => {}
             }
         }
         // Whoever comes now is better told so than kept waiting, and the next one may have the address.
@@ -188,7 +194,8 @@ impl Gateway {
     {
         let peer = Arc::clone(session.peer());
         let subject = Subject::new(self.counter.fetch_add(1, Ordering::Relaxed), &peer);
-        let opened = Event { address, ..subject.event("opened") };
+        let cause = (protocol == Protocol::Behind).then_some(causes::BEHIND_HTTP);
+        let opened = Event { address, cause, ..subject.event("opened") };
         // No record, no call.
         if self.log.record(opened).await.is_ok() {
             let ongoing = self.live.enter(subject.session, &peer, address, self.log.now());
@@ -203,13 +210,14 @@ impl Gateway {
         Box::pin(async move {
             let address = visit.caller.map(|caller| caller.address);
             let session = visit.kin.session(stream);
-            self.open(session, Protocol::Mcp, address, visit.alive).await;
+            self.open(session, Protocol::Behind, address, visit.alive).await;
         })
     }
 
     /// What has happened too often within a second to be told one by one.
     async fn sum_up(&self) {
         self.refusals.sum_up().await;
+        self.quotas.sum_up(&self.log).await;
         if let Some(web) = &self.web {
             web.server.refusals.sum_up().await;
         }
@@ -226,7 +234,7 @@ impl Gateway {
     {
         let (subject, ongoing) = whose;
         let peer = Arc::clone(session.peer());
-        let ended = match self.sessions.enter(&peer.principal, &self.limits) {
+        let ended = match self.enter(&peer.principal) {
             Ok(place) => {
                 let keeper = Box::new((visit.alive.clone(), place));
                 let held = session.held();
@@ -238,7 +246,9 @@ impl Gateway {
                         Protocol::Unsaid => {
                             self.either(BufReader::new(stream), held, whose, visit, keeper).await
                         }
-                        Protocol::Mcp => self.work(stream, &peer, held, whose, keeper).await,
+                        Protocol::Mcp | Protocol::Behind => {
+                            self.work(stream, &peer, held, whose, keeper).await
+                        }
                     }
                 });
                 let is_http = matches!(protocol, Protocol::Http | Protocol::Http2);
@@ -248,13 +258,20 @@ impl Gateway {
                     ended = work => ended,
                 }
             }
-            Err(denial) if protocol != Protocol::Mcp => Err(denial),
+            Err(denial) if !matches!(protocol, Protocol::Mcp | Protocol::Behind) => Err(denial),
             Err(denial) => {
                 let told = |stream| tell(stream, denial.to_string(), self.limits.drain);
                 session.run(told).await.and(Err(denial))
             }
         };
         self.record_end(subject, ongoing, &ended).await;
+    }
+
+    /// Takes a place among the sessions of a principal.
+    fn enter(&self, principal: &Principal) -> Result<Place, Denial> {
+        let own = self.quotas.sessions_of(principal);
+        let own = own.unwrap_or(self.limits.sessions_per_principal);
+        self.sessions.enter(principal, own, self.limits.sessions)
     }
 
     /// The session is over already.
@@ -371,7 +388,8 @@ impl Gateway {
         (subject, ongoing): (&Subject, &Ongoing),
         keeper: Keeper,
     ) -> RelayEnd {
-        let policy = ClientPolicy::of(held, Arc::clone(&self.rules));
+        let policy = ClientPolicy::of(held, Arc::clone(&self.rules))
+            .with_quota(self.quotas.of(&peer.principal));
         let relay = |stream| Relay::new(subject, policy, ongoing, &self.log, &self.limits, stream);
         match &self.upstream {
             Upstream::Command(command) => {
@@ -446,14 +464,19 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place among the sessions of a principal.
-    fn enter(self: &Arc<Self>, principal: &Principal, limits: &Limits) -> Result<Place, Denial> {
+    /// Takes a place, where the principal has fewer than `limit` and all together fewer than `limit_of_all`.
+    fn enter(
+        self: &Arc<Self>,
+        principal: &Principal,
+        limit: usize,
+        limit_of_all: usize,
+    ) -> Result<Place, Denial> {
         let mut sessions = self.lock();
-        if sessions.values().sum::<usize>() >= limits.sessions {
+        if sessions.values().sum::<usize>() >= limit_of_all {
             return Err(Denial::TooManySessions);
         }
         let own = sessions.get(principal).copied().unwrap_or_default();
-        if own >= limits.sessions_per_principal {
+        if own >= limit {
             return Err(Denial::TooManySessionsOfPrincipal);
         }
         sessions.insert(principal.clone(), own + 1);

@@ -22,6 +22,7 @@
 mod acceptor;
 mod backoff;
 mod bridge;
+mod bucket;
 pub mod causes;
 mod child;
 mod connector;
@@ -39,6 +40,7 @@ mod message;
 mod peer;
 mod policy;
 mod present;
+mod quota;
 mod relay;
 mod session;
 mod shared;
@@ -71,9 +73,10 @@ pub use live::{Live, LiveSession, Traffic};
 pub use message::ReadError;
 pub use peer::{Peer, Role};
 pub use policy::{
-    ClientPolicy, Decision, Judgement, Permit, Record, Refusal, Rules, ServerPolicy, Verdict,
-    known_methods,
+    ClientPolicy, Decision, Judgement, PatternError, Permit, Record, Refusal, Rules, ServerPolicy,
+    Verdict, known_methods,
 };
+pub use quota::{LimitError, LimitTable, PrincipalLimits, Rate};
 pub use session::Session;
 pub use shared::SharedServer;
 pub use stream::Stream;

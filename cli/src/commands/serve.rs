@@ -1,5 +1,7 @@
 //! `vouchsafe serve`: an unmodified MCP server behind mutual TLS.
 
+mod contents;
+mod limits;
 mod upstream;
 
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ use vouchsafe_transport::{
     EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
 };
 
+use self::contents::ContentArgs;
+use self::limits::PrincipalLimitArgs;
 use crate::assemble::{self, IdentityDirectory};
 use crate::context::Context;
 use crate::exit::Failure;
@@ -66,6 +70,10 @@ pub(crate) struct Args {
     explain_denials: bool,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    principals: PrincipalLimitArgs,
+    #[command(flatten)]
+    contents: ContentArgs,
     #[command(flatten)]
     watch: WatchArgs,
     #[command(flatten)]
@@ -172,6 +180,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let (notes, lines) = mpsc::channel(256);
     let mut limits = args.limits.limits();
     limits.answer = args.upstream.answer();
+    limits.principals = args.principals.follow(say)?;
     let (upstream, shared) = args.upstream.upstream(notes, &limits)?;
     let gateway = Gateway::new(GatewayConfig {
         identity: present.identity,
@@ -296,6 +305,7 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
     let mut rules = Rules::default();
     rules.explain_denials = args.explain_denials;
     rules.max_in_flight = args.limits.max_in_flight;
+    args.contents.adjust(&mut rules)?;
     for required in &args.require {
         let (tool, permission) = required.split_once('=').ok_or_else(|| {
             Failure::usage(format!("--require {required}: write TOOL=PERMISSION"))

@@ -67,10 +67,11 @@ impl Metrics {
         match event.event {
             "allowed" => self.judged(event).allowed.add(1),
             "answered" => self.answered(event),
-            "denied" => {
+            "denied" | "limited" => {
                 self.judged(event).denied.add(1);
                 self.denied.count(event.cause.unwrap_or_default());
             }
+            "opened" if event.cause == Some(causes::BEHIND_HTTP) => {}
             "opened" => self.handshakes.count("accepted"),
             // What HTTP refuses has no cause: it is no handshake.
             "refused" => event.cause.into_iter().for_each(|cause| self.handshakes.count(cause)),
