@@ -127,7 +127,7 @@ impl HttpServer {
         Self::start(listener(ANY), None, Arc::new(answer))
     }
 
-    /// With TLS, as an identity, to whoever shows a certificate of the same roots.
+    /// With TLS, as an identity. Whoever shows a certificate must show one of the same roots.
     pub fn tls(
         identity: &Identity,
         answer: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
@@ -153,7 +153,7 @@ impl HttpServer {
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
-            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
             .with_single_cert(identity.chain.clone(), identity.key.to_tls())
             .unwrap();
         let tls = TlsAcceptor::from(Arc::new(config));

@@ -6,6 +6,7 @@
 )]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -516,6 +517,47 @@ async fn a_revoked_client_is_cut_in_the_middle_of_an_answer_and_its_session_dele
     world.revoke("a");
     gateway.wait_for("cut", "revoked").await;
     assert_eq!(server.wait_for("DELETE").await.header("mcp-session-id"), Some("s-1"));
+}
+
+#[tokio::test]
+async fn a_server_with_a_certificate_must_have_one_of_the_roots_and_its_own_name() {
+    let world = World::new();
+    let identity = world.server("elsewhere", &[]);
+    let server =
+        HttpServer::tls(&identity, |asked| with_session(asked, || message(&text(asked, "safe"))));
+    let roots =
+        |world: &World| world.agent("r", &[]).roots.iter().map(|root| root.der.clone()).collect();
+    let port = server.address.port();
+    let cases: [(String, Vec<_>, Option<&str>); 3] = [
+        (format!("https://localhost:{port}/mcp"), roots(&world), None),
+        (format!("https://localhost:{port}/mcp"), roots(&World::new()), Some("UnknownIssuer")),
+        (format!("https://127.0.0.2:{port}/mcp"), roots(&world), Some("refused")),
+    ];
+    for (url, roots, problem) in cases {
+        let (notes, mut said) = tokio::sync::mpsc::channel(16);
+        let clock = Arc::new(rustls::time_provider::DefaultTimeProvider);
+        let endpoint = Endpoint::parse(&url).unwrap();
+        let upstream = HttpUpstream::over_tls(endpoint, roots, clock).unwrap().with_notes(notes);
+        let gateway =
+            world.gateway(|config| config.upstream = Upstream::Http(Box::new(upstream))).await;
+        let mut client = client(&world, &gateway).await;
+        match problem {
+            None => {
+                initialize(&mut client).await;
+                assert_eq!(client.call("x", json!({})).await, "safe");
+            }
+            Some(problem) => {
+                let answer = client.request("initialize", json!({})).await.unwrap().unwrap();
+                let expected = failed("The server cannot be reached at present; try again later");
+                assert_eq!(answer["error"], expected);
+                // Why is the operator's affair.
+                let (session, said) = said.recv().await.unwrap();
+                assert!(session == 1 && said.starts_with(&url) && said.contains(problem), "{said}");
+            }
+        }
+    }
+    // It gets to know its caller by headers, and not by our certificate.
+    assert!(server.asked().iter().all(|asked| asked.header("vouchsafe-serial").is_some()));
 }
 
 #[tokio::test]
