@@ -45,7 +45,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Restore(args) => restore::run(&args, &context("restore")),
         Command::Ca(args) => ca::run(args, &context("ca")),
         Command::Serve(args) => serve::run(&args, &context("serve")),
-        Command::Connect(args) => connect::run(&args),
+        Command::Connect(args) => connect::run(&args, &context("connect")),
         Command::Call(args) => call::run(args, &context("call")),
         Command::Tools(args) => tools::run(&args, &context("tools")),
         Command::Demo(args) => demo::run(&args, &context("demo")),

@@ -101,6 +101,7 @@ fn gateway(
         identity: present.identity.clone(),
         trust: assemble::trust_with_lists(present, &lists),
         upstream: Upstream::Service(administration),
+        streamable_http: true,
         http: Some(web),
         rules: rules(),
         limits: Limits::default(),

@@ -10,6 +10,7 @@
 mod bridged;
 mod client;
 pub mod hostile;
+mod http_client;
 mod lists;
 mod tools;
 pub mod upstream;
@@ -18,6 +19,7 @@ mod world;
 
 pub use bridged::BridgedClient;
 pub use client::{Client, tls_config};
+pub use http_client::{Answer, HttpClient};
 pub use lists::list_of_nobody;
 pub use tools::is_installed;
 pub use web::WebServer;

@@ -160,6 +160,7 @@ impl World {
             trust: self.trust(&identity),
             identity: fixed(Arc::new(identity)),
             upstream: echo_server(),
+            streamable_http: true,
             http: None,
             rules: Rules::default(),
             limits: Limits::default(),

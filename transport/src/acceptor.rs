@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 use crate::denial::why_it_failed;
 use crate::present::Present;
 use crate::source::Source;
-use crate::{Denial, HTTP, Identity, Limits, Peer, Role, Session, TlsError, Trust, tls};
+use crate::{Denial, HTTP, HTTP_2, Identity, Limits, Peer, Role, Session, TlsError, Trust, tls};
 
 /// How long, and how much, is read from a refused peer so that it gets to see the alert.
 const LINGER: Duration = Duration::from_millis(500);
@@ -58,8 +58,27 @@ pub(crate) enum Protocol {
     Mcp,
     /// HTTP/1.1.
     Http,
+    /// HTTP/2.
+    Http2,
     /// The client did not say, and there is a choice: its first octet tells.
     Unsaid,
+}
+
+/// What may be spoken, and by whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// MCP in lines, by agents.
+    Lines,
+    /// That, and HTTP by agents.
+    Http,
+    /// That, and HTTP/1.1 by everybody who has a certificate.
+    HttpOfHolders,
+}
+
+impl Speaks {
+    fn role(self) -> Role {
+        if self == Self::HttpOfHolders { Role::Holder } else { Role::Client }
+    }
 }
 
 /// Turns connections into sessions.
@@ -67,7 +86,7 @@ pub(crate) struct Acceptor {
     tls: Present<ServerConfig>,
     deadline: Duration,
     handshakes: Handshakes,
-    with_http: bool,
+    speaks: Speaks,
 }
 
 impl Acceptor {
@@ -75,14 +94,18 @@ impl Acceptor {
         identity: watch::Receiver<Arc<Identity>>,
         trust: Trust,
         limits: &Limits,
-        with_http: bool,
+        speaks: Speaks,
     ) -> Result<Self, TlsError> {
-        let config = if with_http { tls::server_config_with_http } else { tls::server_config };
+        let config = match speaks {
+            Speaks::Lines => tls::server_config,
+            Speaks::Http => tls::server_config_with_http,
+            Speaks::HttpOfHolders => tls::server_config_for_holders,
+        };
         Ok(Self {
             tls: Present::new(config, identity, trust)?,
             deadline: limits.handshake,
             handshakes: Handshakes::new(limits.handshakes),
-            with_http,
+            speaks,
         })
     }
 
@@ -102,7 +125,7 @@ impl Acceptor {
             () = place.gives_way() => return Err(AcceptError::GaveWay),
         };
         drop(place);
-        session(stream, trust, self.with_http)
+        session(stream, trust, self.speaks)
     }
 }
 
@@ -123,12 +146,13 @@ async fn handshake(
 fn session(
     stream: TlsStream<TcpStream>,
     trust: Trust,
-    with_http: bool,
+    speaks: Speaks,
 ) -> Result<(Session<TlsStream<TcpStream>>, Protocol), AcceptError> {
     let (_, tls) = stream.get_ref();
     let (role, protocol) = match tls.alpn_protocol() {
-        Some(HTTP) => (Role::Holder, Protocol::Http),
-        None if with_http => (Role::Holder, Protocol::Unsaid),
+        Some(HTTP) => (speaks.role(), Protocol::Http),
+        Some(HTTP_2) => (speaks.role(), Protocol::Http2),
+        None if speaks != Speaks::Lines => (speaks.role(), Protocol::Unsaid),
         _ => (Role::Client, Protocol::Mcp),
     };
     let chain = tls.peer_certificates().unwrap_or_default();

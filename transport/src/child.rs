@@ -97,13 +97,34 @@ impl ChildCommand {
     ) -> Result<(Child, Pipes), ChildError> {
         // A pattern may hold spaces, but no control characters.
         let permissions: Vec<&str> = peer.permissions.iter().map(Permission::as_str).collect();
-        let spawned = Command::new(&self.program)
-            .args(&self.arguments)
-            .env_clear()
-            .envs(&self.environment)
+        let mut command = self.command();
+        command
             .env("VOUCHSAFE_PRINCIPAL", peer.principal.as_str())
             .env("VOUCHSAFE_PERMISSIONS", permissions.join("\n"))
-            .env("VOUCHSAFE_SERIAL", peer.serial.to_string())
+            .env("VOUCHSAFE_SERIAL", peer.serial.to_string());
+        self.spawn(command, session, limits, keeper)
+    }
+
+    /// Starts a child for many sessions, which have no principal in common. What it prints to its
+    /// stderr is said under the number 0.
+    pub(crate) fn start_shared(&self, limits: &Limits) -> Result<(Child, Pipes), ChildError> {
+        self.spawn(self.command(), 0, limits, Box::new(()))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_clear().envs(&self.environment);
+        command
+    }
+
+    fn spawn(
+        &self,
+        mut command: Command,
+        session: u64,
+        limits: &Limits,
+        keeper: Keeper,
+    ) -> Result<(Child, Pipes), ChildError> {
+        let spawned = command
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -166,6 +187,13 @@ impl Child {
     pub(crate) fn finish(mut self) {
         if let Some(running) = self.0.take() {
             tokio::spawn(running.leave());
+        }
+    }
+
+    /// As [`finish`](Self::finish), and waits until it has ended.
+    pub(crate) async fn ended(mut self) {
+        if let Some(running) = self.0.take() {
+            running.leave().await;
         }
     }
 }

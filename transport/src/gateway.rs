@@ -8,20 +8,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use vouchsafe_certs::Principal;
 
-use crate::acceptor::{Acceptor, Protocol, address_of};
+use crate::acceptor::{Acceptor, Protocol, Speaks, address_of};
 use crate::child::{Keeper, Pipes};
 use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
-use crate::http::{Caller, HttpService, Refusals, Server};
+use crate::http::{Answer, Caller, HttpService, Refusals};
 use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
 use crate::relay::{Relay, RelayEnd, Subject, Tally};
+use crate::session::Kin;
+use crate::streamable::server::Work;
+use crate::web::{Web, nothing_there};
 use crate::woken::when_woken;
 use crate::{
     Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, Upstream, UpstreamError,
@@ -43,7 +46,10 @@ pub struct GatewayConfig {
     pub trust: Trust,
     /// The MCP server behind each session.
     pub upstream: Upstream,
-    /// HTTP on the same port, for peers that choose it in the handshake (ALPN `http/1.1`).
+    /// Streamable HTTP at [`MCP_PATH`](crate::MCP_PATH) of the same port, for agents that choose HTTP
+    /// in the handshake (ALPN `h2` or `http/1.1`).
+    pub streamable_http: bool,
+    /// Whatever else is served over HTTP on the same port, to everybody who has a certificate.
     pub http: Option<HttpService>,
     /// The operator's adjustments of the policy.
     pub rules: Rules,
@@ -57,7 +63,7 @@ pub struct GatewayConfig {
 pub struct Gateway {
     acceptor: Acceptor,
     upstream: Upstream,
-    http: Option<Server>,
+    web: Option<Web>,
     rules: Arc<Rules>,
     limits: Limits,
     log: Arc<EventLog>,
@@ -79,16 +85,21 @@ impl Gateway {
     /// # Errors
     /// [`TlsError`] if the identity cannot be used.
     pub fn new(config: GatewayConfig) -> Result<Self, TlsError> {
-        let GatewayConfig { identity, trust, upstream, http, rules, limits, log } = config;
+        let GatewayConfig { identity, trust, upstream, streamable_http, http, rules, limits, log } =
+            config;
         let log = Arc::new(log);
-        let serve = |http: HttpService| Server::new(http.handler, http.limits, Arc::clone(&log));
+        let speaks = match (&http, streamable_http) {
+            (Some(_), _) => Speaks::HttpOfHolders,
+            (None, true) => Speaks::Http,
+            (None, false) => Speaks::Lines,
+        };
         Ok(Self {
-            acceptor: Acceptor::new(identity, trust, &limits, http.is_some())?,
+            acceptor: Acceptor::new(identity.clone(), trust, &limits, speaks)?,
             upstream,
-            http: http.map(serve),
+            web: Web::new(http, streamable_http.then_some(identity), &limits, &log),
             rules: Arc::new(rules),
             limits,
-            refusals: Refusals::new(Arc::clone(&log)),
+            refusals: Refusals::new(Some(Arc::clone(&log))),
             log,
             sessions: Arc::default(),
             counter: AtomicU64::new(1),
@@ -145,71 +156,85 @@ impl Gateway {
     async fn connection(self: Arc<Self>, tcp: TcpStream, alive: mpsc::Sender<()>) {
         let address = address_of(&tcp);
         match self.acceptor.accept(tcp).await {
-            Ok((session, protocol)) => {
-                let peer = Arc::clone(session.peer());
-                let subject = Subject::new(self.counter.fetch_add(1, Ordering::Relaxed), &peer);
-                let opened = Event { address, ..subject.event("opened") };
-                // No record, no call.
-                if self.log.record(opened).await.is_ok() {
-                    let http = match protocol {
-                        Protocol::Mcp => None,
-                        // Whoever comes for HTTP need not be an agent: without it there is nothing for them.
-                        Protocol::Http | Protocol::Unsaid => {
-                            match self.http.as_ref().zip(address) {
-                                None => return,
-                                http => http,
-                            }
-                        }
-                    };
-                    self.session(session, &peer, &subject, (protocol, http), alive).await;
-                }
-            }
+            Ok((session, protocol)) => self.open(session, protocol, address, alive).await,
             // It is gone already; there is nothing more to refuse.
             Err(error) => self.refusals.tell(address, &error.to_string()).await,
         }
     }
 
-    /// What has happened too often within a second to be told one by one.
-    async fn sum_up(&self) {
-        self.refusals.sum_up().await;
-        if let Some(http) = &self.http {
-            http.refusals.sum_up().await;
-        }
-    }
-
-    async fn session<S>(
-        &self,
+    /// Opens a session, over a connection of its own or behind HTTP, and sees it through.
+    async fn open<S>(
+        self: &Arc<Self>,
         session: Session<S>,
-        peer: &Arc<Peer>,
-        subject: &Subject,
-        (protocol, http): (Protocol, Option<(&Server, SocketAddr)>),
+        protocol: Protocol,
+        address: Option<SocketAddr>,
         alive: mpsc::Sender<()>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let peer = Arc::clone(session.peer());
+        let subject = Subject::new(self.counter.fetch_add(1, Ordering::Relaxed), &peer);
+        let opened = Event { address, ..subject.event("opened") };
+        // No record, no call.
+        if self.log.record(opened).await.is_ok() {
+            let caller = address.map(|address| Caller { address, peer: Some(Arc::clone(&peer)) });
+            let visit = Visit { caller, kin: session.kin(), alive };
+            self.session(session, &subject, protocol, visit).await;
+        }
+    }
+
+    /// A session of lines on a stream within this process, for requests of HTTP.
+    fn behind(self: Arc<Self>, visit: Visit, stream: DuplexStream) -> Work {
+        Box::pin(async move {
+            let address = visit.caller.map(|caller| caller.address);
+            let session = visit.kin.session(stream);
+            self.open(session, Protocol::Mcp, address, visit.alive).await;
+        })
+    }
+
+    /// What has happened too often within a second to be told one by one.
+    async fn sum_up(&self) {
+        self.refusals.sum_up().await;
+        if let Some(web) = &self.web {
+            web.server.refusals.sum_up().await;
+        }
+    }
+
+    async fn session<S>(
+        self: &Arc<Self>,
+        session: Session<S>,
+        subject: &Subject,
+        protocol: Protocol,
+        visit: Visit,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let tally = Mutex::default();
+        let peer = Arc::clone(session.peer());
         let ended = match self.sessions.enter(&peer.principal, &self.limits) {
             Ok(place) => {
-                let keeper = Box::new((alive, place));
+                let keeper = Box::new((visit.alive.clone(), place));
                 let held = session.held();
-                let work = session.run(async |stream| match (protocol, http) {
-                    (Protocol::Http, Some(http)) => self.exchange(stream, peer, http).await,
-                    (Protocol::Unsaid, Some(http)) => {
+                let work = session.run(async |stream| match protocol {
+                    Protocol::Http => self.exchange(stream, visit).await,
+                    Protocol::Http2 => self.exchange_second(stream, visit).await,
+                    Protocol::Unsaid => {
                         let mut stream = BufReader::new(stream);
                         if self.begins_as_http(&mut stream).await {
-                            self.exchange(stream, peer, http).await
+                            self.exchange(stream, visit).await
                         } else if peer.is_agent() {
-                            self.work(stream, peer, held, subject, &tally, keeper).await
+                            self.work(stream, &peer, held, subject, &tally, keeper).await
                         } else {
                             let reason = Denial::Usage(Role::Client).to_string();
                             tell(stream, reason, self.limits.drain).await
                         }
                     }
-                    _ => self.work(stream, peer, held, subject, &tally, keeper).await,
+                    Protocol::Mcp => self.work(stream, &peer, held, subject, &tally, keeper).await,
                 });
+                let is_http = matches!(protocol, Protocol::Http | Protocol::Http2);
                 tokio::select! {
                     biased;
-                    () = when_woken(self.stopped()), if protocol != Protocol::Http => Ok(RelayEnd::Stopped),
+                    () = when_woken(self.stopped()), if !is_http => Ok(RelayEnd::Stopped),
                     ended = work => ended,
                 }
             }
@@ -219,7 +244,17 @@ impl Gateway {
                 session.run(told).await.and(Err(denial))
             }
         };
-        let (event, reason) = match &ended {
+        self.over(subject, &ended, &tally).await;
+    }
+
+    /// Puts the end of a session on record.
+    async fn over(
+        &self,
+        subject: &Subject,
+        ended: &Result<RelayEnd, Denial>,
+        tally: &Mutex<Tally>,
+    ) {
+        let (event, reason) = match ended {
             Err(denial) | Ok(RelayEnd::NoRecord(denial)) => ("cut", denial.to_string()),
             Ok(end) => ("closed", end.to_string()),
         };
@@ -232,16 +267,47 @@ impl Gateway {
         drop(self.log.record(event).await);
     }
 
-    /// HTTP, for as long as it lasts.
+    /// HTTP/1.1, for as long as it lasts.
     async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
+        self: &Arc<Self>,
         stream: S,
-        peer: &Arc<Peer>,
-        (http, address): (&Server, SocketAddr),
+        visit: Visit,
     ) -> RelayEnd {
-        let caller = Caller { address, peer: Some(Arc::clone(peer)) };
-        http.serve(stream, &caller, || (), self.stopping.subscribe()).await;
+        if let Some((web, caller)) = self.web.as_ref().zip(visit.caller.clone()) {
+            let answer = self.answer(visit);
+            let stopping = self.stopping.subscribe();
+            web.server.serve(stream, &caller, &answer, || (), stopping).await;
+        }
         RelayEnd::ClientClosed
+    }
+
+    /// HTTP/2, for as long as it lasts.
+    async fn exchange_second<S: AsyncRead + AsyncWrite + Unpin>(
+        self: &Arc<Self>,
+        stream: S,
+        visit: Visit,
+    ) -> RelayEnd {
+        if let Some((web, caller)) = self.web.as_ref().zip(visit.caller.clone()) {
+            let answer = self.answer(visit);
+            let stopping = self.stopping.subscribe();
+            web.server.serve_second(stream, &caller, &answer, stopping).await;
+        }
+        RelayEnd::ClientClosed
+    }
+
+    /// What is answered to the requests of one connection.
+    fn answer(self: &Arc<Self>, visit: Visit) -> Answer {
+        let gateway = Arc::clone(self);
+        Arc::new(move |request| {
+            let (gateway, visit) = (Arc::clone(&gateway), visit.clone());
+            Box::pin(async move {
+                let Some(web) = &gateway.web else { return nothing_there() };
+                let behind = Arc::clone(&gateway);
+                let (caller, peer) = (visit.caller.clone(), Arc::clone(&visit.kin.peer));
+                let open = Box::new(move |stream| behind.behind(visit, stream));
+                web.answer(caller, peer, open, request).await
+            })
+        })
     }
 
     /// What a client speaks that did not say so: a method of HTTP begins with a capital letter (RFC
@@ -321,6 +387,16 @@ impl Gateway {
         tell(stream, reason.into(), self.limits.drain).await;
         RelayEnd::NotStarted(error)
     }
+}
+
+/// Somebody who is connected.
+#[derive(Clone)]
+struct Visit {
+    /// Unless the connection is dead already.
+    caller: Option<Caller>,
+    kin: Kin,
+    /// Held by whatever must be over before the gateway is.
+    alive: mpsc::Sender<()>,
 }
 
 /// How many sessions each principal has, those included whose child is still ending.

@@ -4,12 +4,14 @@
 //! The grammar is hyper's. Here is what it does not do: who may connect ([`places`]), how often
 //! ([`rates`]), how long a request may take to come and an answer to go ([`server`], [`paced`]).
 
+mod body;
 mod limits;
 mod listener;
 mod paced;
 mod places;
 mod rates;
 mod refusals;
+mod second;
 mod server;
 
 use std::fmt;
@@ -20,11 +22,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::{Request, Response};
 
+pub(crate) use body::Body;
 pub use limits::HttpLimits;
 pub use listener::{PublicListener, PublicListenerConfig};
 pub(crate) use refusals::Refusals;
 pub use refusals::Refused;
-pub(crate) use server::Server;
+pub(crate) use server::{Answer, Server};
 
 use crate::Peer;
 
@@ -61,3 +64,12 @@ pub type Answering = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 ///
 /// What it puts into an answer's extensions as [`Refused`] goes into the audit.
 pub type Handler = Arc<dyn Fn(Caller, Request<Bytes>) -> Answering + Send + Sync>;
+
+/// What a handler answers to one caller.
+pub(crate) fn answer_of(handler: &Handler, caller: &Caller) -> Answer {
+    let (handler, caller) = (Arc::clone(handler), caller.clone());
+    Arc::new(move |request| {
+        let answer = handler(caller.clone(), request);
+        Box::pin(async { answer.await.map(Body::from) })
+    })
+}

@@ -29,6 +29,7 @@ mod denial;
 mod event;
 mod fetch;
 mod frame;
+mod front;
 mod gateway;
 mod http;
 mod identity;
@@ -39,12 +40,14 @@ mod policy;
 mod present;
 mod relay;
 mod session;
+mod shared;
 mod source;
 mod stream;
 mod streamable;
 mod tls;
 mod trust;
 mod upstream;
+mod web;
 mod woken;
 
 pub use backoff::{Backoff, jittered};
@@ -55,6 +58,7 @@ pub use denial::Denial;
 pub use event::{Event, EventLog, NoRecord, Output};
 pub use fetch::{Anchor, Exchange, FetchError, FetchLimits, Fetcher};
 pub use frame::{FrameError, LineReader, LineWriter};
+pub use front::{Ended, Front, FrontError, FrontSecret};
 pub use gateway::{Gateway, GatewayConfig};
 pub use http::{
     Answering, Caller, Handler, HttpLimits, HttpService, PublicListener, PublicListenerConfig,
@@ -68,6 +72,7 @@ pub use policy::{
     ClientPolicy, Decision, Judgement, Permit, Record, Refusal, Rules, ServerPolicy, Verdict,
 };
 pub use session::Session;
+pub use shared::SharedServer;
 pub use stream::Stream;
 pub use streamable::client::Near;
 pub use streamable::{Endpoint, EndpointError};
@@ -78,5 +83,11 @@ pub use upstream::{HttpUpstream, Service, SocketUpstream, Upstream, UpstreamErro
 /// The application protocol of MCP's line framing over TLS. No protocol at all means the same.
 pub const ALPN: &[u8] = b"mcp/1";
 
+/// Where Streamable HTTP is served.
+pub const MCP_PATH: &str = "/mcp";
+
 /// HTTP/1.1 over TLS (RFC 7301 §6).
 pub const HTTP: &[u8] = b"http/1.1";
+
+/// HTTP/2 over TLS (RFC 9113 §3.2).
+pub(crate) const HTTP_2: &[u8] = b"h2";

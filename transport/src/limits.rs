@@ -16,6 +16,8 @@ pub struct Limits {
     pub message: Duration,
     /// Without a message from the client; noticed after twice as long at the latest.
     pub idle: Duration,
+    /// Of a session over HTTP, without a request or an open stream.
+    pub http_idle: Duration,
     /// From a request to its answer where the server speaks HTTP, unless it gives a sign of life.
     pub answer: Duration,
     /// One message written to a peer that does not read.
@@ -40,6 +42,7 @@ impl Default for Limits {
             first_message: Duration::from_secs(60),
             message: Duration::from_secs(60),
             idle: Duration::from_secs(24 * 60 * 60),
+            http_idle: Duration::from_secs(10 * 60),
             answer: Duration::from_secs(60 * 60),
             write: Duration::from_secs(60),
             line: 16 * 1024 * 1024,

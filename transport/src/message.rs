@@ -1,9 +1,13 @@
 //! MCP messages on raw JSON: read strictly, judged in place, forwarded octet by octet.
 
+mod edit;
 mod envelope;
 mod reader;
+mod shared;
 mod value;
 
+pub(crate) use edit::{Edit, edit};
 pub(crate) use envelope::{Id, Message, Outcome};
 pub use reader::ReadError;
+pub(crate) use shared::{Concerning, request_as};
 pub(crate) use value::{Known, Object, Value};

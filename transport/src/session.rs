@@ -27,6 +27,11 @@ impl<S> Session<S> {
         &self.peer
     }
 
+    /// What another stream to the same peer needs.
+    pub(crate) fn kin(&self) -> Kin {
+        Kin { peer: Arc::clone(&self.peer), trust: self.trust.clone() }
+    }
+
     /// The same peer, and another way of speaking with it.
     pub(crate) fn map<T>(self, change: impl FnOnce(S) -> T) -> Session<T> {
         let Self { stream, peer, trust, is_stale } = self;
@@ -59,5 +64,20 @@ impl<S> Session<S> {
             denial = when_woken(self.trust.lost(&self.peer, &self.is_stale)) => Err(denial),
             done = work => Ok(done),
         }
+    }
+}
+
+/// Other streams to a peer whose session is there: requests of HTTP open sessions of their own, which
+/// may outlive their connection, and which trust ends like any other.
+#[derive(Clone)]
+pub(crate) struct Kin {
+    pub(crate) peer: Arc<Peer>,
+    trust: Trust,
+}
+
+impl Kin {
+    pub(crate) fn session<S>(&self, stream: S) -> Session<S> {
+        let (peer, trust) = (Arc::clone(&self.peer), self.trust.clone());
+        Session { stream, peer, trust, is_stale: Arc::default() }
     }
 }

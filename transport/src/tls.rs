@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use vouchsafe_certs::{CaCertificate, Fingerprint};
 
 use crate::fetch::Anchor;
-use crate::{ALPN, HTTP, Identity, Peer, Role, Trust};
+use crate::{ALPN, HTTP, HTTP_2, Identity, Peer, Role, Trust};
 
 /// Why no TLS configuration can be made of an identity.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -90,9 +90,18 @@ pub(crate) fn server_config(identity: &Identity, trust: &Trust) -> Result<Server
     accepting(identity, trust, Role::Client, &[ALPN])
 }
 
-/// The accepting side of MCP and HTTP. Which of the two it will be is not known yet when the client's
-/// certificate is judged, so what MCP alone asks is asked after the handshake.
+/// The accepting side of MCP, also over HTTP.
 pub(crate) fn server_config_with_http(
+    identity: &Identity,
+    trust: &Trust,
+) -> Result<ServerConfig, TlsError> {
+    accepting(identity, trust, Role::Client, &[ALPN, HTTP_2, HTTP])
+}
+
+/// The accepting side of MCP, and of HTTP for everybody who has a certificate. Which of the two it
+/// will be is not known yet when the client's certificate is judged, so what MCP alone asks is asked
+/// after the handshake.
+pub(crate) fn server_config_for_holders(
     identity: &Identity,
     trust: &Trust,
 ) -> Result<ServerConfig, TlsError> {

@@ -1,8 +1,13 @@
 //! `vouchsafe connect`: a stdio MCP server for any client, with a gateway behind it.
 
+mod front;
+
 use vouchsafe_transport::{Bridge, BridgeEnd, BridgeNews, Connector, Limits};
 
+use front::FrontArgs;
+
 use crate::client::broken;
+use crate::context::Context;
 use crate::exit::Failure;
 use crate::notice::{harmless, say};
 use crate::runtime;
@@ -19,13 +24,18 @@ use crate::session::{Failed, SessionArgs};
 pub(crate) struct Args {
     #[command(flatten)]
     session: SessionArgs,
+    #[command(flatten)]
+    front: FrontArgs,
 }
 
 /// Bridges until either side ends.
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let limits = Limits::default();
     let connector = args.session.connector(&limits)?;
     let runtime = runtime::small()?;
+    if let Some(address) = args.front.http {
+        return runtime.block_on(front::serve(&args.front, address, connector, limits, context));
+    }
     let ended = runtime.block_on(bridge(&connector, &limits));
     // A thread may still wait for stdin; it has nothing more to say.
     runtime.shutdown_background();

@@ -107,6 +107,9 @@ struct LimitArgs {
     /// Seconds without a message of the client
     #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60)]
     idle_timeout: u64,
+    /// Seconds that a session over HTTP is kept without a request or an open stream
+    #[arg(long, value_name = "SECONDS", default_value_t = 10 * 60)]
+    http_idle_timeout: u64,
     /// Seconds for a peer to take a message
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     write_timeout: u64,
@@ -123,6 +126,7 @@ impl LimitArgs {
         limits.first_message = Duration::from_secs(self.first_message_timeout);
         limits.message = Duration::from_secs(self.message_timeout);
         limits.idle = Duration::from_secs(self.idle_timeout);
+        limits.http_idle = Duration::from_secs(self.http_idle_timeout);
         limits.write = Duration::from_secs(self.write_timeout);
         limits
     }
@@ -155,13 +159,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let announcement = announcement(&identity, &lists.borrow(), &source_name, context.now()?);
     let announcement = announcement + &args.upstream.announcement();
     let (notes, lines) = mpsc::channel(256);
-    let upstream = args.upstream.upstream(notes)?;
     let mut limits = args.limits.limits();
     limits.answer = args.upstream.answer();
+    let (upstream, shared) = args.upstream.upstream(notes, &limits)?;
     let gateway = Gateway::new(GatewayConfig {
         identity: present.identity,
         trust,
         upstream,
+        streamable_http: true,
         http: None,
         rules: rules(args)?,
         limits,
@@ -169,7 +174,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     })
     .map_err(Failure::new)?;
     make_room(&args.limits);
-    runtime::large()?.block_on(serve(Arc::new(gateway), &args.listen, &announcement, lines))
+    runtime::large()?.block_on(async {
+        let served = serve(Arc::new(gateway), &args.listen, &announcement, lines).await;
+        if let Some(shared) = shared {
+            shared.stop().await;
+        }
+        served
+    })
 }
 
 /// Connections that may wait to be accepted.
@@ -285,6 +296,10 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
 /// What servers print to their stderr, with control characters made harmless.
 async fn show_stderr(mut lines: mpsc::Receiver<(u64, String)>) {
     while let Some((session, line)) = lines.recv().await {
-        say(&format!("[server of session {session}] {}", harmless(&line)));
+        let whose = match session {
+            0 => "shared server".to_owned(),
+            session => format!("server of session {session}"),
+        };
+        say(&format!("[{whose}] {}", harmless(&line)));
     }
 }

@@ -28,7 +28,7 @@ pub struct HttpLimits {
     pub connections: usize,
     /// Connections at once of one source: an IPv4 address, or the first 64 bits of an IPv6 address.
     pub connections_per_source: usize,
-    /// Requests a second of one source, in the long run. A new connection counts as one.
+    /// Requests a second of one source, in the long run. A new connection counts as one. 0 is no limit.
     pub rate: u32,
     /// Requests of one source that may come at once.
     pub burst: u32,

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::places::{Place, Places, Signal};
 use super::server::Server;
-use super::{Caller, Handler, HttpLimits};
+use super::{Caller, Handler, HttpLimits, answer_of};
 use crate::acceptor::{configure, linger};
 use crate::event::EventLog;
 use crate::source::Source;
@@ -56,6 +56,7 @@ pub struct PublicListener {
     clock: Arc<dyn TimeProvider>,
     places: Arc<Places>,
     server: Server,
+    handler: Handler,
     handshake: Duration,
     stopping: watch::Sender<bool>,
 }
@@ -86,7 +87,8 @@ impl PublicListener {
             clock,
             places: Places::new(&limits),
             handshake: limits.handshake,
-            server: Server::new(handler, limits, Arc::new(log)),
+            server: Server::new(limits, Some(Arc::new(log))),
+            handler,
             stopping: watch::Sender::new(false),
         })
     }
@@ -145,8 +147,9 @@ impl PublicListener {
         let work = async {
             match timeout(self.handshake, self.accept(tcp)).await {
                 Ok(Ok(stream)) => {
-                    let stopping = self.stopping.subscribe();
-                    self.server.serve(stream, &caller, || place.speaks(), stopping).await;
+                    let answer = answer_of(&self.handler, &caller);
+                    let (speaks, stopping) = (|| place.speaks(), self.stopping.subscribe());
+                    self.server.serve(stream, &caller, &answer, speaks, stopping).await;
                 }
                 Ok(Err(error)) => {
                     let reason = format!("the TLS handshake failed: {error}");

@@ -37,7 +37,7 @@ struct State {
 
 impl Rates {
     pub(crate) fn new(limits: &HttpLimits) -> Self {
-        let interval = Duration::from_secs(1) / limits.rate.max(1);
+        let interval = Duration::from_secs(1).checked_div(limits.rate).unwrap_or_default();
         let state =
             State { full_at: HashMap::new(), others_full_at: Instant::now(), swept_at: None };
         let depth = interval * limits.burst.max(1);
@@ -49,6 +49,9 @@ impl Rates {
     /// # Errors
     /// How long until there is one.
     pub(crate) fn take(&self, source: Source, now: Instant) -> Result<(), Duration> {
+        if self.interval.is_zero() {
+            return Ok(());
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = state.bucket(source, self.room, now);
         let afterwards = (*full_at).max(now) + self.interval;

@@ -19,7 +19,8 @@ pub struct Refused(pub String);
 
 /// The refusals of one listener.
 pub(crate) struct Refusals {
-    log: Arc<EventLog>,
+    /// `None` where nobody keeps a record.
+    log: Option<Arc<EventLog>>,
     within: Mutex<Within>,
 }
 
@@ -49,18 +50,19 @@ impl Within {
 }
 
 impl Refusals {
-    pub(crate) fn new(log: Arc<EventLog>) -> Self {
+    pub(crate) fn new(log: Option<Arc<EventLog>>) -> Self {
         Self { log, within: Mutex::default() }
     }
 
     /// Puts one on record, or counts it. What was refused stays refused if that fails.
     pub(crate) async fn tell(&self, address: Option<SocketAddr>, reason: &str) {
+        let Some(log) = &self.log else { return };
         let source = address.map(|address| Source::of(address.ip()));
         if !self.within.lock().unwrap_or_else(PoisonError::into_inner).admits(source) {
             return;
         }
         let event = Event { event: "refused", address, reason: Some(reason), ..Event::default() };
-        drop(self.log.record(event).await);
+        drop(log.record(event).await);
     }
 
     /// Puts on record how many were not told one by one, and begins a new second.
@@ -69,10 +71,10 @@ impl Refusals {
             let mut within = self.within.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *within)
         };
-        if untold > 0 {
+        if let Some(log) = self.log.as_ref().filter(|_| untold > 0) {
             let reason = format!("{untold} further times within a second");
             let event = Event { event: "refused", reason: Some(&reason), ..Event::default() };
-            drop(self.log.record(event).await);
+            drop(log.record(event).await);
         }
     }
 }

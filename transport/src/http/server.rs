@@ -5,11 +5,12 @@ mod tests;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1;
@@ -23,23 +24,27 @@ use tokio::time::{Instant, timeout};
 use super::paced::Paced;
 use super::rates::Rates;
 use super::refusals::{Refusals, Refused};
-use super::{Caller, Handler, HttpLimits};
+use super::{Body, Caller, HttpLimits};
 use crate::acceptor::linger;
 use crate::event::EventLog;
 use crate::source::Source;
 
+/// What answers the requests of one connection, once their bodies have come whole.
+pub(crate) type Answer = Arc<dyn Fn(Request<Bytes>) -> Answering + Send + Sync>;
+
+type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
 /// Answers the requests of connections.
 pub(crate) struct Server {
-    handler: Handler,
-    limits: HttpLimits,
+    pub(super) limits: HttpLimits,
     pub(super) rates: Rates,
     pub(crate) refusals: Refusals,
 }
 
 impl Server {
-    pub(crate) fn new(handler: Handler, limits: HttpLimits, log: Arc<EventLog>) -> Self {
+    pub(crate) fn new(limits: HttpLimits, log: Option<Arc<EventLog>>) -> Self {
         let rates = Rates::new(&limits);
-        Self { handler, limits, rates, refusals: Refusals::new(log) }
+        Self { limits, rates, refusals: Refusals::new(log) }
     }
 
     /// Serves one connection until it ends, or until `stopping` turns true and the answer that is
@@ -48,6 +53,7 @@ impl Server {
         &self,
         stream: S,
         caller: &Caller,
+        answer: &Answer,
         asked: impl Fn() + Sync,
         mut stopping: watch::Receiver<bool>,
     ) {
@@ -55,11 +61,11 @@ impl Server {
         let service = service_fn(|request| {
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
             Box::pin(async move {
-                let mut response = self.respond(caller, asked, request).await;
+                let mut response = self.respond(caller, answer, asked, request).await;
                 if number >= self.limits.requests {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(response.map(Full::new))
+                Ok::<_, Infallible>(response)
             })
         });
         let stream = TokioIo::new(Paced::new(stream, self.limits.write));
@@ -68,7 +74,7 @@ impl Server {
         let ended = tokio::select! {
             ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
             () = stopped => {
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
                 poll_fn(|context| connection.poll_without_shutdown(context)).await
             }
         };
@@ -100,13 +106,14 @@ impl Server {
         }
     }
 
-    async fn respond(
+    pub(super) async fn respond(
         &self,
         caller: &Caller,
+        answer: &Answer,
         asked: impl Fn(),
         request: Request<Incoming>,
-    ) -> Response<Bytes> {
-        let response = match self.answer(caller, asked, request).await {
+    ) -> Response<Body> {
+        let response = match self.answer(caller, answer, asked, request).await {
             Ok(response) => response,
             Err(refusal) => refusal.into_response(),
         };
@@ -119,17 +126,17 @@ impl Server {
     async fn answer(
         &self,
         caller: &Caller,
+        answer: &Answer,
         asked: impl Fn(),
         request: Request<Incoming>,
-    ) -> Result<Response<Bytes>, Refusal> {
+    ) -> Result<Response<Body>, Refusal> {
         let source = Source::of(caller.address.ip());
         self.rates
             .take(source, Instant::now())
             .map_err(|wait| Refusal::TooOften(wait.as_secs()))?;
         asked();
         let request = self.whole(request).await?;
-        let answer = (self.handler)(caller.clone(), request);
-        timeout(self.limits.answer, answer).await.map_err(|_| Refusal::NoAnswer)
+        timeout(self.limits.answer, answer(request)).await.map_err(|_| Refusal::NoAnswer)
     }
 
     /// Reads a request's body, if it is no longer than it may be.
@@ -164,7 +171,7 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn into_response(self) -> Response<Bytes> {
+    fn into_response(self) -> Response<Body> {
         let (status, said) = match &self {
             Self::TooOften(_) => (StatusCode::TOO_MANY_REQUESTS, "Too many requests.".to_owned()),
             Self::TooLong(limit) => {
@@ -179,7 +186,7 @@ impl Refusal {
                 (StatusCode::SERVICE_UNAVAILABLE, "The answer took too long.".to_owned())
             }
         };
-        let mut response = Response::new(Bytes::from(format!("{said}\n")));
+        let mut response = Response::new(Body::from(format!("{said}\n")));
         *response.status_mut() = status;
         if let Self::TooOften(seconds) = self {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds + 1));

@@ -73,6 +73,13 @@ pub(crate) enum Outcome<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// The envelope's members, wherever they stand, of a line that is a message.
+    pub(super) fn envelope(line: &'a [u8]) -> Result<Known<'a, 6>, ReadError> {
+        let envelope = read(line, KEYS)?;
+        shape(&envelope).ok_or(ReadError::NotJsonRpc)?;
+        Ok(envelope)
+    }
+
     /// Reads one line.
     pub(crate) fn read(line: &'a [u8]) -> Result<Self, ReadError> {
         shape(&read(line, KEYS)?).ok_or(ReadError::NotJsonRpc)

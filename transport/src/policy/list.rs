@@ -3,7 +3,7 @@
 use super::parameters::Results;
 use super::rules::{List, Shows, literal_prefix};
 use super::{ClientPolicy, Refusal};
-use crate::message::{Object, Value};
+use crate::message::{Edit, Object, Value, edit};
 
 /// Lists and read results depend on who asks (MCP 2026-07-28, caching).
 const PRIVATE: &str = "\"private\"";
@@ -50,8 +50,6 @@ pub(super) fn privately(line: &str, result: Object<'_>, members: &Results<'_>) -
     (scope.text() != PRIVATE).then(|| edit(line, vec![make_private(line, result, members)]))
 }
 
-type Edit = (std::ops::Range<usize>, String);
-
 fn make_private(line: &str, result: Object<'_>, members: &Results<'_>) -> Edit {
     match members.get("cacheScope") {
         Some(scope) => (scope.span_in(line), PRIVATE.to_owned()),
@@ -61,18 +59,4 @@ fn make_private(line: &str, result: Object<'_>, members: &Results<'_>) -> Edit {
             (start..start, format!("\"cacheScope\":{PRIVATE}{comma}"))
         }
     }
-}
-
-/// The text with some spans replaced; the rest stays as it is, octet by octet.
-fn edit(text: &str, mut edits: Vec<Edit>) -> String {
-    edits.sort_by_key(|(span, _)| span.start);
-    let mut edited = String::with_capacity(text.len() + 32);
-    let mut copied = 0;
-    for (span, replacement) in edits {
-        edited.push_str(text.get(copied..span.start).unwrap_or_default());
-        edited.push_str(&replacement);
-        copied = span.end;
-    }
-    edited.push_str(text.get(copied..).unwrap_or_default());
-    edited
 }

@@ -5,7 +5,6 @@
 //! comes as JSON or as a stream of events. Whatever goes wrong is the answer to the request that it
 //! happened to. Nothing is followed and nothing kept: no redirects, no cookies, no proxies.
 
-mod annotations;
 mod answer;
 mod connection;
 mod exchange;
@@ -29,7 +28,6 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use self::annotations::Annotations;
 use self::connection::Connection;
 pub(crate) use self::connection::Reach;
 use self::failure::Failure;
@@ -39,6 +37,7 @@ use crate::child::Keeper;
 use crate::connector::Way;
 use crate::frame::LineWriter;
 use crate::message::Id;
+use crate::streamable::annotations::Annotations;
 use crate::{Endpoint, Limits, Session};
 
 /// Octets that a session and its talk with a server may hold for each other, in each direction.

@@ -183,6 +183,7 @@ impl<'a> Stage<'a> {
             identity: present.identity,
             trust,
             upstream: Upstream::Command(notes_server()?),
+            streamable_http: true,
             http: None,
             rules: Rules::default(),
             limits: Limits::default(),

@@ -10,7 +10,10 @@ use rustls::time_provider::DefaultTimeProvider;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tokio::sync::mpsc;
-use vouchsafe_transport::{ChildCommand, Endpoint, HttpUpstream, SocketUpstream, Upstream};
+use vouchsafe_transport::{
+    ChildCommand, ChildError, Endpoint, HttpUpstream, Limits, SharedServer, SocketUpstream,
+    Upstream,
+};
 
 use crate::exit::Failure;
 use crate::notice::say;
@@ -27,6 +30,9 @@ pub(super) struct UpstreamArgs {
     /// Seconds from a request to the answer of an http:// or https:// server, unless it gives a sign of life
     #[arg(long, value_name = "SECONDS", default_value_t = 60 * 60, conflicts_with = "command")]
     upstream_timeout: u64,
+    /// Start COMMAND once, for all sessions, instead of once for each; it is not told who calls, and cannot ask its clients anything
+    #[arg(long, conflicts_with = "upstream")]
+    share: bool,
     /// Give the server an environment variable; NAME alone passes ours on; may be repeated
     #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "upstream")]
     env: Vec<OsString>,
@@ -36,12 +42,31 @@ pub(super) struct UpstreamArgs {
 }
 
 impl UpstreamArgs {
-    /// Reads what was said; `notes` get what servers print, and what is wrong with them.
-    pub(super) fn upstream(&self, notes: mpsc::Sender<(u64, String)>) -> Result<Upstream, Failure> {
-        let Some(url) = &self.upstream else {
-            let command = ChildCommand::new(self.command.clone(), environment(&self.env)?);
-            return Ok(Upstream::Command(command.map_err(Failure::new)?.with_stderr(notes)));
-        };
+    /// Reads what was said; `notes` get what servers print, and what is wrong with them. A server that
+    /// is shared is to be stopped when the gateway has.
+    pub(super) fn upstream(
+        &self,
+        notes: mpsc::Sender<(u64, String)>,
+        limits: &Limits,
+    ) -> Result<(Upstream, Option<SharedServer>), Failure> {
+        if let Some(url) = &self.upstream {
+            return Ok((self.elsewhere(url, notes)?, None));
+        }
+        let command = ChildCommand::new(self.command.clone(), environment(&self.env)?);
+        let command = command.map_err(Failure::new)?.with_stderr(notes);
+        if !self.share {
+            return Ok((Upstream::Command(command), None));
+        }
+        let failed = |error: &ChildError| say(&format!("the server could not be started: {error}"));
+        let shared = SharedServer::new(command, limits, failed);
+        Ok((Upstream::Service(shared.service()), Some(shared)))
+    }
+
+    fn elsewhere(
+        &self,
+        url: &str,
+        notes: mpsc::Sender<(u64, String)>,
+    ) -> Result<Upstream, Failure> {
         let upstream = match url.split_once(':') {
             Some(("tcp", address)) => tcp(address)?,
             Some(("unix", path)) if !path.is_empty() => {

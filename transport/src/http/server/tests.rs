@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::Output;
+use crate::http::{Handler, answer_of};
 
 /// A server of one connection, and what it has put on record.
 struct Served {
@@ -41,10 +42,12 @@ impl Served {
         });
         let (stream, theirs) = duplex(64 * 1024);
         let (stop, stopping) = watch::channel(false);
-        let server = Server::new(handler, limits, Arc::new(log));
+        let server = Server::new(limits, Some(Arc::new(log)));
         let caller = Caller { address: "192.0.2.1:1".parse().unwrap(), peer: None };
-        let serving =
-            tokio::spawn(async move { server.serve(theirs, &caller, || (), stopping).await });
+        let answer = answer_of(&handler, &caller);
+        let serving = tokio::spawn(async move {
+            server.serve(theirs, &caller, &answer, || (), stopping).await;
+        });
         Self { stream, serving, stop, record }
     }
 

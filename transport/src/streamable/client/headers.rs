@@ -4,8 +4,8 @@ use base64ct::{Base64, Encoding};
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 
-use super::annotations::Annotations;
 use crate::message::{Object, Value};
+use crate::streamable::annotations::Annotations;
 use crate::streamable::{METHOD, NAME, PROTOCOL_VERSION, VERSION_IN_META};
 
 /// A longer value is left out, and the server says what it misses: no honest name is as long.

@@ -20,12 +20,12 @@ const MAX_DEPTH: usize = 8;
 type Path = Vec<String>;
 
 /// What the lists of a session have said so far, by tool.
-#[derive(Debug, Default)]
-pub(super) struct Annotations(HashMap<String, Vec<(Path, HeaderName)>>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Annotations(HashMap<String, Vec<(Path, HeaderName)>>);
 
 impl Annotations {
     /// Takes note of a `tools/list` result. A later list replaces what an earlier one said of a tool.
-    pub(super) fn note(&mut self, result: Object<'_>) {
+    pub(crate) fn note(&mut self, result: Object<'_>) {
         if self.0.is_empty() && !result.text().contains(ANNOTATION) {
             return;
         }
@@ -44,7 +44,7 @@ impl Annotations {
     }
 
     /// The headers of a call, and what they say: arguments that are missing or null have none.
-    pub(super) fn of(
+    pub(crate) fn of(
         &self,
         tool: &str,
         arguments: Option<Object<'_>>,
@@ -54,6 +54,24 @@ impl Annotations {
             Some((header.clone(), in_words(value_at(arguments?, path)?)?))
         });
         pairs.collect()
+    }
+}
+
+impl Annotations {
+    /// A header that does not say what the arguments of a call say. `said` tells what a header says,
+    /// and `None` of one that is missing.
+    pub(crate) fn disagreeing(
+        &self,
+        tool: &str,
+        arguments: Option<Object<'_>>,
+        said: impl Fn(&HeaderName) -> Option<String>,
+    ) -> Option<&HeaderName> {
+        let mut annotated = self.0.get(tool).into_iter().flatten();
+        let disagrees = |(path, header): &&(Path, HeaderName)| {
+            let argument = arguments.and_then(|arguments| value_at(arguments, path));
+            said(header) != argument.and_then(in_words)
+        };
+        annotated.find(disagrees).map(|(_, header)| header)
     }
 }
 

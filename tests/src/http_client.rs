@@ -1,0 +1,213 @@
+//! A client of Streamable HTTP without manners: it sends what it is told to, and reports what came back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls_pki_types::ServerName;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use vouchsafe_transport::Identity;
+
+use crate::client::tls_config;
+
+/// Nothing on this machine takes longer, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The revision of MCP without sessions.
+const STATELESS: &str = "2026-07-28";
+
+/// One connection.
+pub struct HttpClient {
+    sender: Sender,
+    /// The session that `initialize` opened.
+    pub session: Option<String>,
+}
+
+enum Sender {
+    First(http1::SendRequest<Full<Bytes>>),
+    Second(http2::SendRequest<Full<Bytes>>),
+}
+
+/// An answer, as far as it has come.
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    body: Incoming,
+    unread: String,
+}
+
+impl HttpClient {
+    /// Connects as `identity` and offers this application protocol, or none.
+    pub async fn connect(address: SocketAddr, identity: &Identity, protocol: Option<&str>) -> Self {
+        let roots: Vec<_> = identity.roots.iter().map(|root| root.der.clone()).collect();
+        let mut config = tls_config(&roots, identity.chain.clone(), identity.key.to_tls());
+        config.alpn_protocols =
+            protocol.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let tcp = TcpStream::connect(address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let stream = TokioIo::new(stream);
+        let sender = if protocol == Some("h2") {
+            let handshake = http2::handshake(TokioExecutor::new(), stream).await;
+            let (sender, connection) = handshake.unwrap();
+            tokio::spawn(connection);
+            Sender::Second(sender)
+        } else {
+            let (sender, connection) = http1::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            Sender::First(sender)
+        };
+        Self { sender, session: None }
+    }
+
+    /// A request to the endpoint, with the headers that it needs in any case.
+    #[must_use]
+    pub fn request(&self, method: Method, body: &Value) -> Request<Full<Bytes>> {
+        let (uri, host) = match self.sender {
+            Sender::First(_) => ("/mcp", Some("localhost")),
+            Sender::Second(_) => ("https://localhost/mcp", None),
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("accept", "application/json, text/event-stream")
+            .header("content-type", "application/json");
+        for (name, value) in [("host", host), ("mcp-session-id", self.session.as_deref())] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        let octets = if body.is_null() { String::new() } else { body.to_string() };
+        request.body(Full::new(octets.into())).unwrap()
+    }
+
+    /// Sends a request as it is.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Answer> {
+        let sent = async {
+            match &mut self.sender {
+                Sender::First(sender) => {
+                    sender.ready().await?;
+                    sender.send_request(request).await
+                }
+                Sender::Second(sender) => {
+                    sender.ready().await?;
+                    sender.send_request(request).await
+                }
+            }
+        };
+        let response: Response<Incoming> =
+            timeout(PATIENCE, sent).await.unwrap_or_else(|_| panic!("no answer came"))?;
+        let (head, body) = response.into_parts();
+        Ok(Answer { status: head.status, headers: head.headers, body, unread: String::new() })
+    }
+
+    /// Posts a message.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn post(&mut self, message: &Value) -> hyper::Result<Answer> {
+        let request = self.request(Method::POST, message);
+        self.send(request).await
+    }
+
+    /// Opens a session of MCP.
+    pub async fn initialize(&mut self) {
+        let initialize = json!({
+            "jsonrpc": "2.0", "id": 0, "method": "initialize",
+            "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+        });
+        let answer = self.post(&initialize).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        let session = answer.headers.get("mcp-session-id").unwrap().to_str().unwrap();
+        self.session = Some(session.to_owned());
+        drop(answer.whole().await);
+    }
+
+    /// Asks within the session, or, where there is none, as a request that stands for itself.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn ask(&mut self, id: u64, method: &str, params: Value) -> hyper::Result<Answer> {
+        let mut message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        if self.session.is_some() {
+            return self.post(&message).await;
+        }
+        let meta = &mut message["params"]["_meta"];
+        meta["io.modelcontextprotocol/protocolVersion"] = STATELESS.into();
+        meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        let mut request = self.request(Method::POST, &message);
+        let headers = request.headers_mut();
+        headers.insert("mcp-protocol-version", STATELESS.parse().unwrap());
+        headers.insert("mcp-method", method.parse().unwrap());
+        if let Some(name) = message["params"]["name"].as_str() {
+            headers.insert("mcp-name", name.parse().unwrap());
+        }
+        self.send(request).await
+    }
+
+    /// One call, and its answer.
+    pub async fn call(&mut self, tool: &str, arguments: Value) -> Value {
+        let params = json!({"name": tool, "arguments": arguments});
+        self.ask(1, "tools/call", params).await.unwrap().whole().await
+    }
+}
+
+impl Answer {
+    /// All of it: the one message, or the last one of a stream.
+    pub async fn whole(mut self) -> Value {
+        let is_stream =
+            self.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+        if is_stream {
+            let mut last = Value::Null;
+            while let Some(message) = self.event().await.unwrap() {
+                last = message;
+            }
+            return last;
+        }
+        let body = timeout(PATIENCE, self.body.collect()).await.unwrap().unwrap();
+        serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null)
+    }
+
+    /// The next message of a stream; `None` at its end.
+    ///
+    /// # Errors
+    /// If the connection breaks off.
+    pub async fn event(&mut self) -> hyper::Result<Option<Value>> {
+        loop {
+            if let Some((event, rest)) = self.unread.split_once("\n\n") {
+                let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+                let message = data.and_then(|data| serde_json::from_str(data).ok());
+                self.unread = rest.to_owned();
+                if message.is_some() {
+                    return Ok(message);
+                }
+                continue;
+            }
+            match timeout(PATIENCE, self.body.frame())
+                .await
+                .unwrap_or_else(|_| panic!("nothing came"))
+            {
+                None => return Ok(None),
+                Some(frame) => {
+                    let octets = frame?.into_data().unwrap_or_default();
+                    self.unread.push_str(std::str::from_utf8(&octets).unwrap());
+                }
+            }
+        }
+    }
+}

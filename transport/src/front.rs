@@ -1,0 +1,257 @@
+//! The front of a bridge: Streamable HTTP without TLS, for clients on this machine that can do
+//! nothing else and cannot show a certificate.
+//!
+//! Whoever reaches it speaks in the bridge's name. So it listens on the loopback interface alone,
+//! its path is a secret, and it answers no browser that was led here under another name.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::{Request, Response};
+use rustls::crypto::aws_lc_rs;
+use thiserror::Error;
+use tokio::io::DuplexStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::frame::LineWriter;
+use crate::http::{Answer, Body, Caller, Server};
+use crate::policy::protocol_error;
+use crate::streamable::server::{Endpoint, Open, Owner, Site, Work};
+use crate::web::{nothing_there, of_endpoint, of_http};
+use crate::{Limits, MCP_PATH};
+
+/// Connections at once.
+const CONNECTIONS: usize = 256;
+
+/// How long accepting pauses where the system has no descriptors left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// Octets of a secret, and letters of its text.
+const SECRET_LEN: usize = 16;
+const SECRET_TEXT_LEN: usize = SECRET_LEN * 2;
+
+/// Why there is no front.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FrontError {
+    /// The system gives no random octets.
+    #[error("the system gives no random octets")]
+    NoRandom,
+    /// Something else than 32 hexadecimal digits.
+    #[error("a secret is 32 hexadecimal digits")]
+    NoSecret,
+    /// Others than this machine could reach it.
+    #[error("{0} is not on the loopback interface: others could speak in this identity's name")]
+    NotLoopback(SocketAddr),
+}
+
+/// The part of a front's URL that nobody can guess.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FrontSecret(String);
+
+impl fmt::Debug for FrontSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FrontSecret")
+    }
+}
+
+impl FrontSecret {
+    /// A new one.
+    ///
+    /// # Errors
+    /// [`FrontError::NoRandom`].
+    pub fn random() -> Result<Self, FrontError> {
+        let mut octets = [0; SECRET_LEN];
+        let drawn = aws_lc_rs::default_provider().secure_random.fill(&mut octets);
+        drawn.map_err(|_| FrontError::NoRandom)?;
+        Ok(Self(octets.iter().map(|octet| format!("{octet:02x}")).collect()))
+    }
+
+    /// One that was kept.
+    ///
+    /// # Errors
+    /// [`FrontError::NoSecret`].
+    pub fn parse(text: &str) -> Result<Self, FrontError> {
+        let is_one =
+            text.len() == SECRET_TEXT_LEN && text.bytes().all(|octet| octet.is_ascii_hexdigit());
+        if is_one { Ok(Self(text.to_owned())) } else { Err(FrontError::NoSecret) }
+    }
+
+    /// Its text, to be shown to its user and kept from everybody else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a path leads to the front. Takes as long for any wrong secret.
+    fn opens(&self, path: &str) -> bool {
+        let shown = path.strip_prefix('/').and_then(|path| path.strip_suffix(MCP_PATH));
+        let Some(shown) = shown.filter(|shown| shown.len() == self.0.len()) else { return false };
+        let pairs = shown.bytes().zip(self.0.bytes());
+        pairs.fold(0, |differs, (shown, own)| differs | (shown ^ own)) == 0
+    }
+}
+
+/// Bridges one session of lines to wherever it leads, and says at the end why it could not go on.
+type Bridging =
+    Arc<dyn Fn(DuplexStream) -> Pin<Box<dyn Future<Output = Ended> + Send>> + Send + Sync>;
+
+/// The stream of a session that has ended, and the reason, if it did not end well.
+pub type Ended = (DuplexStream, Option<String>);
+
+/// Streamable HTTP on the loopback interface, with a bridge behind each session.
+pub struct Front {
+    secret: FrontSecret,
+    endpoint: Endpoint,
+    server: Server,
+    bridging: Bridging,
+    patience: Duration,
+    places: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Front")
+    }
+}
+
+impl Front {
+    /// Behind which `bridge` serves each session, until the session's stream ends.
+    pub fn new<W>(
+        secret: FrontSecret,
+        limits: &Limits,
+        bridge: impl Fn(DuplexStream) -> W + Send + Sync + 'static,
+    ) -> Self
+    where
+        W: Future<Output = Ended> + Send + 'static,
+    {
+        Self {
+            secret,
+            endpoint: Endpoint::new(Site::Loopback, of_endpoint(limits)),
+            server: Server::new(of_http(limits), None),
+            bridging: Arc::new(move |stream| Box::pin(bridge(stream))),
+            patience: limits.drain,
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+        }
+    }
+
+    /// Where clients find it, once `listener` is served.
+    ///
+    /// # Errors
+    /// [`FrontError::NotLoopback`].
+    pub fn url(&self, address: SocketAddr) -> Result<String, FrontError> {
+        match address.ip().is_loopback() {
+            true => Ok(format!("http://{address}/{}{MCP_PATH}", self.secret.expose())),
+            false => Err(FrontError::NotLoopback(address)),
+        }
+    }
+
+    /// Serves until `shutdown` is done.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut connections = JoinSet::new();
+        let (stop, stopping) = watch::channel(false);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, address)) => {
+                        connections.spawn(Arc::clone(&self).connection(tcp, address, stopping.clone()));
+                    }
+                    Err(error) => accept_failed(&error).await,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        drop(listener);
+        stop.send_replace(true);
+        let ended = async { while connections.join_next().await.is_some() {} };
+        drop(timeout(Duration::from_secs(1), ended).await);
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        address: SocketAddr,
+        stopping: watch::Receiver<bool>,
+    ) {
+        // Beyond so many the newest is closed: all are this machine's own.
+        let Ok(_place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+        if tcp.set_nodelay(true).is_err() || !address.ip().is_loopback() {
+            return;
+        }
+        let caller = Caller { address, peer: None };
+        let front = Arc::clone(&self);
+        let answer: Answer = Arc::new(move |request| {
+            let front = Arc::clone(&front);
+            Box::pin(async move { front.answer(request).await })
+        });
+        self.server.serve(tcp, &caller, &answer, || (), stopping).await;
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Bytes>) -> Response<Body> {
+        if !self.secret.opens(request.uri().path()) {
+            return nothing_there();
+        }
+        let front = Arc::clone(&self);
+        let open: Open = Box::new(move |stream| front.behind(stream));
+        self.endpoint.answer(Owner(None), open, request).await
+    }
+
+    fn behind(self: Arc<Self>, stream: DuplexStream) -> Work {
+        Box::pin(async move {
+            let (stream, reason) = (self.bridging)(stream).await;
+            let mut writer = LineWriter::new(stream, self.patience);
+            if let Some(reason) = reason {
+                drop(writer.send(&protocol_error(&reason)).await);
+            }
+            drop(writer.close().await);
+        })
+    }
+}
+
+/// A connection that died in the queue concerns nobody; descriptors that ran out take time to come back.
+async fn accept_failed(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+        sleep(EXHAUSTED).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_secret_opens() {
+        let secret = FrontSecret::random().unwrap();
+        let text = secret.expose().to_owned();
+        assert!(secret.opens(&format!("/{text}/mcp")));
+        let mut other = text.clone();
+        other.replace_range(31.., if text.ends_with('0') { "1" } else { "0" });
+        for path in [
+            "/mcp".to_owned(),
+            "//mcp".to_owned(),
+            format!("/{other}/mcp"),
+            format!("/{text}"),
+            format!("/{text}/mcp/"),
+            format!("/{text}0/mcp"),
+            format!("/{}/mcp", &text[1..]),
+        ] {
+            assert!(!secret.opens(&path), "{path}");
+        }
+        assert_eq!(FrontSecret::parse(&text).unwrap(), secret);
+        for text in ["", "0123", &format!("{text} "), &text.replace(&text[..1], "/")] {
+            assert!(FrontSecret::parse(text).is_err(), "{text}");
+        }
+        assert!(!format!("{secret:?}").contains(&text));
+    }
+}

@@ -1,0 +1,86 @@
+//! HTTP/2 (RFC 9113) on one connection: the same requests and answers, many at once.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::paced::Paced;
+use super::server::{Answer, Server};
+use super::{Body, Caller};
+
+/// Requests of one connection at once.
+const STREAMS: u32 = 128;
+
+/// A connection that answers no PING for so long is dead.
+const PING: Duration = Duration::from_secs(60);
+
+impl Server {
+    /// Serves one connection until it ends, or until `stopping` turns true and the answers that are
+    /// due have been given. Nothing of it outlives this future.
+    pub(crate) async fn serve_second<S: AsyncRead + AsyncWrite + Unpin>(
+        self: &Arc<Self>,
+        stream: S,
+        caller: &Caller,
+        answer: &Answer,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let service = service_fn(|request| {
+            let (server, caller) = (Arc::clone(self), caller.clone());
+            let answer = Arc::clone(answer);
+            async move {
+                let answered = server.respond(&caller, &answer, || (), request).await;
+                Ok::<_, Infallible>(answered)
+            }
+        });
+        let tasks = TasksOfConnection::default();
+        let mut builder = http2::Builder::new(tasks.0.clone());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(self.limits.head_len).unwrap_or(u32::MAX))
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(self.limits.write);
+        let stream = TokioIo::new(Paced::new(stream, self.limits.write));
+        let mut connection =
+            std::pin::pin!(builder.serve_connection::<_, _, Body>(stream, service));
+        let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
+        // However it ended, whoever was served is gone.
+        drop(tokio::select! {
+            ended = &mut connection => ended,
+            () = stopped => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        });
+    }
+}
+
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
+
+/// The requests of one connection, which end with it, also where it is dropped in the middle. They
+/// hold copies of their executor, so that does not come by itself.
+#[derive(Default)]
+struct TasksOfConnection(Tasks);
+
+impl Drop for TasksOfConnection {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, future: F) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(future);
+    }
+}

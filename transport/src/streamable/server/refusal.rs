@@ -1,0 +1,191 @@
+//! Why a request is refused before it becomes a message: the one mapping to HTTP.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::stateless::TASKS;
+use crate::http::{Body, Refused};
+use crate::message::{Id, ReadError};
+use crate::policy::{self, error};
+use crate::streamable::{JSON, STATELESS};
+
+/// MCP 2026-07-28: a header and the body say different things.
+const HEADER_MISMATCH: i32 = -32020;
+/// MCP 2026-07-28: the client does not say that it can do what this takes.
+const MISSING_CAPABILITY: i32 = -32021;
+/// MCP 2026-07-28: the revision is not spoken here.
+const UNSUPPORTED_VERSION: i32 = -32022;
+const INVALID_REQUEST: i32 = -32600;
+const METHOD_NOT_FOUND: i32 = -32601;
+const INVALID_PARAMS: i32 = -32602;
+const INTERNAL_ERROR: i32 = -32603;
+
+/// Why a request is refused.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// DNS rebinding: the request was meant for somebody else, or comes from somebody else's page.
+    Host,
+    Origin,
+    Method,
+    ContentType,
+    NotAcceptable,
+    Unreadable(Option<Id>, ReadError),
+    /// A request that needs a session names none.
+    NoSession(Option<Id>),
+    /// No such session, or somebody else's.
+    UnknownSession(Option<Id>),
+    /// No such event, or it is forgotten.
+    UnknownEvent,
+    /// Somebody reads that stream already.
+    Conflict,
+    Version(Option<Id>, String),
+    Mismatch(Option<Id>, Cow<'static, str>),
+    Parameters(Option<Id>, &'static str),
+    /// A method of an earlier revision.
+    NoSuchMethod(Option<Id>),
+    /// Something about tasks, from somebody who does not say that they know of them.
+    WithoutTasks(Option<Id>),
+    DuplicateId(Id),
+    TooManyRequests,
+    /// The session ended before there was an answer; what was said at the end.
+    Ended(Option<Id>, Option<Bytes>),
+    NoAnswer(Option<Id>),
+    Unavailable,
+}
+
+impl Refusal {
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let status = self.status();
+        let mut response = Response::new(Body::from(self.line()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        if let Some(said) = self.for_the_audit() {
+            response.extensions_mut().insert(Refused(said.to_owned()));
+        }
+        response
+    }
+
+    /// What an operator should hear of: not what is part of an honest client's life.
+    fn for_the_audit(&self) -> Option<&'static str> {
+        match self {
+            Self::Host => Some("the Host header names another server"),
+            Self::Origin => Some("the Origin header names another site"),
+            Self::UnknownSession(_) => Some("the HTTP session is not known, or somebody else's"),
+            Self::Mismatch(..) => Some("a header and the body say different things"),
+            _ => None,
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Host | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Self::UnknownSession(_) | Self::UnknownEvent | Self::NoSuchMethod(_) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::TooManyRequests | Self::Ended(..) | Self::Unavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::NoAnswer(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unreadable(..)
+            | Self::NoSession(_)
+            | Self::Version(..)
+            | Self::Mismatch(..)
+            | Self::Parameters(..)
+            | Self::WithoutTasks(_)
+            | Self::DuplicateId(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The body: a JSON-RPC error.
+    fn line(&self) -> Vec<u8> {
+        match self {
+            Self::Unreadable(id, why) => {
+                policy::refusal(id.as_ref(), &policy::Refusal::Unreadable(*why))
+            }
+            Self::DuplicateId(id) => policy::refusal(Some(id), &policy::Refusal::DuplicateId),
+            Self::Ended(_, Some(farewell)) => farewell.to_vec(),
+            _ => error(self.id(), self.code(), &self.message(), self.data()),
+        }
+    }
+
+    fn id(&self) -> Option<&Id> {
+        match self {
+            Self::Unreadable(id, _)
+            | Self::NoSession(id)
+            | Self::UnknownSession(id)
+            | Self::Version(id, _)
+            | Self::Mismatch(id, _)
+            | Self::Parameters(id, _)
+            | Self::NoSuchMethod(id)
+            | Self::WithoutTasks(id)
+            | Self::Ended(id, _)
+            | Self::NoAnswer(id) => id.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn code(&self) -> i32 {
+        match self {
+            Self::Version(..) => UNSUPPORTED_VERSION,
+            Self::Mismatch(..) => HEADER_MISMATCH,
+            Self::Parameters(..) => INVALID_PARAMS,
+            Self::NoSuchMethod(_) => METHOD_NOT_FOUND,
+            Self::WithoutTasks(_) => MISSING_CAPABILITY,
+            Self::Ended(..) | Self::NoAnswer(_) => INTERNAL_ERROR,
+            _ => INVALID_REQUEST,
+        }
+    }
+
+    fn message(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Host => "The Host header names another server",
+            Self::Origin => "The Origin is not allowed",
+            Self::Method => "Method not allowed",
+            Self::ContentType => "Content-Type must be application/json",
+            Self::NotAcceptable => {
+                "Accept must name application/json and text/event-stream, for GET text/event-stream"
+            }
+            Self::NoSession(_) => "The Mcp-Session-Id header is missing",
+            Self::UnknownSession(_) => "Session not found",
+            Self::UnknownEvent => "Event not found",
+            Self::Conflict => "This stream is read by another request",
+            Self::Version(..) => "Unsupported protocol version",
+            Self::Mismatch(_, what) => {
+                return format!("The header {what} does not agree with the body").into();
+            }
+            Self::Parameters(_, what) => what,
+            Self::NoSuchMethod(_) => "Method not found",
+            Self::WithoutTasks(_) => "Missing required client capability",
+            Self::TooManyRequests => "Too many requests are in flight",
+            Self::NoAnswer(_) => "The server did not answer in time",
+            Self::Ended(..) => "The session ended",
+            Self::Unreadable(..) | Self::DuplicateId(_) | Self::Unavailable => {
+                "Not available at present"
+            }
+        })
+    }
+
+    fn data(&self) -> Option<Value> {
+        match self {
+            Self::Version(_, requested) => {
+                Some(json!({"supported": [STATELESS], "requested": requested}))
+            }
+            Self::WithoutTasks(_) => {
+                Some(json!({"requiredCapabilities": {"extensions": {TASKS: {}}}}))
+            }
+            _ => None,
+        }
+    }
+}
