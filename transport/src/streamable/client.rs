@@ -111,14 +111,14 @@ pub(crate) async fn in_session(
     endpoint: Endpoint,
     limits: &Limits,
 ) -> Session<Near> {
-    let beside = session.beside();
+    let kin = session.kin();
     let reach = Reach::Gateway(way, Arc::clone(session.peer()));
     let limits = limits.clone();
     let headers = HeaderMap::new();
     let server = Server { endpoint, reach, headers, notes: Notes::default(), limits };
     // A connection that ends here ends for a reason that the session finds out by itself.
     let first = Connection::of(session).await.ok();
-    beside.map(|()| begin(server, first.into_iter().collect(), Box::new(())))
+    kin.session(begin(server, first.into_iter().collect(), Box::new(())))
 }
 
 fn begin(server: Server, idle: Vec<Connection>, keeper: Keeper) -> Near {
