@@ -169,11 +169,12 @@ impl Talk {
 
     /// A request has failed, or something that nobody waits for.
     async fn fail(&self, id: Option<&Id>, failure: Failure) {
-        let cause = failure.cause().map(|cause| format!(" ({cause})")).unwrap_or_default();
-        self.server.notes.say(format!("{}: {failure}{cause}", self.server.endpoint));
-        if let Some(id) = id
-            && self.settle(id)
-        {
+        let is_wanted = id.is_none_or(|id| self.settle(id));
+        if is_wanted {
+            let cause = failure.cause().map(|cause| format!(" ({cause})")).unwrap_or_default();
+            self.server.notes.say(format!("{}: {failure}{cause}", self.server.endpoint));
+        }
+        if let (true, Some(id)) = (is_wanted, id) {
             self.say(&failure.answer(id)).await;
         }
         if let Some(why) = failure.into_end() {

@@ -187,17 +187,20 @@ impl Talk {
                 Ok(mut answer) => self.follow(&mut answer, None, &mut mark).await.err(),
                 Err(failure) => Some(failure),
             };
-            match failed {
+            let pause = match failed {
                 // 405, for one: there is no such stream.
                 Some(Failure::Status(status)) if status.is_client_error() => return,
-                Some(Failure::ContentType) => return,
-                Some(failure) => self.fail(None, failure).await,
-                None => {}
-            }
-            let pause = if mark.heard == before { backoff.pause() } else { Duration::ZERO };
-            if pause.is_zero() {
-                backoff.reset();
-            }
+                Some(Failure::ContentType | Failure::Redirect) => return,
+                Some(failure) => {
+                    self.fail(None, failure).await;
+                    backoff.pause()
+                }
+                None if mark.heard == before => backoff.pause(),
+                None => {
+                    backoff.reset();
+                    Duration::ZERO
+                }
+            };
             sleep(pause.max(mark.pause)).await;
         }
     }
