@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub enum Step {
     SayForever(String),
     /// Waits until the other side has gone.
     Wait,
+    /// Counts that it has come so far.
+    Count(Arc<AtomicUsize>),
     /// Closes the connection.
     Close,
     /// Breaks the connection off (RFC 9293 §3.10.7.4: a reset).
@@ -246,6 +249,10 @@ where
                     }
                 },
                 Step::Wait => stream.read_u8().await.map(drop),
+                Step::Count(count) => {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                }
                 Step::Close => return,
                 Step::Reset => return stream.reset(),
             };

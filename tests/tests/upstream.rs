@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -496,6 +497,47 @@ async fn what_a_server_asks_unasked_is_answered() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{:#?}", server.asked());
+}
+
+#[tokio::test]
+async fn large_answers_to_a_client_that_does_not_read_wait_where_they_are() {
+    const CALLS: usize = 6;
+    let world = World::new();
+    let count = Arc::new(AtomicUsize::new(0));
+    for is_stream in [false, true] {
+        let sent = Arc::clone(&count);
+        let server = HttpServer::plain(move |asked| {
+            let answer = text(asked, &"x".repeat(15_000_000));
+            let mut steps = match is_stream {
+                true => vec![stream(), chunk(&format!("data: {answer}\n\n")), end()],
+                false => message(&answer),
+            };
+            steps.push(Step::Count(Arc::clone(&sent)));
+            steps
+        });
+        let gateway = gateway(&world, &server).await;
+        let mut client = client(&world, &gateway).await;
+        for id in 0..CALLS {
+            let params = modern(json!({"name": "x", "arguments": {}}));
+            let call =
+                json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+            client.write(format!("{call}\n").as_bytes()).await.unwrap();
+        }
+        while server.asked().len() < CALLS {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Whatever passes in this time and more would pass if it only could.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let sent = count.swap(0, Ordering::Relaxed);
+        assert!(sent <= 2, "{sent} answers are held somewhere");
+        let mut ids = Vec::new();
+        for _ in 0..CALLS {
+            ids.push(client.line().await.unwrap().unwrap()["id"].as_u64().unwrap());
+        }
+        ids.sort_unstable();
+        assert_eq!(ids, [0, 1, 2, 3, 4, 5]);
+        count.store(0, Ordering::Relaxed);
+    }
 }
 
 #[tokio::test]

@@ -43,6 +43,10 @@ use crate::{Endpoint, Limits, Session};
 /// Octets that a session and its talk with a server may hold for each other, in each direction.
 const BUFFER_LEN: usize = 64 * 1024;
 
+/// More of a message than this is heard only by one request at a time: many answers may come at once,
+/// and a client that does not read must not make them pile up.
+const LARGE: usize = 64 * 1024;
+
 /// A server that is spoken to over HTTP, as one session meets it.
 pub(crate) struct Server {
     pub(crate) endpoint: Endpoint,
@@ -72,6 +76,8 @@ struct Talk {
     idle: Mutex<Vec<Connection>>,
     state: Mutex<State>,
     to_client: AsyncMutex<LineWriter<WriteHalf<DuplexStream>>>,
+    /// Held by whoever hears a large message, until it has been said.
+    room: AsyncMutex<()>,
     ending: Arc<Ending>,
 }
 
@@ -130,6 +136,7 @@ fn begin(server: Server, idle: Vec<Connection>, keeper: Keeper) -> Near {
         to_client: AsyncMutex::new(LineWriter::new(to_client, server.limits.write)),
         server,
         idle: Mutex::new(idle),
+        room: AsyncMutex::default(),
         state: Mutex::default(),
         ending: Arc::clone(&ending),
     });
