@@ -21,7 +21,7 @@ mod remote;
 pub(crate) mod revoke;
 pub(crate) mod revoke_before;
 pub(crate) mod rotate;
-mod sentence;
+pub(crate) mod sentence;
 pub(crate) mod view;
 
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     audit, ca, call, completions, connect, crl, demo, enroll, init, inspect, invite, issue, limit,
-    list, renew, restore, revoke, rotate, serve, tools,
+    list, renew, restore, revoke, rotate, serve, sessions, tools,
 };
 
 /// Machine agents reach MCP servers with nothing but a certificate.
@@ -43,8 +43,9 @@ pub(crate) enum Command {
     Revoke(revoke::Args),
     Rotate(rotate::Args),
     Crl(crl::Args),
-    Ca(ca::Args),
-    Serve(serve::Args),
+    Ca(Box<ca::Args>),
+    Serve(Box<serve::Args>),
+    Sessions(sessions::Args),
     Connect(connect::Args),
     Call(call::Args),
     Tools(tools::Args),

@@ -19,6 +19,7 @@ pub(crate) mod restore;
 pub(crate) mod revoke;
 pub(crate) mod rotate;
 pub(crate) mod serve;
+pub(crate) mod sessions;
 pub(crate) mod tools;
 
 use crate::args::{Args, Command};
@@ -43,8 +44,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Renew(args) => renew::run(&args, &context("renew")),
         Command::Audit(args) => audit::run(args, &context("audit")),
         Command::Restore(args) => restore::run(&args, &context("restore")),
-        Command::Ca(args) => ca::run(args, &context("ca")),
+        Command::Ca(args) => ca::run(*args, &context("ca")),
         Command::Serve(args) => serve::run(&args, &context("serve")),
+        Command::Sessions(args) => sessions::run(&args, &context("sessions")),
         Command::Connect(args) => connect::run(&args, &context("connect")),
         Command::Call(args) => call::run(args, &context("call")),
         Command::Tools(args) => tools::run(&args, &context("tools")),

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use vouchsafe_ca::file::FileError;
 use vouchsafe_ca::{LockError, Refusal};
 
+use crate::notice;
+
 /// Why a command did not do what was asked: what happened and why, and what to do next.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -49,10 +51,7 @@ impl Failure {
 
     /// Says it on stderr.
     pub(crate) fn report(self) -> ExitCode {
-        eprintln!("error: {}", self.message);
-        if let Some(hint) = self.hint {
-            eprintln!("hint: {hint}");
-        }
+        eprintln!("{}", notice::in_the_end(&self.message, self.hint.as_deref()));
         ExitCode::from(self.code)
     }
 }

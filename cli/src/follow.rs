@@ -8,6 +8,7 @@ mod ca;
 mod cache;
 mod file;
 mod in_force;
+mod watched;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use vouchsafe_transport::Revocations;
 
 pub(crate) use self::ca::Followed;
+pub(crate) use self::watched::Watched;
 use crate::assemble::server_name;
 use crate::exit::Failure;
 use crate::identity::Present;

@@ -22,6 +22,8 @@ mod runtime;
 mod service;
 mod session;
 mod systemd;
+mod watch;
+mod web_roots;
 
 use std::process::ExitCode;
 

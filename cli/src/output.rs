@@ -105,6 +105,14 @@ pub(crate) fn span(duration: Duration) -> String {
     count((seconds + length / 2) / length, unit)
 }
 
+/// `12 kB`: in the largest unit of which there is at least one, rounded down.
+pub(crate) fn octets(number: u64) -> String {
+    const UNITS: [(&str, u64); 4] =
+        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    let (unit, size) = UNITS.into_iter().find(|(_, size)| number >= *size).unwrap_or(("B", 1));
+    format!("{} {unit}", number / size)
+}
+
 /// `1 certificate`, `2 certificates`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -144,6 +152,12 @@ mod tests {
         assert_eq!(date(at(1_700_000_000)), "2023-11-14 22:13:20 UTC");
         assert_eq!(rfc3339(at(1_700_000_000)), "2023-11-14T22:13:20Z");
         assert_eq!(date(at(u64::MAX)), "beyond the year 9999");
+    }
+
+    #[test]
+    fn octets_in_words() {
+        let words = [0, 999, 1_000, 1_999_999, u64::MAX].map(octets);
+        assert_eq!(words, ["0 B", "999 B", "1 kB", "1 MB", "18446744 TB"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! * What it does unasked is in [`upkeep`]: its own certificate, and its lists, in time.
 
 mod admin;
+mod alerts;
 mod signers;
 mod upkeep;
 mod web;
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 use vouchsafe_ca::Authority;
 use vouchsafe_transport::{
     EventLog, Gateway, GatewayConfig, HttpLimits, HttpService, Limits, Output, PublicListener,
-    PublicListenerConfig, Rules, Service, Upstream,
+    PublicListenerConfig, Rules, Service, Trust, Upstream,
 };
 
 use crate::assemble;
@@ -30,6 +31,7 @@ use crate::follow::Source;
 use crate::identity::Present;
 use crate::notice::say;
 use crate::systemd;
+use crate::watch::WatchArgs;
 use signers::Signers;
 use upkeep::OwnCertificate;
 
@@ -48,11 +50,13 @@ pub(crate) struct Settings {
     pub(crate) ip: Vec<IpAddr>,
     /// Where every decision is recorded.
     pub(crate) audit: Arc<Output>,
+    /// How to see what it does.
+    pub(crate) watch: WatchArgs,
 }
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn serve(authority: Authority, settings: Settings) -> Result<(), Failure> {
-    let Settings { listen, public, dns, ip, audit } = settings;
+    let Settings { listen, public, dns, ip, audit, watch } = settings;
     let (authority, signers) = (Arc::new(authority), Arc::new(Signers::start()?));
     let (own, present) = OwnCertificate::issue(Arc::clone(&authority), dns, ip)?;
     let web = HttpService {
@@ -60,11 +64,18 @@ pub(crate) async fn serve(authority: Authority, settings: Settings) -> Result<()
         limits: HttpLimits::default(),
     };
     let administration = administration(&authority, signers);
-    let gateway = gateway(&authority, administration, &present, web.clone(), Arc::clone(&audit))?;
-    let gateway = Arc::new(gateway);
-    let strangers = Arc::new(public_listener(&present, web, audit)?);
+    let lists = Source::File(authority.home().lists_path()).follow(&present, say)?;
+    let watch = watch.prepare(&present, &lists)?;
+    let trust = assemble::trust_with_lists(&present, &lists);
+    let log = watch.observing(EventLog::new(Arc::clone(&audit), Arc::new(DefaultTimeProvider)));
+    let gateway = Arc::new(gateway(administration, &present, trust, web.clone(), log)?);
+    let strangers = Arc::new(public_listener(&present, web, Arc::clone(&audit))?);
     // Both before either is announced: who hears of one may use the other.
     let (operators, everybody) = (listen_on(&listen).await?, listen_on(&public).await?);
+    if let Some(alarm) = watch.alarm() {
+        alerts::follow(authority.home().journal_path(), alarm)?;
+    }
+    watch.start(gateway.live(), &audit).await?;
     let mut stop = Stop::on_signal()?;
     let trust_domain = &authority.home().config().trust_domain;
     say(&format!("listening on {} for operators of {trust_domain}", address_of(&operators)?));
@@ -90,22 +101,21 @@ fn administration(authority: &Arc<Authority>, signers: Arc<Signers>) -> Service 
 
 /// Operators and agents, over mutual TLS.
 fn gateway(
-    authority: &Authority,
     administration: Service,
     present: &Present,
+    trust: Trust,
     web: HttpService,
-    audit: Arc<Output>,
+    log: EventLog,
 ) -> Result<Gateway, Failure> {
-    let lists = Source::File(authority.home().lists_path()).follow(present, say)?;
     let config = GatewayConfig {
         identity: present.identity.clone(),
-        trust: assemble::trust_with_lists(present, &lists),
+        trust,
         upstream: Upstream::Service(administration),
         streamable_http: true,
         http: Some(web),
         rules: rules(),
         limits: Limits::default(),
-        log: EventLog::new(audit, Arc::new(DefaultTimeProvider)),
+        log,
     };
     Gateway::new(config).map_err(Failure::new)
 }

@@ -1,10 +1,5 @@
 //! Streamable HTTP on the gateway's port, over real TLS and real children.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should say so"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
 
 use std::time::Duration;
 

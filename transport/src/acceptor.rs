@@ -60,6 +60,8 @@ pub(crate) enum Protocol {
     Http,
     /// HTTP/2.
     Http2,
+    /// MCP in lines, on a stream within this process: a session behind requests of HTTP.
+    Behind,
     /// The client did not say, and there is a choice: its first octet tells.
     Unsaid,
 }

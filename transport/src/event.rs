@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::time_provider::TimeProvider;
+use rustls_pki_types::UnixTime;
 use serde_json::value::{RawValue, to_raw_value};
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -31,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Event<'a> {
-    /// `opened`, `refused`, `allowed`, `denied`, `answered`, `cut`, `closed`.
+    /// `opened`, `refused`, `allowed`, `denied`, `limited`, `answered`, `redacted`, `cut`, `closed`.
     pub event: &'static str,
     /// Which session, counted from the start of the process.
     pub session: Option<u64>,
@@ -49,6 +50,8 @@ pub struct Event<'a> {
     pub from: Option<&'static str>,
     /// Why it was refused, denied, cut or closed.
     pub reason: Option<&'a str>,
+    /// The same as one word of a closed set ([`causes`](crate::causes)), for observers alone.
+    pub cause: Option<&'static str>,
     /// From forwarding a request to its answer, microseconds.
     pub latency_us: Option<u64>,
     /// Whether the answer is a JSON-RPC error.
@@ -57,6 +60,8 @@ pub struct Event<'a> {
     pub calls: Option<u64>,
     /// Lines of the server that were no messages and were dropped.
     pub junk: Option<u64>,
+    /// Secrets that were taken out of what a server said.
+    pub redacted: Option<u64>,
 }
 
 impl Event<'_> {
@@ -82,6 +87,7 @@ impl Event<'_> {
         }
         number(line, r#","calls":"#, self.calls)?;
         number(line, r#","junk":"#, self.junk)?;
+        number(line, r#","redacted":"#, self.redacted)?;
         line.push(b'}');
         Ok(())
     }
@@ -153,11 +159,15 @@ fn is_ready(output: impl AsFd) -> io::Result<bool> {
 #[error("the audit record could not be written: {0}")]
 pub struct NoRecord(#[from] io::Error);
 
+/// Hears of every event, where it happens and once it is on record: so it must neither wait nor take long.
+pub type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
+
 /// The audit of one gateway.
 pub struct EventLog {
     output: Arc<Output>,
     pages: Mutex<Pages>,
     clock: Arc<dyn TimeProvider>,
+    observers: Vec<Observer>,
 }
 
 /// What is on its way to the output.
@@ -180,7 +190,19 @@ impl EventLog {
     /// Writes to `output`, with the times of `clock`.
     #[must_use]
     pub fn new(output: Arc<Output>, clock: Arc<dyn TimeProvider>) -> Self {
-        Self { output, pages: Mutex::default(), clock }
+        Self { output, pages: Mutex::default(), clock, observers: Vec::new() }
+    }
+
+    /// Tells somebody else as well.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Observer) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    /// The present time, if the clock can be read.
+    pub(crate) fn now(&self) -> Option<UnixTime> {
+        self.clock.current_time()
     }
 
     /// Takes note of an event that decides nothing; it reaches the system with the next one that
@@ -189,7 +211,9 @@ impl EventLog {
     /// # Errors
     /// [`NoRecord`] as for [`EventLog::record`], if the notes have to be written first.
     pub async fn note(&self, event: Event<'_>) -> Result<(), NoRecord> {
-        self.until(|| self.try_note(&event)).await
+        self.until(|| self.try_note(&event)).await?;
+        self.observe(&event);
+        Ok(())
     }
 
     /// Writes what has been noted.
@@ -205,7 +229,22 @@ impl EventLog {
     /// # Errors
     /// [`NoRecord`] if it has not; whatever was to be recorded must then not happen.
     pub async fn record(&self, event: Event<'_>) -> Result<(), NoRecord> {
-        self.until(|| self.try_record(&event)).await
+        self.until(|| self.try_record(&event)).await?;
+        self.observe(&event);
+        Ok(())
+    }
+
+    /// Writes what has happened already, and would not be undone for want of a record.
+    pub(crate) async fn conclude(&self, event: Event<'_>) {
+        drop(self.until(|| self.try_record(&event)).await);
+        self.observe(&event);
+    }
+
+    /// Tells the observers of an event that is written elsewhere, or counted.
+    pub(crate) fn observe(&self, event: &Event<'_>) {
+        for observer in &self.observers {
+            observer(event);
+        }
     }
 
     async fn until(&self, mut done: impl FnMut() -> io::Result<bool>) -> Result<(), NoRecord> {
@@ -332,10 +371,12 @@ mod tests {
             name: Some("echo"),
             from: Some("client"),
             reason: Some("why"),
+            cause: Some("a_word"),
             latency_us: Some(12),
             error: Some(false),
             calls: Some(3),
             junk: Some(1),
+            redacted: Some(2),
         };
         let mut line = Vec::new();
         event.write(Some(&at), &mut line).unwrap();
@@ -344,7 +385,7 @@ mod tests {
             json!({
                 "at": "now", "event": "closed", "session": 7, "principal": "spiffe://a/b", "serial": "0a",
                 "address": "127.0.0.1:8443", "method": "tools/call", "name": "echo", "from": "client",
-                "reason": "why", "latency_us": 12, "error": false, "calls": 3, "junk": 1,
+                "reason": "why", "latency_us": 12, "error": false, "calls": 3, "junk": 1, "redacted": 2,
             })
         );
     }

@@ -1,5 +1,5 @@
 //! HTTP/1.1 to one server, which proves itself by a certificate of our own CA: how gateways follow
-//! the CA, and how devices enrol and renew.
+//! the CA, and how devices enrol and renew. Or by one of the web's: whoever is told of alerts.
 //!
 //! One request after another over one connection; every wait and every octet has a limit, and
 //! nothing is followed: no redirects, no cookies, no proxies, no compression.
@@ -7,6 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,15 +21,17 @@ use hyper_util::rt::TokioIo;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use vouchsafe_certs::Fingerprint;
 
 use crate::acceptor::configure;
-use crate::cause::Cause;
 use crate::connector::{in_words, refusal_in};
+use crate::http::Cause;
 use crate::{ConnectError, Denial, Identity, Peer, Role, TlsError, Trust, tls};
 
 /// Octets that are read at once, and of an answer's whole head.
@@ -50,6 +53,13 @@ pub enum Anchor {
     Pin {
         /// SHA-256 of the root's certificate.
         root: Fingerprint,
+        /// By which its dates are judged.
+        clock: Arc<dyn TimeProvider>,
+    },
+    /// Its chain leads to one of these roots, which are of the web and not ours.
+    Web {
+        /// Such as the system's.
+        roots: Vec<CertificateDer<'static>>,
         /// By which its dates are judged.
         clock: Arc<dyn TimeProvider>,
     },
@@ -146,9 +156,11 @@ pub enum FetchError {
 pub struct Fetcher {
     address: String,
     name: ServerName<'static>,
-    tls: TlsConnector,
-    /// `None` where a root is pinned.
+    /// `None` for a server on this machine.
+    tls: Option<TlsConnector>,
+    /// `None` where the anchor is another.
     trust: Option<Trust>,
+    is_pinned: bool,
     limits: FetchLimits,
 }
 
@@ -174,10 +186,19 @@ impl Fetcher {
         // No later roots than those that the handshake goes by: a server is verified again under later ones.
         let trust = match anchor {
             Anchor::Trust(trust) => Some(trust.present()),
-            Anchor::Pin { .. } => None,
+            Anchor::Pin { .. } | Anchor::Web { .. } => None,
         };
-        let tls = TlsConnector::from(Arc::new(tls::http_config(identity, anchor)?));
-        Ok(Self { address: address.to_owned(), name, tls, trust, limits })
+        let is_pinned = matches!(anchor, Anchor::Pin { .. });
+        let tls = Some(TlsConnector::from(Arc::new(tls::http_config(identity, anchor)?)));
+        Ok(Self { address: address.to_owned(), name, tls, trust, is_pinned, limits })
+    }
+
+    /// To a server on this machine, in the clear: `address` must be one of the loopback.
+    #[must_use]
+    pub fn without_tls(address: SocketAddr, limits: FetchLimits) -> Self {
+        let name = ServerName::IpAddress(address.ip().into());
+        let address = address.to_string();
+        Self { address, name, tls: None, trust: None, is_pinned: false, limits }
     }
 
     /// Connects, asks once, and closes the connection.
@@ -198,12 +219,27 @@ impl Fetcher {
                 |error| FetchError::Unreachable { address: self.address.clone(), error };
             let tcp = TcpStream::connect(&self.address).await.map_err(unreachable)?;
             configure(&tcp).map_err(unreachable)?;
-            let stream = self.tls.connect(self.name.clone(), tcp).await;
-            stream.map_err(|error| self.handshake_error(error))
+            let Some(tls) = &self.tls else { return Ok(Opened::Plain(tcp)) };
+            let stream = tls.connect(self.name.clone(), tcp).await;
+            let stream = stream.map_err(|error| self.handshake_error(error))?;
+            Ok(Opened::Tls(Box::new(stream)))
         };
-        let stream = within(self.limits.handshake, &self.address, opening).await?;
-        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let chain: Vec<_> = shown.iter().map(|der| der.clone().into_owned()).collect();
+        match within(self.limits.handshake, &self.address, opening).await? {
+            Opened::Plain(stream) => self.exchange(stream, Vec::new()).await,
+            Opened::Tls(stream) => {
+                let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let chain = shown.iter().map(|der| der.clone().into_owned()).collect();
+                self.exchange(stream, chain).await
+            }
+        }
+    }
+
+    /// Begins to speak HTTP with a server that has shown this chain.
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        chain: Vec<CertificateDer<'static>>,
+    ) -> Result<Exchange, FetchError> {
         let judged = self.judged(&chain)?;
         let mut builder = http1::Builder::new();
         builder.max_buf_size(BUFFER).max_headers(MAX_HEADERS);
@@ -234,13 +270,19 @@ impl Fetcher {
             return FetchError::Dates { address, denial: denial.clone(), bound };
         }
         match refusal {
-            Some(ConnectError::Denied(Denial::UntrustedIssuer)) if self.trust.is_none() => {
+            Some(ConnectError::Denied(Denial::UntrustedIssuer)) if self.is_pinned => {
                 FetchError::WrongRoot(address)
             }
             Some(refusal) => refused(address, refusal),
             None => FetchError::Unreachable { address, error },
         }
     }
+}
+
+/// A connection, before HTTP.
+enum Opened {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// Which second of a certificate's validity the clock has missed, if that is what the matter is.

@@ -162,6 +162,8 @@ impl<W: AsyncWrite + Unpin> LineWriter<W> {
         let sent = async {
             self.write().await?;
             self.line.clear();
+            // At once, or the line end would double what a long line takes.
+            self.line.reserve(line.len() + 1);
             self.line.extend_from_slice(line);
             self.line.push(b'\n');
             self.written = 0;

@@ -16,12 +16,15 @@ use tokio::time::{sleep, timeout};
 use vouchsafe_certs::Principal;
 
 use crate::acceptor::{Acceptor, Protocol, Speaks, address_of};
+use crate::causes;
 use crate::child::{Keeper, Pipes};
 use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
 use crate::http::{Answer, Caller, HttpService, Refusals};
+use crate::live::{Live, Ongoing};
 use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
-use crate::relay::{Relay, RelayEnd, Subject, Tally};
+use crate::quota::Quotas;
+use crate::relay::{Relay, RelayEnd, Subject};
 use crate::session::Kin;
 use crate::streamable::server::Work;
 use crate::web::{Web, nothing_there};
@@ -68,6 +71,8 @@ pub struct Gateway {
     limits: Limits,
     log: Arc<EventLog>,
     sessions: Arc<Sessions>,
+    live: Arc<Live>,
+    quotas: Quotas,
     refusals: Refusals,
     counter: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -98,13 +103,21 @@ impl Gateway {
             upstream,
             web: Web::new(http, streamable_http.then_some(identity), &limits, &log),
             rules: Arc::new(rules),
+            quotas: Quotas::new(limits.principals.clone()),
             limits,
             refusals: Refusals::new(Some(Arc::clone(&log))),
             log,
             sessions: Arc::default(),
+            live: Arc::default(),
             counter: AtomicU64::new(1),
             stopping: watch::Sender::new(false),
         })
+    }
+
+    /// The sessions that there are at present.
+    #[must_use]
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
     }
 
     /// Serves until `shutdown` is done; then ends every session and waits for the last child.
@@ -114,6 +127,7 @@ impl Gateway {
         let (alive, mut last_child) = mpsc::channel(1);
         let mut flush = tokio::time::interval(FLUSH);
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut limits = self.quotas.changes();
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
@@ -126,6 +140,7 @@ impl Gateway {
                 Some(_) = connections.join_next() => {}
                 _ = flush.tick() => drop(self.log.flush().await),
                 _ = second.tick() => self.sum_up().await,
+                () = self.quotas.follow(&mut limits) => {}
             }
         }
         // Whoever comes now is better told so than kept waiting, and the next one may have the address.
@@ -158,7 +173,12 @@ impl Gateway {
         match self.acceptor.accept(tcp).await {
             Ok((session, protocol)) => self.open(session, protocol, address, alive).await,
             // It is gone already; there is nothing more to refuse.
-            Err(error) => self.refusals.tell(address, &error.to_string()).await,
+            Err(error) => {
+                let (reason, cause) = (error.to_string(), Some(error.cause()));
+                let reason = Some(&*reason);
+                let event = Event { event: "refused", address, reason, cause, ..Event::default() };
+                self.refusals.tell_of(event).await;
+            }
         }
     }
 
@@ -174,12 +194,14 @@ impl Gateway {
     {
         let peer = Arc::clone(session.peer());
         let subject = Subject::new(self.counter.fetch_add(1, Ordering::Relaxed), &peer);
-        let opened = Event { address, ..subject.event("opened") };
+        let cause = (protocol == Protocol::Behind).then_some(causes::BEHIND_HTTP);
+        let opened = Event { address, cause, ..subject.event("opened") };
         // No record, no call.
         if self.log.record(opened).await.is_ok() {
+            let ongoing = self.live.enter(subject.session, &peer, address, self.log.now());
             let caller = address.map(|address| Caller { address, peer: Some(Arc::clone(&peer)) });
             let visit = Visit { caller, kin: session.kin(), alive };
-            self.session(session, &subject, protocol, visit).await;
+            self.session(session, (&subject, &ongoing), protocol, visit).await;
         }
     }
 
@@ -188,13 +210,14 @@ impl Gateway {
         Box::pin(async move {
             let address = visit.caller.map(|caller| caller.address);
             let session = visit.kin.session(stream);
-            self.open(session, Protocol::Mcp, address, visit.alive).await;
+            self.open(session, Protocol::Behind, address, visit.alive).await;
         })
     }
 
     /// What has happened too often within a second to be told one by one.
     async fn sum_up(&self) {
         self.refusals.sum_up().await;
+        self.quotas.sum_up(&self.log).await;
         if let Some(web) = &self.web {
             web.server.refusals.sum_up().await;
         }
@@ -203,33 +226,30 @@ impl Gateway {
     async fn session<S>(
         self: &Arc<Self>,
         session: Session<S>,
-        subject: &Subject,
+        whose: (&Subject, &Ongoing),
         protocol: Protocol,
         visit: Visit,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let tally = Mutex::default();
+        let (subject, ongoing) = whose;
         let peer = Arc::clone(session.peer());
-        let ended = match self.sessions.enter(&peer.principal, &self.limits) {
+        let ended = match self.enter(&peer.principal) {
             Ok(place) => {
                 let keeper = Box::new((visit.alive.clone(), place));
                 let held = session.held();
-                let work = session.run(async |stream| match protocol {
-                    Protocol::Http => self.exchange(stream, visit).await,
-                    Protocol::Http2 => self.exchange_second(stream, visit).await,
-                    Protocol::Unsaid => {
-                        let mut stream = BufReader::new(stream);
-                        if self.begins_as_http(&mut stream).await {
-                            self.exchange(stream, visit).await
-                        } else if peer.is_agent() {
-                            self.work(stream, &peer, held, subject, &tally, keeper).await
-                        } else {
-                            let reason = Denial::Usage(Role::Client).to_string();
-                            tell(stream, reason, self.limits.drain).await
+                let work = session.run(async |stream| {
+                    let stream = ongoing.counting(stream);
+                    match protocol {
+                        Protocol::Http => self.exchange(stream, visit, ongoing).await,
+                        Protocol::Http2 => self.exchange_second(stream, visit, ongoing).await,
+                        Protocol::Unsaid => {
+                            self.either(BufReader::new(stream), held, whose, visit, keeper).await
+                        }
+                        Protocol::Mcp | Protocol::Behind => {
+                            self.work(stream, &peer, held, whose, keeper).await
                         }
                     }
-                    Protocol::Mcp => self.work(stream, &peer, held, subject, &tally, keeper).await,
                 });
                 let is_http = matches!(protocol, Protocol::Http | Protocol::Http2);
                 tokio::select! {
@@ -238,33 +258,42 @@ impl Gateway {
                     ended = work => ended,
                 }
             }
-            Err(denial) if protocol != Protocol::Mcp => Err(denial),
+            Err(denial) if !matches!(protocol, Protocol::Mcp | Protocol::Behind) => Err(denial),
             Err(denial) => {
                 let told = |stream| tell(stream, denial.to_string(), self.limits.drain);
                 session.run(told).await.and(Err(denial))
             }
         };
-        self.over(subject, &ended, &tally).await;
+        self.record_end(subject, ongoing, &ended).await;
     }
 
-    /// Puts the end of a session on record.
-    async fn over(
+    /// Takes a place among the sessions of a principal.
+    fn enter(&self, principal: &Principal) -> Result<Place, Denial> {
+        let own = self.quotas.sessions_of(principal);
+        let own = own.unwrap_or(self.limits.sessions_per_principal);
+        self.sessions.enter(principal, own, self.limits.sessions)
+    }
+
+    /// The session is over already.
+    async fn record_end(
         &self,
         subject: &Subject,
+        ongoing: &Ongoing,
         ended: &Result<RelayEnd, Denial>,
-        tally: &Mutex<Tally>,
     ) {
-        let (event, reason) = match ended {
-            Err(denial) | Ok(RelayEnd::NoRecord(denial)) => ("cut", denial.to_string()),
-            Ok(end) => ("closed", end.to_string()),
+        let (event, reason, cause) = match ended {
+            Err(denial) | Ok(RelayEnd::NoRecord(denial)) => {
+                ("cut", denial.to_string(), denial.cause())
+            }
+            Ok(end) => ("closed", end.to_string(), end.cause()),
         };
-        let Tally { calls, junk } = *tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let junk = ongoing.junk.load(Ordering::Relaxed);
         let mut event = subject.event(event);
         event.reason = Some(&reason);
-        event.calls = Some(calls);
+        event.cause = Some(cause);
+        event.calls = Some(ongoing.calls.load(Ordering::Relaxed));
         event.junk = (junk > 0).then_some(junk);
-        // The session is over already.
-        drop(self.log.record(event).await);
+        self.log.conclude(event).await;
     }
 
     /// HTTP/1.1, for as long as it lasts.
@@ -272,13 +301,16 @@ impl Gateway {
         self: &Arc<Self>,
         stream: S,
         visit: Visit,
+        ongoing: &Ongoing,
     ) -> RelayEnd {
-        if let Some((web, caller)) = self.web.as_ref().zip(visit.caller.clone()) {
-            let answer = self.answer(visit);
-            let stopping = self.stopping.subscribe();
-            web.server.serve(stream, &caller, &answer, || (), stopping).await;
+        let Some((web, caller)) = self.web.as_ref().zip(visit.caller.clone()) else {
+            return RelayEnd::ClientGone;
+        };
+        let answer = self.answer(visit);
+        tokio::select! {
+            () = web.server.serve(stream, &caller, &answer, || (), self.stopping.subscribe()) => RelayEnd::ClientClosed,
+            () = when_woken(ongoing.closed_by_operator()) => RelayEnd::Operator,
         }
-        RelayEnd::ClientClosed
     }
 
     /// HTTP/2, for as long as it lasts.
@@ -286,13 +318,36 @@ impl Gateway {
         self: &Arc<Self>,
         stream: S,
         visit: Visit,
+        ongoing: &Ongoing,
     ) -> RelayEnd {
-        if let Some((web, caller)) = self.web.as_ref().zip(visit.caller.clone()) {
-            let answer = self.answer(visit);
-            let stopping = self.stopping.subscribe();
-            web.server.serve_second(stream, &caller, &answer, stopping).await;
+        let Some((web, caller)) = self.web.as_ref().zip(visit.caller.clone()) else {
+            return RelayEnd::ClientGone;
+        };
+        let answer = self.answer(visit);
+        tokio::select! {
+            () = web.server.serve_second(stream, &caller, &answer, self.stopping.subscribe()) => RelayEnd::ClientClosed,
+            () = when_woken(ongoing.closed_by_operator()) => RelayEnd::Operator,
         }
-        RelayEnd::ClientClosed
+    }
+
+    /// Whichever the client speaks that did not say so.
+    async fn either<S: AsyncRead + AsyncWrite + Unpin>(
+        self: &Arc<Self>,
+        mut stream: BufReader<S>,
+        held: Held,
+        whose: (&Subject, &Ongoing),
+        visit: Visit,
+        keeper: Keeper,
+    ) -> RelayEnd {
+        let peer = Arc::clone(&visit.kin.peer);
+        if self.begins_as_http(&mut stream).await {
+            self.exchange(stream, visit, whose.1).await
+        } else if peer.is_agent() {
+            self.work(stream, &peer, held, whose, keeper).await
+        } else {
+            let reason = Denial::Usage(Role::Client).to_string();
+            tell(stream, reason, self.limits.drain).await
+        }
     }
 
     /// What is answered to the requests of one connection.
@@ -330,14 +385,15 @@ impl Gateway {
         stream: S,
         peer: &Arc<Peer>,
         held: Held,
-        subject: &Subject,
-        tally: &Mutex<Tally>,
+        (subject, ongoing): (&Subject, &Ongoing),
         keeper: Keeper,
     ) -> RelayEnd {
-        let policy = ClientPolicy::of(held, Arc::clone(&self.rules));
-        let relay = |stream| Relay::new(subject, policy, tally, &self.log, &self.limits, stream);
+        let policy = ClientPolicy::of(held, Arc::clone(&self.rules))
+            .with_quota(self.quotas.of(&peer.principal));
+        let relay = |stream| Relay::new(subject, policy, ongoing, &self.log, &self.limits, stream);
         match &self.upstream {
             Upstream::Command(command) => {
+                let keeper = Box::new((keeper, self.live.child()));
                 match command.start(subject.session, peer, &self.limits, keeper) {
                     Ok((child, Pipes { stdin, stdout })) => {
                         let (relay, from_client) = relay(stream);
@@ -408,14 +464,19 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place among the sessions of a principal.
-    fn enter(self: &Arc<Self>, principal: &Principal, limits: &Limits) -> Result<Place, Denial> {
+    /// Takes a place, where the principal has fewer than `limit` and all together fewer than `limit_of_all`.
+    fn enter(
+        self: &Arc<Self>,
+        principal: &Principal,
+        limit: usize,
+        limit_of_all: usize,
+    ) -> Result<Place, Denial> {
         let mut sessions = self.lock();
-        if sessions.values().sum::<usize>() >= limits.sessions {
+        if sessions.values().sum::<usize>() >= limit_of_all {
             return Err(Denial::TooManySessions);
         }
         let own = sessions.get(principal).copied().unwrap_or_default();
-        if own >= limits.sessions_per_principal {
+        if own >= limit {
             return Err(Denial::TooManySessionsOfPrincipal);
         }
         sessions.insert(principal.clone(), own + 1);

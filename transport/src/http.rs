@@ -5,6 +5,7 @@
 //! ([`rates`]), how long a request may take to come and an answer to go ([`server`], [`paced`]).
 
 mod body;
+mod broken;
 mod limits;
 mod listener;
 mod paced;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use hyper::{Request, Response};
 
 pub(crate) use body::Body;
+pub(crate) use broken::Cause;
 pub use limits::HttpLimits;
 pub use listener::{PublicListener, PublicListenerConfig};
 pub(crate) use refusals::Refusals;

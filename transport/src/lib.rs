@@ -22,7 +22,8 @@
 mod acceptor;
 mod backoff;
 mod bridge;
-mod cause;
+mod bucket;
+pub mod causes;
 mod child;
 mod connector;
 mod denial;
@@ -34,10 +35,12 @@ mod gateway;
 mod http;
 mod identity;
 mod limits;
+mod live;
 mod message;
 mod peer;
 mod policy;
 mod present;
+mod quota;
 mod relay;
 mod session;
 mod shared;
@@ -55,7 +58,7 @@ pub use bridge::{Bridge, BridgeEnd, BridgeNews};
 pub use child::{ChildCommand, ChildError};
 pub use connector::{ConnectError, Connector};
 pub use denial::Denial;
-pub use event::{Event, EventLog, NoRecord, Output};
+pub use event::{Event, EventLog, NoRecord, Observer, Output};
 pub use fetch::{Anchor, Exchange, FetchError, FetchLimits, Fetcher};
 pub use frame::{FrameError, LineReader, LineWriter};
 pub use front::{Ended, Front, FrontError, FrontSecret};
@@ -66,11 +69,14 @@ pub use http::{
 };
 pub use identity::{Identity, IdentityError};
 pub use limits::Limits;
+pub use live::{Live, LiveSession, Traffic};
 pub use message::ReadError;
 pub use peer::{Peer, Role};
 pub use policy::{
-    ClientPolicy, Decision, Judgement, Permit, Record, Refusal, Rules, ServerPolicy, Verdict,
+    ClientPolicy, Decision, Judgement, PatternError, Permit, Record, Refusal, Rules, ServerPolicy,
+    Verdict, known_methods,
 };
+pub use quota::{LimitError, LimitTable, PrincipalLimits, Rate};
 pub use session::Session;
 pub use shared::SharedServer;
 pub use stream::Stream;

@@ -1,6 +1,11 @@
 //! A limit on everything that an outsider can cause.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::LimitTable;
 
 /// How much of everything one gateway or bridge bears. Each limit is told to whoever runs into it.
 #[derive(Debug, Clone)]
@@ -28,6 +33,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Sessions at once of one principal.
     pub sessions_per_principal: usize,
+    /// What each principal may use up over all of its sessions, as it changes. `None` counts nothing.
+    pub principals: Option<watch::Receiver<Arc<LimitTable>>>,
     /// From closing a child's stdin to SIGTERM, and from there to SIGKILL.
     pub child_grace: Duration,
     /// For what a side still has to say after the other one has ended.
@@ -48,6 +55,7 @@ impl Default for Limits {
             line: 16 * 1024 * 1024,
             sessions: 1024,
             sessions_per_principal: 256,
+            principals: None,
             child_grace: Duration::from_secs(2),
             drain: Duration::from_secs(10),
         }

@@ -10,4 +10,4 @@ pub(crate) use edit::{Edit, edit};
 pub(crate) use envelope::{Id, Message, Outcome};
 pub use reader::ReadError;
 pub(crate) use shared::{Concerning, request_as};
-pub(crate) use value::{Known, Object, Value};
+pub(crate) use value::{Known, Object, Value, string_end, unescape, value_end};

@@ -15,20 +15,24 @@ mod client;
 mod held;
 mod list;
 mod parameters;
+mod redact;
 mod rules;
+mod schema;
 mod server;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use answer::{error, protocol_error, refusal};
+pub(crate) use answer::{TOO_MANY_REQUESTS, error, protocol_error, refusal};
 pub(crate) use held::Held;
-pub use rules::Rules;
+pub use redact::PatternError;
+pub use rules::{Rules, known_methods};
 pub use server::ServerPolicy;
 pub use state::ClientPolicy;
 
@@ -56,6 +60,11 @@ pub enum Verdict<'a> {
     Answer(Vec<u8>),
     /// It stops here.
     Drop,
+    /// From the client: it can be judged when the server has said which tools it has. This goes to the
+    /// server first; then it is judged again.
+    LookUp(Permit<'a>),
+    /// From the server: it has said so. This stops here.
+    LookedUp,
 }
 
 /// A verdict and what is to be recorded of it.
@@ -94,7 +103,11 @@ pub enum Decision {
         latency: Duration,
         /// Whether the answer is a JSON-RPC error.
         error: bool,
+        /// Secrets that were taken out of it.
+        redacted: usize,
     },
+    /// A notification of the server, out of which so many secrets were taken.
+    Redacted(usize),
 }
 
 /// Why a message is not forwarded.
@@ -122,10 +135,54 @@ pub enum Refusal {
     /// Too many requests are in flight.
     #[error("too many requests are in flight")]
     TooManyInFlight,
+    /// The principal asks more often than it may, over all of its sessions.
+    #[error("too many requests a second; try again in {} ms", millis(.retry_after))]
+    TooOften {
+        /// When it may ask again.
+        retry_after: Duration,
+    },
+    /// The principal has as many requests in flight as it may have, over all of its sessions.
+    #[error("too many requests of this principal are in flight; try again in {} ms", millis(.retry_after))]
+    TooManyAtOnce {
+        /// When asking again may be worth while.
+        retry_after: Duration,
+    },
+    /// The arguments of a call are not what the tool's schema asks for.
+    #[error("the arguments do not fit the tool's schema at {rule}")]
+    Arguments {
+        /// Where in the schema.
+        rule: String,
+        /// Which argument and why: for the caller alone, it may name what the caller has named.
+        told: String,
+    },
+    /// It cannot be told whether the arguments of a call are what the tool's schema asks for.
+    #[error("the arguments cannot be checked: {0}")]
+    Unchecked(String),
+    /// The server lists no such tool, so it cannot be told what its arguments are.
+    #[error("the server does not list this tool")]
+    Unlisted,
     /// It speaks of a request, token, task or subscription that is not this session's.
     #[error("speaks of something that is not this session's")]
     NotOwn,
     /// A list or result from the server that cannot be filtered with certainty.
     #[error("the server's result does not have the shape of its method")]
     ResultShape,
+}
+
+impl Refusal {
+    /// When the same may pass, where it was refused for nothing but its time: a limit of the principal.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooOften { retry_after } | Self::TooManyAtOnce { retry_after } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whole milliseconds, so that whoever waits for them has waited long enough.
+fn millis(duration: &Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

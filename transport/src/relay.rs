@@ -1,18 +1,27 @@
 //! The two directions of one session at the gateway, with the policy between them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
-use tokio::sync::Mutex as AsyncMutex;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::event::{Event, EventLog, NoRecord, as_json};
 use crate::frame::{FrameError, LineReader, LineWriter};
+use crate::live::Ongoing;
 use crate::policy::{ClientPolicy, Decision, Judgement, Record, Verdict};
+use crate::quota::Quota;
 use crate::woken::when_woken;
 use crate::{Denial, Limits, Peer, UpstreamError};
+
+/// How long a pause for the sake of a rate lasts before one looks whether the limit is still the same.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a server may take to say which tools it has, where a call waits for that.
+const LOOK_UP: Duration = Duration::from_secs(10);
 
 /// How a session ended, other than by losing trust.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +38,8 @@ pub(crate) enum RelayEnd {
     NotStarted(UpstreamError),
     #[error("the gateway stopped")]
     Stopped,
+    #[error("the operator closed the session")]
+    Operator,
     #[error("from the client: {0}")]
     Client(FrameError),
     #[error("from the server: {0}")]
@@ -77,13 +88,6 @@ impl Subject {
     }
 }
 
-/// What a session has done so far.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) calls: u64,
-    pub(crate) junk: u64,
-}
-
 /// Whether a client has said anything of late. A timer for every message would cost more than the
 /// messages do, so one looks from time to time.
 #[derive(Debug, Default)]
@@ -115,9 +119,12 @@ impl Heard {
 pub(crate) struct Relay<'a, S> {
     pub(crate) subject: &'a Subject,
     pub(crate) policy: Mutex<ClientPolicy>,
-    pub(crate) tally: &'a Mutex<Tally>,
+    pub(crate) ongoing: &'a Ongoing,
     pub(crate) log: &'a EventLog,
     pub(crate) limits: &'a Limits,
+    quota: Option<Arc<Quota>>,
+    /// Told whenever the server has said which tools it has.
+    looked_up: Notify,
     to_client: AsyncMutex<LineWriter<WriteHalf<S>>>,
 }
 
@@ -125,15 +132,17 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
     pub(crate) fn new(
         subject: &'a Subject,
         policy: ClientPolicy,
-        tally: &'a Mutex<Tally>,
+        ongoing: &'a Ongoing,
         log: &'a EventLog,
         limits: &'a Limits,
         stream: S,
     ) -> (Self, ReadHalf<S>) {
         let (from_client, to_client) = tokio::io::split(stream);
         let to_client = AsyncMutex::new(LineWriter::new(to_client, limits.write));
+        let quota = policy.quota();
         let policy = Mutex::new(policy);
-        (Self { subject, policy, tally, log, limits, to_client }, from_client)
+        let looked_up = Notify::new();
+        (Self { subject, policy, ongoing, log, limits, quota, looked_up, to_client }, from_client)
     }
 
     /// Carries messages both ways until one side ends.
@@ -153,6 +162,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             end = self.upward(from_client, &to_server, &heard) => end,
             end = &mut downward => end,
             () = when_woken(heard.until_silent(self.limits)) => RelayEnd::Silent,
+            () = when_woken(self.ongoing.closed_by_operator()) => RelayEnd::Operator,
         };
         if let RelayEnd::ClientClosed = end {
             // Closing a server's stdin is how it is told to end (MCP, lifecycle of stdio). Meanwhile it
@@ -179,6 +189,12 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             RelayEnd::ServerClosed | RelayEnd::Server(FrameError::Io(_)) => {
                 self.abandon("The server ended").await;
             }
+            RelayEnd::Operator => {
+                let reason = format!("The session is closed: {end}");
+                self.abandon(&reason).await;
+                let line = crate::policy::protocol_error(&reason);
+                drop(self.to_client.lock().await.send(&line).await);
+            }
             RelayEnd::Client(FrameError::TooLong(_) | FrameError::TooSlow(_)) => {
                 let line = crate::policy::protocol_error(&end.to_string());
                 drop(self.to_client.lock().await.send(&line).await);
@@ -202,7 +218,20 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                 Ok(Some(line)) => line,
             };
             heard.now();
-            let Judgement { verdict, record } = self.policy().judge_client(line);
+            self.pace(line.len()).await;
+            let mut judgement = self.policy().judge_client(line);
+            if let Verdict::LookUp(permit) = judgement.verdict {
+                let asked = match to_server.lock().await.as_mut() {
+                    Some(to_server) => to_server.forward(permit).await,
+                    None => return RelayEnd::ServerClosed,
+                };
+                if let Err(error) = asked {
+                    return RelayEnd::Server(error);
+                }
+                self.until_looked_up().await;
+                judgement = self.policy().judge_looked_up(line);
+            }
+            let Judgement { verdict, record } = judgement;
             if let Err(error) = self.record("client", record).await {
                 return error.into();
             }
@@ -212,7 +241,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                     None => return RelayEnd::ServerClosed,
                 },
                 Verdict::Answer(line) => self.answer_client(&line).await,
-                Verdict::Drop => Ok(()),
+                Verdict::Drop | Verdict::LookUp(_) | Verdict::LookedUp => Ok(()),
             };
             if let Err(end) = sent {
                 return end;
@@ -232,6 +261,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                 Ok(None) => return RelayEnd::ServerClosed,
                 Ok(Some(line)) => line,
             };
+            self.pace(line.len()).await;
             let Judgement { verdict, record } = self.policy().judge_server(line);
             if let Err(error) = self.record("server", record).await {
                 return error.into();
@@ -245,11 +275,37 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                     Some(to_server) => to_server.send(&line).await.map_err(RelayEnd::Server),
                     None => Ok(()),
                 },
-                Verdict::Drop => Ok(()),
+                Verdict::LookedUp => {
+                    self.looked_up.notify_one();
+                    Ok(())
+                }
+                Verdict::Drop | Verdict::LookUp(_) => Ok(()),
             };
             if let Err(end) = sent {
                 return end;
             }
+        }
+    }
+
+    /// Holds a message up until the octets before it are within the principal's rate. Meanwhile nothing
+    /// more is read, so whoever sends is slowed down by its own full pipe.
+    async fn pace(&self, octets: usize) {
+        let Some(quota) = &self.quota else { return };
+        while let Err(wait) = quota.pass(octets, Instant::now()) {
+            sleep(wait.min(LOOK)).await;
+        }
+    }
+
+    /// Waits until the server has said which tools it has, or does not say it in time. Meanwhile nothing
+    /// more is read from the client, so no message overtakes the call that waits.
+    async fn until_looked_up(&self) {
+        let looked_up = async {
+            while self.policy().is_looking_up() {
+                self.looked_up.notified().await;
+            }
+        };
+        if timeout(LOOK_UP, looked_up).await.is_err() {
+            self.policy().give_up_looking();
         }
     }
 
@@ -279,16 +335,29 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         event.name = name.as_deref();
         let reason;
         match decision {
-            Decision::Allowed => self.count(|tally| tally.calls += 1),
+            Decision::Allowed => {
+                self.ongoing.calls.fetch_add(1, Ordering::Relaxed);
+            }
             Decision::Denied(refusal) => {
                 if from == "server" && method == "unreadable" && !self.is_first_junk() {
                     return Ok(());
                 }
-                event.event = "denied";
+                let is_limited = refusal.retry_after().is_some();
+                event.event = if is_limited { "limited" } else { "denied" };
+                event.cause = Some(refusal.cause());
+                if is_limited && self.quota.as_ref().is_some_and(|quota| !quota.is_told()) {
+                    self.log.observe(&event);
+                    return Ok(());
+                }
                 reason = refusal.to_string();
                 event.reason = Some(&reason);
             }
-            Decision::Answered { latency, error } => {
+            Decision::Redacted(secrets) => {
+                event.event = "redacted";
+                event.redacted = u64::try_from(secrets).ok();
+            }
+            Decision::Answered { latency, error, redacted } => {
+                event.redacted = u64::try_from(redacted).ok().filter(|secrets| *secrets > 0);
                 event.event = "answered";
                 event.from = None;
                 event.latency_us = u64::try_from(latency.as_micros()).ok();
@@ -301,13 +370,6 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
 
     /// Servers that print to their stdout do so often; the first line is recorded, all are counted.
     fn is_first_junk(&self) -> bool {
-        self.count(|tally| {
-            tally.junk += 1;
-            tally.junk == 1
-        })
-    }
-
-    fn count<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
-        change(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+        self.ongoing.junk.fetch_add(1, Ordering::Relaxed) == 0
     }
 }

@@ -167,12 +167,12 @@ pub(crate) fn http_client_config(
 /// The connecting side of HTTP to a server that knows nothing of our CA: its certificate is judged
 /// by the roots given, and it is shown none.
 pub(crate) fn web_config(
-    roots: Vec<CertificateDer<'static>>,
+    roots: &[CertificateDer<'static>],
     clock: Arc<dyn TimeProvider>,
 ) -> Result<ClientConfig, TlsError> {
     let mut store = RootCertStore::empty();
     // A system's store may hold what the library does not take; every one that it takes counts.
-    if let (0, _) = store.add_parsable_certificates(roots) {
+    if let (0, _) = store.add_parsable_certificates(roots.iter().cloned()) {
         return Err(TlsError("there is no root certificate".to_owned()));
     }
     let mut config = ClientConfig::builder_with_details(provider(), clock)
@@ -199,6 +199,7 @@ pub(crate) fn http_config(
             let verifier = PinnedVerifier { root: *root, clock: Arc::clone(clock) };
             connecting(verifier, identity, Arc::clone(clock), HTTP)
         }
+        Anchor::Web { roots, clock } => web_config(roots, Arc::clone(clock)),
     }
 }
 

@@ -63,7 +63,10 @@ fn audit(home: &Home, question: &Question<'_, Audit>) -> Result<History, Failure
 }
 
 /// Whole lines from a place in the journal on, and the place where the next ones begin.
-fn read_page(path: &std::path::Path, from: u64) -> std::io::Result<(String, Option<u64>)> {
+pub(crate) fn read_page(
+    path: &std::path::Path,
+    from: u64,
+) -> std::io::Result<(String, Option<u64>)> {
     let mut journal = File::open(path)?;
     let len = journal.metadata()?.len();
     journal.seek(SeekFrom::Start(from))?;

@@ -6,7 +6,7 @@ use vouchsafe_certs::{CaCertificate, PermissionSet};
 use crate::output::{count, date};
 
 /// Who it was, in a word: the trust domain is the same in every line.
-pub(super) fn actor(by: &Actor) -> String {
+pub(crate) fn actor(by: &Actor) -> String {
     match by {
         Actor::Home => "home".to_owned(),
         Actor::Principal(principal) => principal.name().to_owned(),
@@ -30,7 +30,7 @@ fn issue(planned: &Planned, origin: &Origin) -> String {
 }
 
 /// What happened.
-pub(super) fn sentence(event: &Event) -> String {
+pub(crate) fn sentence(event: &Event) -> String {
     match event {
         Event::Initialized { trust_domain, .. } => format!("made the CA of {trust_domain}"),
         Event::Issued { planned, origin, .. } => issue(planned, origin),

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::notice;
+use crate::notice::{self, LogArgs};
 use crate::passphrase::PassphraseFile;
 use crate::runtime;
 use crate::service::{self, Settings};
+use crate::watch::WatchArgs;
 
 /// Serve the CA to a fleet
 ///
@@ -39,11 +40,18 @@ pub(crate) struct Args {
     audit: Option<PathBuf>,
 
     #[command(flatten)]
+    watch: WatchArgs,
+
+    #[command(flatten)]
+    log: LogArgs,
+
+    #[command(flatten)]
     passphrase: PassphraseFile,
 }
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    args.log.choose();
     let authority = context.open_authority(&args.passphrase)?;
     let settings = Settings {
         listen: args.listen,
@@ -51,6 +59,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
         dns: args.dns,
         ip: args.ip,
         audit: notice::audit(args.audit.as_deref())?,
+        watch: args.watch,
     };
     runtime::large()?.block_on(service::serve(authority, settings))
 }

@@ -1,5 +1,7 @@
 //! `vouchsafe serve`: an unmodified MCP server behind mutual TLS.
 
+mod contents;
+mod limits;
 mod upstream;
 
 use std::path::PathBuf;
@@ -13,17 +15,22 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use vouchsafe_certs::{Permission, PermissionSet, Usage};
-use vouchsafe_transport::{EventLog, Gateway, GatewayConfig, Identity, Limits, Revocations, Rules};
+use vouchsafe_transport::{
+    EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
+};
 
+use self::contents::ContentArgs;
+use self::limits::PrincipalLimitArgs;
 use crate::assemble::{self, IdentityDirectory};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::follow::{CaArgs, Source};
 use crate::identity;
-use crate::notice::{self, harmless, say};
+use crate::notice::{self, LogArgs, say, say_of_server};
 use crate::output::relative;
 use crate::passphrase::KeyPassphraseFile;
 use crate::runtime;
+use crate::watch::{Watch, WatchArgs};
 use upstream::UpstreamArgs;
 
 /// Put an MCP server behind mutual TLS
@@ -63,6 +70,14 @@ pub(crate) struct Args {
     explain_denials: bool,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    principals: PrincipalLimitArgs,
+    #[command(flatten)]
+    contents: ContentArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     upstream: UpstreamArgs,
 }
@@ -134,6 +149,7 @@ impl LimitArgs {
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    args.log.choose();
     let directory = IdentityDirectory::open(&args.identity, &args.passphrase)?;
     let present = identity::follow(directory, say)?;
     let identity = present.now();
@@ -156,11 +172,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         Some(permissions) => trust.with_stale_lists_for(permissions),
         None => trust,
     };
+    let watch = args.watch.prepare(&present, &lists)?;
+    let audit = notice::audit(args.audit.as_deref())?;
+    let log = EventLog::new(Arc::clone(&audit), Arc::new(DefaultTimeProvider));
     let announcement = announcement(&identity, &lists.borrow(), &source_name, context.now()?);
     let announcement = announcement + &args.upstream.announcement();
     let (notes, lines) = mpsc::channel(256);
     let mut limits = args.limits.limits();
     limits.answer = args.upstream.answer();
+    limits.principals = args.principals.follow(say)?;
     let (upstream, shared) = args.upstream.upstream(notes, &limits)?;
     let gateway = Gateway::new(GatewayConfig {
         identity: present.identity,
@@ -170,12 +190,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         http: None,
         rules: rules(args)?,
         limits,
-        log: EventLog::new(notice::audit(args.audit.as_deref())?, Arc::new(DefaultTimeProvider)),
+        log: watch.observing(log),
     })
     .map_err(Failure::new)?;
     make_room(&args.limits);
+    let watch = (watch, audit);
     runtime::large()?.block_on(async {
-        let served = serve(Arc::new(gateway), &args.listen, &announcement, lines).await;
+        let served = serve(Arc::new(gateway), &args.listen, &announcement, lines, watch).await;
         if let Some(shared) = shared {
             shared.stop().await;
         }
@@ -210,6 +231,7 @@ async fn serve(
     listen: &str,
     announcement: &str,
     lines: mpsc::Receiver<(u64, String)>,
+    (watch, audit): (Watch, Arc<Output>),
 ) -> Result<(), Failure> {
     let failed = |error| Failure::new(format!("cannot listen on {listen}: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -217,6 +239,7 @@ async fn serve(
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     // The library's queue of 128 makes honest clients wait behind a flood (listen(2) may be repeated).
     rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
+    watch.start(gateway.live(), &audit).await?;
     say(&format!("listening on {}{announcement}", listener.local_addr().map_err(failed)?));
     tokio::spawn(show_stderr(lines));
     let shutdown = async move {
@@ -282,6 +305,7 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
     let mut rules = Rules::default();
     rules.explain_denials = args.explain_denials;
     rules.max_in_flight = args.limits.max_in_flight;
+    args.contents.adjust(&mut rules)?;
     for required in &args.require {
         let (tool, permission) = required.split_once('=').ok_or_else(|| {
             Failure::usage(format!("--require {required}: write TOOL=PERMISSION"))
@@ -293,13 +317,9 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
     Ok(rules)
 }
 
-/// What servers print to their stderr, with control characters made harmless.
+/// What servers print to their stderr.
 async fn show_stderr(mut lines: mpsc::Receiver<(u64, String)>) {
     while let Some((session, line)) = lines.recv().await {
-        let whose = match session {
-            0 => "shared server".to_owned(),
-            session => format!("server of session {session}"),
-        };
-        say(&format!("[{whose}] {}", harmless(&line)));
+        say_of_server(session, &line);
     }
 }

@@ -1,21 +1,15 @@
 //! Following a revocation list in a file: read once at the start, then whenever the file changes.
 //!
-//! The file system says when (inotify on Linux); a look every second catches what it does not say,
-//! such as a change on a network file system. A file that cannot be read at all means that
-//! revocations could be withheld, so after a moment's patience everybody is turned away.
+//! A file that cannot be read at all means that revocations could be withheld, so after a moment's
+//! patience everybody is turned away.
 
-use std::ffi::OsString;
-use std::fs::{Metadata, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use rustix::fs::OFlags;
+use notify::RecommendedWatcher;
 use thiserror::Error;
 use tokio::sync::watch;
 use vouchsafe_certs::RevocationError;
@@ -23,6 +17,7 @@ use vouchsafe_transport::{Following, Identity, Revocations, RevocationsError};
 
 use super::MAX_LEN;
 use super::in_force::{InForce, now};
+use super::watched::Watched;
 
 /// How often the file is looked at where the file system says nothing.
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,9 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long reading a list may take; a million entries take a second.
 const SLOW: Duration = Duration::from_secs(20);
-
-/// `O_NONBLOCK`.
-const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
 
 /// Why a revocation list file is not taken.
 #[derive(Debug, Error)]
@@ -72,9 +64,10 @@ pub(crate) fn follow(
     identity: watch::Receiver<Arc<Identity>>,
     notice: impl Fn(&str) + Send + 'static,
 ) -> Result<watch::Receiver<Arc<Revocations>>, FollowError> {
-    let mut source = Source { path: path.to_owned(), identity, seen: None };
+    let mut source = Source { file: Watched::new(path), identity };
     // Watched before it is read, so that no change falls between.
-    let (watcher, changes) = source.watch()?;
+    let watched = source.file.watch();
+    let (watcher, changes) = watched.map_err(|error| FollowError::Watch(path.to_owned(), error))?;
     let first = source.read(&Revocations::Unreadable)?.revocations;
     let (in_force, receiver) = InForce::new(Arc::new(first), notice);
     let follower = Follower { source, in_force, unreadable_since: None };
@@ -84,86 +77,36 @@ pub(crate) fn follow(
 
 /// Reads a whole list file.
 pub(super) fn read_regular(path: &Path) -> Result<Vec<u8>, FollowError> {
-    Ok(open_and_read(path)?.0)
+    read(&mut Watched::new(path))
 }
 
-fn open_and_read(path: &Path) -> Result<(Vec<u8>, Metadata), FollowError> {
-    let failed = |error| FollowError::Read(path.to_owned(), error);
-    // A pipe in the list's place would otherwise hold whoever opens it.
-    let opened = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path);
-    let file = opened.map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(failed(std::io::Error::other("it is no regular file")));
-    }
-    let mut pem = Vec::new();
-    file.take(MAX_LEN + 1).read_to_end(&mut pem).map_err(failed)?;
-    if u64::try_from(pem.len()).is_ok_and(|len| len > MAX_LEN) {
-        return Err(FollowError::TooLong(path.to_owned()));
-    }
-    Ok((pem, metadata))
+fn read(file: &mut Watched) -> Result<Vec<u8>, FollowError> {
+    file.read(MAX_LEN).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => FollowError::TooLong(file.path().to_owned()),
+        _ => FollowError::Read(file.path().to_owned(), error),
+    })
 }
 
 struct Source {
-    path: PathBuf,
+    file: Watched,
     /// Whose roots and issuing CAs the lists are verified with.
     identity: watch::Receiver<Arc<Identity>>,
-    /// What the file looked like when it was last read.
-    seen: Option<(u64, u64, i64, i64)>,
 }
 
 impl Source {
-    fn watch(&self) -> Result<(RecommendedWatcher, Receiver<()>), FollowError> {
-        let (sender, changes) = channel();
-        let name: Option<OsString> = self.path.file_name().map(ToOwned::to_owned);
-        let failed = |error| FollowError::Watch(self.path.clone(), error);
-        let mut watcher =
-            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                let concerns = event.is_ok_and(|event| {
-                    event.need_rescan()
-                        || may_be_new(event.kind)
-                            && event.paths.iter().any(|path| path.file_name() == name.as_deref())
-                });
-                if concerns {
-                    // The follower is gone only when the process is.
-                    let _ = sender.send(());
-                }
-            })
-            .map_err(failed)?;
-        // A list is replaced by renaming another file over it, so the directory is what is watched.
-        let directory = match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        watcher.watch(directory, RecursiveMode::NonRecursive).map_err(failed)?;
-        Ok((watcher, changes))
-    }
-
     /// Whether the file looks otherwise than when it was last read, or is to be read with other eyes.
     fn has_changed(&self) -> bool {
-        std::fs::metadata(&self.path).ok().map(|now| look(&now)) != self.seen
-            || self.identity.has_changed().is_ok_and(|changed| changed)
+        self.file.has_changed() || self.identity.has_changed().is_ok_and(|changed| changed)
     }
 
     /// Reads what is to follow these lists.
     fn read(&mut self, in_force: &Revocations) -> Result<Following, FollowError> {
-        self.seen = None;
-        let (pem, metadata) = open_and_read(&self.path)?;
-        self.seen = Some(look(&metadata));
+        let pem = read(&mut self.file)?;
         let issuers = self.identity.borrow_and_update().list_issuers();
         in_force
             .followed_by(&pem, &issuers, now())
-            .map_err(|error| FollowError::List(self.path.clone(), error))
+            .map_err(|error| FollowError::List(self.file.path().to_owned(), error))
     }
-}
-
-/// Our own reading is an event too; answering it by reading again would never end.
-fn may_be_new(kind: EventKind) -> bool {
-    !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
-}
-
-fn look(metadata: &Metadata) -> (u64, u64, i64, i64) {
-    (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 struct Follower<N> {
@@ -213,7 +156,7 @@ impl<N: Fn(&str)> Follower<N> {
 
     fn consider(&mut self, offered: Following) {
         self.unreadable_since = None;
-        let origin = format!("in {}", self.source.path.display());
+        let origin = format!("in {}", self.source.file.path().display());
         self.in_force.take(offered, &origin);
     }
 

@@ -28,6 +28,10 @@ impl Home {
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.0.path()).env_clear().env("VOUCHSAFE_HOME", self.path("home"));
+        // The user's runtime directory, where a test makes one.
+        if self.path("run").is_dir() {
+            command.env("XDG_RUNTIME_DIR", self.path("run"));
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

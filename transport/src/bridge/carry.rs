@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::conversation::Heard;
 use super::{Bridge, BridgeEnd, BridgeNews, Client, Opened, SessionEnd};
@@ -180,6 +180,10 @@ impl Bridge<'_> {
             let verdict = match heard.unwrap_or(Heard::ForClient) {
                 Heard::ForClient => self.judge(&mut talk.policy, line, message),
                 Heard::ForNobody => Verdict::Drop,
+                Heard::TooOften(line, wait) => {
+                    sleep(wait).await;
+                    Verdict::Answer(line)
+                }
                 Heard::Ambiguous(id) => Verdict::Answer(refusal(Some(&id), &Refusal::DuplicateId)),
                 Heard::Repeated => {
                     // A receiver that is gone waits for nothing any more.
@@ -208,7 +212,7 @@ impl Bridge<'_> {
                     .send(&line)
                     .await
                     .map_err(|error| SessionEnd::Lost(BridgeEnd::of(error))),
-                Verdict::Drop => Ok(()),
+                Verdict::Drop | Verdict::LookUp(_) | Verdict::LookedUp => Ok(()),
             };
             if let Err(end) = sent {
                 return end;

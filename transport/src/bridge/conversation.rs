@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::message::{Id, Message, Object, Outcome, Value};
-use crate::policy::error;
+use crate::policy::{TOO_MANY_REQUESTS, error};
 
 /// Resources that are subscribed to again in a new session; further ones are forgotten.
 const MAX_SUBSCRIPTIONS: usize = 4096;
@@ -21,6 +21,9 @@ const MAX_ASKED: usize = 4096;
 /// No answer to a request of a lost session comes later. Most clients never give one, since they are
 /// told that the request is cancelled; the id shall not be lost to the server for ever.
 const LATE: Duration = Duration::from_secs(600);
+
+/// Longer than that a bridge does not wait to restore something: meanwhile nothing else is heard.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A request that the session did not survive may be made again.
 const LOST: i32 = -32603;
@@ -44,7 +47,7 @@ pub(super) struct Conversation {
     /// request.
     orphans: HashMap<Id, Instant>,
     /// Requests of our own, whose answers concern nobody.
-    replayed: HashSet<Id>,
+    replayed: HashMap<Id, Vec<u8>>,
     /// The `initialize` that is being repeated.
     repeating: Option<Id>,
     /// Whether the server has ever answered.
@@ -107,6 +110,8 @@ pub(super) enum Heard {
     Failed(String),
     /// The repeated `initialize` is answered otherwise, so that the client cannot go on.
     Otherwise,
+    /// It answers a request of our own, which is to be made again after that time.
+    TooOften(Vec<u8>, Duration),
     /// Its id is that of an earlier session's request, which the client may yet answer.
     Ambiguous(Id),
 }
@@ -171,8 +176,14 @@ impl Conversation {
             self.repeating = None;
             return self.compare(outcome);
         }
-        if self.replayed.remove(id) {
-            return Heard::ForNobody;
+        if let Some(line) = self.replayed.remove(id) {
+            return match retry_after(outcome) {
+                Some(wait) if wait <= PATIENCE => {
+                    self.replayed.insert(id.clone(), line.clone());
+                    Heard::TooOften(line, wait)
+                }
+                _ => Heard::ForNobody,
+            };
         }
         let Some(request) = self.in_flight.remove(id) else { return Heard::ForClient };
         self.is_under_way = true;
@@ -255,7 +266,7 @@ impl Conversation {
             let line =
                 format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
             lines.push(line.into_bytes());
-            self.replayed.insert(id);
+            self.replayed.extend(Some(id).zip(lines.last().cloned()));
         }
         lines.extend(self.in_flight.values().filter_map(|request| match request {
             Request::Listen(line) => Some(line.clone()),
@@ -265,7 +276,7 @@ impl Conversation {
             // A gateway does not keep a session for long in which nothing has been said.
             let id = Id::Text("vouchsafe".into());
             lines.push(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#).into_bytes());
-            self.replayed.insert(id);
+            self.replayed.extend(Some(id).zip(lines.last().cloned()));
         }
         lines
     }
@@ -285,6 +296,14 @@ impl Conversation {
     pub(super) fn heard(&self) -> u64 {
         self.heard
     }
+}
+
+/// When a request may be made again that was refused for being one too many.
+fn retry_after(outcome: Outcome<'_>) -> Option<Duration> {
+    let Outcome::Error(error) = outcome else { return None };
+    let is_one_too_many = member(error, "code")?.text().parse() == Ok(TOO_MANY_REQUESTS);
+    let wait = member(member(error, "data")?.as_object()?, "retryAfterMs")?.text().parse();
+    wait.ok().filter(|_| is_one_too_many).map(Duration::from_millis)
 }
 
 fn version(result: Object<'_>) -> Option<String> {

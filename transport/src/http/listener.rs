@@ -1,4 +1,5 @@
-//! The public listener: TLS that shows who it is and asks nothing, and HTTP inside.
+//! The public listener: TLS that shows who it is and asks nothing, and HTTP inside; or HTTP alone, for
+//! whoever is on this machine.
 
 use std::fmt;
 use std::io;
@@ -52,8 +53,8 @@ impl fmt::Debug for PublicListenerConfig {
 /// Serves strangers: server-authenticated TLS 1.3 and HTTP/1.1. It never learns who they are, so
 /// nothing that needs to know may be behind it.
 pub struct PublicListener {
-    tls: Mutex<Shown>,
-    clock: Arc<dyn TimeProvider>,
+    /// `None` without TLS.
+    tls: Option<Mutex<Shown>>,
     places: Arc<Places>,
     server: Server,
     handler: Handler,
@@ -65,6 +66,7 @@ pub struct PublicListener {
 struct Shown {
     identity: watch::Receiver<Arc<Identity>>,
     acceptor: TlsAcceptor,
+    clock: Arc<dyn TimeProvider>,
 }
 
 impl fmt::Debug for PublicListener {
@@ -82,15 +84,21 @@ impl PublicListener {
         let PublicListenerConfig { mut identity, handler, limits, log, clock } = config;
         let present = Arc::clone(&identity.borrow_and_update());
         let acceptor = acceptor(&present, &clock)?;
-        Ok(Self {
-            tls: Mutex::new(Shown { identity, acceptor }),
-            clock,
+        let shown = Shown { identity, acceptor, clock };
+        Ok(Self { tls: Some(Mutex::new(shown)), ..Self::without_tls(handler, limits, log) })
+    }
+
+    /// Prepares a listener that anybody on the way reads along with: for the loopback.
+    #[must_use]
+    pub fn without_tls(handler: Handler, limits: HttpLimits, log: EventLog) -> Self {
+        Self {
+            tls: None,
             places: Places::new(&limits),
             handshake: limits.handshake,
             server: Server::new(limits, Some(Arc::new(log))),
             handler,
             stopping: watch::Sender::new(false),
-        })
+        }
     }
 
     /// Serves until `shutdown` is done; then gives the answers that are due, for a moment.
@@ -145,10 +153,16 @@ impl PublicListener {
     ) {
         let caller = Caller { address, peer: None };
         let work = async {
-            match timeout(self.handshake, self.accept(tcp)).await {
+            let answer = answer_of(&self.handler, &caller);
+            let (speaks, stopping) = (|| place.speaks(), self.stopping.subscribe());
+            let Some(shown) = &self.tls else {
+                // Without these options it works as well, only less promptly.
+                drop(configure(&tcp));
+                self.server.serve(tcp, &caller, &answer, speaks, stopping).await;
+                return;
+            };
+            match timeout(self.handshake, accept(shown, tcp)).await {
                 Ok(Ok(stream)) => {
-                    let answer = answer_of(&self.handler, &caller);
-                    let (speaks, stopping) = (|| place.speaks(), self.stopping.subscribe());
                     self.server.serve(stream, &caller, &answer, speaks, stopping).await;
                 }
                 Ok(Err(error)) => {
@@ -171,29 +185,31 @@ impl PublicListener {
             self.server.refusals.tell(Some(address), reason).await;
         }
     }
+}
 
-    async fn accept(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        configure(&tcp)?;
-        match self.acceptor().accept(tcp).into_fallible().await {
-            Ok(stream) => Ok(stream),
-            Err((error, tcp)) => {
-                linger(tcp).await;
-                Err(error)
-            }
+async fn accept(shown: &Mutex<Shown>, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    configure(&tcp)?;
+    let acceptor = shown.lock().unwrap_or_else(PoisonError::into_inner).latest();
+    match acceptor.accept(tcp).into_fallible().await {
+        Ok(stream) => Ok(stream),
+        Err((error, tcp)) => {
+            linger(tcp).await;
+            Err(error)
         }
     }
+}
 
+impl Shown {
     /// With the latest identity that can be shown.
-    fn acceptor(&self) -> TlsAcceptor {
-        let mut shown = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+    fn latest(&mut self) -> TlsAcceptor {
         // An error means that the sender is gone: this identity is the last.
-        if shown.identity.has_changed().unwrap_or(false) {
-            let latest = Arc::clone(&shown.identity.borrow_and_update());
+        if self.identity.has_changed().unwrap_or(false) {
+            let latest = Arc::clone(&self.identity.borrow_and_update());
             if let Ok(acceptor) = acceptor(&latest, &self.clock) {
-                shown.acceptor = acceptor;
+                self.acceptor = acceptor;
             }
         }
-        shown.acceptor.clone()
+        self.acceptor.clone()
     }
 }
 

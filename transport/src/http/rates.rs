@@ -1,7 +1,4 @@
 //! How often each source may ask: a bucket of tokens each, in memory that is bounded.
-//!
-//! A bucket is one point in time, at which it will be full again (the generic cell rate algorithm).
-//! One that is full already says nothing, so forgetting it changes nothing.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::HttpLimits;
+use crate::bucket::Bucket;
 use crate::source::Source;
 
 /// Sources that are remembered. Those beyond share one bucket.
@@ -29,17 +27,17 @@ pub(crate) struct Rates {
 }
 
 struct State {
-    full_at: HashMap<Source, Instant>,
+    buckets: HashMap<Source, Bucket>,
     /// The bucket of everybody for whom there is no room.
-    others_full_at: Instant,
+    others: Bucket,
     swept_at: Option<Instant>,
 }
 
 impl Rates {
     pub(crate) fn new(limits: &HttpLimits) -> Self {
         let interval = Duration::from_secs(1).checked_div(limits.rate).unwrap_or_default();
-        let state =
-            State { full_at: HashMap::new(), others_full_at: Instant::now(), swept_at: None };
+        let others = Bucket::full(Instant::now());
+        let state = State { buckets: HashMap::new(), others, swept_at: None };
         let depth = interval * limits.burst.max(1);
         Self { interval, depth, room: REMEMBERED, state: Mutex::new(state) }
     }
@@ -53,29 +51,21 @@ impl Rates {
             return Ok(());
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = state.bucket(source, self.room, now);
-        let afterwards = (*full_at).max(now) + self.interval;
-        match afterwards.duration_since(now).checked_sub(self.depth) {
-            Some(wait) if !wait.is_zero() => Err(wait),
-            _ => {
-                *full_at = afterwards;
-                Ok(())
-            }
-        }
+        state.bucket(source, self.room, now).take(self.interval, self.depth, now)
     }
 }
 
 impl State {
-    fn bucket(&mut self, source: Source, room: usize, now: Instant) -> &mut Instant {
-        let is_full = self.full_at.len() >= room && !self.full_at.contains_key(&source);
+    fn bucket(&mut self, source: Source, room: usize, now: Instant) -> &mut Bucket {
+        let is_full = self.buckets.len() >= room && !self.buckets.contains_key(&source);
         if is_full && self.swept_at.is_none_or(|at| now.duration_since(at) >= SWEEP) {
-            self.full_at.retain(|_, full_at| *full_at > now);
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
             self.swept_at = Some(now);
         }
-        if self.full_at.len() >= room && !self.full_at.contains_key(&source) {
-            return &mut self.others_full_at;
+        if self.buckets.len() >= room && !self.buckets.contains_key(&source) {
+            return &mut self.others;
         }
-        self.full_at.entry(source).or_insert(now)
+        self.buckets.entry(source).or_insert_with(|| Bucket::full(now))
     }
 }
 
@@ -123,7 +113,7 @@ mod tests {
         }
         let passed = (100..200).filter(|number| rates.take(source(*number), start).is_ok());
         assert_eq!(passed.count(), 3);
-        assert_eq!(rates.state.lock().unwrap().full_at.len(), 100);
+        assert_eq!(rates.state.lock().unwrap().buckets.len(), 100);
         // Whoever is remembered has what is left in their own bucket.
         assert_eq!(rates.take(source(5), start), Ok(()));
         // When the crowd has gone, there is room again.

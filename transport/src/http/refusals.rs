@@ -56,13 +56,19 @@ impl Refusals {
 
     /// Puts one on record, or counts it. What was refused stays refused if that fails.
     pub(crate) async fn tell(&self, address: Option<SocketAddr>, reason: &str) {
+        let reason = Some(reason);
+        self.tell_of(Event { event: "refused", address, reason, ..Event::default() }).await;
+    }
+
+    /// The same of an event that says more. Observers hear of each.
+    pub(crate) async fn tell_of(&self, event: Event<'_>) {
         let Some(log) = &self.log else { return };
-        let source = address.map(|address| Source::of(address.ip()));
-        if !self.within.lock().unwrap_or_else(PoisonError::into_inner).admits(source) {
-            return;
+        let source = event.address.map(|address| Source::of(address.ip()));
+        if self.within.lock().unwrap_or_else(PoisonError::into_inner).admits(source) {
+            log.conclude(event).await;
+        } else {
+            log.observe(&event);
         }
-        let event = Event { event: "refused", address, reason: Some(reason), ..Event::default() };
-        drop(log.record(event).await);
     }
 
     /// Puts on record how many were not told one by one, and begins a new second.

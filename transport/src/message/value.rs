@@ -147,6 +147,11 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
+/// Past the value that starts accepted text.
+pub(crate) fn value_end(text: &str) -> Option<usize> {
+    split_value(text).map(|(value, _)| value.0.len())
+}
+
 /// Takes one value off the front of accepted text; `None` at a closing bracket.
 fn split_value(text: &str) -> Option<(Value<'_>, &str)> {
     let bytes = text.as_bytes();
@@ -162,8 +167,8 @@ fn split_value(text: &str) -> Option<(Value<'_>, &str)> {
     text.split_at_checked(end).map(|(value, rest)| (Value(value), rest))
 }
 
-/// Past the string that starts at `start`.
-fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+/// Past the string that starts at `start`, in text that the reader has accepted.
+pub(crate) fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
         let found = at + memchr2(b'"', b'\\', bytes.get(at..)?)?;
@@ -197,7 +202,7 @@ fn nested_end(bytes: &[u8]) -> Option<usize> {
 }
 
 /// What the inside of a string means (RFC 8259 §7).
-pub(super) fn unescape(raw: &str) -> Result<String, ReadError> {
+pub(crate) fn unescape(raw: &str) -> Result<String, ReadError> {
     let mut meaning = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some((plain, escaped)) = rest.split_once('\\') {

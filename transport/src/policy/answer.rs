@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Refusal;
 use super::rules::{PROMPTS, RESOURCES, TOOLS, shown};
+use super::{Refusal, millis};
 use crate::message::Id;
 
 const PARSE_ERROR: i32 = -32700;
@@ -11,6 +11,10 @@ const INVALID_REQUEST: i32 = -32600;
 const METHOD_NOT_FOUND: i32 = -32601;
 const INVALID_PARAMS: i32 = -32602;
 const INTERNAL_ERROR: i32 = -32603;
+
+/// A limit of the principal. JSON-RPC 2.0 §5.1 leaves codes outside -32768..-32000 to applications, and
+/// MCP 2026-07-28 keeps -32020..-32099 to itself; this one is what HTTP calls it (RFC 6585 §4).
+pub(crate) const TOO_MANY_REQUESTS: i32 = 429;
 
 /// An error line. Where the id is not known it is left out (MCP: an error's id is optional, never null).
 pub(crate) fn error(id: Option<&Id>, code: i32, message: &str, data: Option<Value>) -> Vec<u8> {
@@ -31,7 +35,11 @@ pub(crate) fn protocol_error(message: &str) -> Vec<u8> {
 pub(crate) fn refusal(id: Option<&Id>, refusal: &Refusal) -> Vec<u8> {
     let code = match refusal {
         Refusal::Unreadable(crate::message::ReadError::NotJson) => PARSE_ERROR,
-        Refusal::Parameters | Refusal::NotOwn => INVALID_PARAMS,
+        Refusal::Parameters
+        | Refusal::NotOwn
+        | Refusal::Arguments { .. }
+        | Refusal::Unchecked(_)
+        | Refusal::Unlisted => INVALID_PARAMS,
         Refusal::UnknownMethod(_) => METHOD_NOT_FOUND,
         Refusal::ResultShape => INTERNAL_ERROR,
         Refusal::Unreadable(_)
@@ -39,12 +47,15 @@ pub(crate) fn refusal(id: Option<&Id>, refusal: &Refusal) -> Vec<u8> {
         | Refusal::TooManyInFlight
         | Refusal::NotPermitted(_)
         | Refusal::Suspended(_) => INVALID_REQUEST,
+        Refusal::TooOften { .. } | Refusal::TooManyAtOnce { .. } => TOO_MANY_REQUESTS,
     };
     let message = match refusal {
         Refusal::UnknownMethod(_) => "Method not found".to_owned(),
+        Refusal::Arguments { told, .. } => format!("Invalid arguments: {told}"),
         other => format!("Refused: {other}"),
     };
-    error(id, code, &message, None)
+    let data = refusal.retry_after().map(|wait| json!({"retryAfterMs": millis(&wait)}));
+    error(id, code, &message, data)
 }
 
 /// What is answered for a name that is not permitted: exactly what is answered for one that does not exist.

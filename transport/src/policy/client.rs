@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use super::parameters::Parameters;
-use super::rules::{Ask, METHODS, PROMPTS, RESOURCES, ask, method_permission, recorded};
+use super::rules::{Ask, METHODS, PROMPTS, RESOURCES, TOOLS, ask, method_permission, recorded};
 use super::state::Pending;
+use super::tools::{Fit, Turn};
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
 use crate::message::{Id, Message, Object, ReadError, Value};
+use crate::quota::InFlight;
 
 /// A client's request under judgement.
 struct Request<'a> {
@@ -22,11 +24,13 @@ struct Denied {
     refusal: Refusal,
     /// Kind and name of something that is answered as if it did not exist.
     hidden: Option<(&'static str, String)>,
+    /// Something that is there.
+    named: Option<String>,
 }
 
 impl From<Refusal> for Denied {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, hidden: None }
+        Self { refusal, hidden: None, named: None }
     }
 }
 
@@ -42,15 +46,24 @@ struct Allowed {
     name: Option<String>,
     /// The line to send instead, where part of the request is not permitted.
     rewritten: Option<String>,
+    place: Option<InFlight>,
+    /// Its arguments can be judged when the server has said which tools it has.
+    awaits_tools: bool,
 }
 
 impl ClientPolicy {
     /// Judges one line from the client.
     pub fn judge_client<'a>(&mut self, line: &'a [u8]) -> Judgement<'a> {
+        self.judge(line, Turn::First)
+    }
+
+    pub(super) fn judge<'a>(&mut self, line: &'a [u8], turn: Turn) -> Judgement<'a> {
         match Message::read(line) {
             Ok(Message::Request { id, method, params }) => {
-                match Parameters::read(params) {
-                    Ok(params) => self.judge_request(Request { line, id, method, params }),
+                // What is judged again has been paid for.
+                let spent = if turn == Turn::First { self.spend() } else { Ok(()) };
+                match spent.and_then(|()| Parameters::read(params)) {
+                    Ok(params) => self.judge_request(Request { line, id, method, params }, turn),
                     Err(refusal) => Judgement::answer(answer::refusal(Some(&id), &refusal))
                         .recorded(&method, None, Decision::Denied(refusal)),
                 }
@@ -60,11 +73,15 @@ impl ClientPolicy {
             }
             Ok(Message::Response { id, .. }) => match self.asked.remove(&id) {
                 true => Judgement::forward(line),
-                false => Judgement::denied("response", None, Refusal::NotOwn),
+                false => {
+                    let refusal = self.spend().err().unwrap_or(Refusal::NotOwn);
+                    Judgement::denied("response", None, refusal)
+                }
             },
             Ok(Message::Stray(_)) => Judgement::drop(),
             Err(error) => {
-                let (id, refusal) = (Message::salvage_id(line), Refusal::from(error));
+                let refusal = self.spend().err().unwrap_or_else(|| error.into());
+                let id = Message::salvage_id(line);
                 Judgement::answer(answer::refusal(id.as_ref(), &refusal)).recorded(
                     "unreadable",
                     None,
@@ -74,9 +91,10 @@ impl ClientPolicy {
         }
     }
 
-    fn judge_request<'a>(&mut self, request: Request<'a>) -> Judgement<'a> {
-        match self.authorize(&request) {
-            Ok(Allowed { ask, name, rewritten }) => {
+    fn judge_request<'a>(&mut self, request: Request<'a>, turn: Turn) -> Judgement<'a> {
+        match self.authorize(&request, turn) {
+            Ok(Allowed { awaits_tools: true, .. }) => self.look_up(&request.params),
+            Ok(Allowed { ask, name, rewritten, place, .. }) => {
                 self.pending.insert(
                     request.id,
                     Pending {
@@ -86,6 +104,7 @@ impl ClientPolicy {
                         progress_token: request.params.progress_token(),
                         since: Instant::now(),
                         is_cancelled: false,
+                        place,
                     },
                 );
                 let forward = match rewritten {
@@ -99,17 +118,17 @@ impl ClientPolicy {
     }
 
     fn deny<'a>(&self, request: &Request<'a>, denied: Denied) -> Judgement<'a> {
-        let Denied { refusal, hidden } = denied;
+        let Denied { refusal, hidden, named } = denied;
         let line = match &hidden {
             Some(_) if self.rules.explain_denials => answer::explained(&request.id, &refusal),
             Some((kind, name)) => answer::absent(&request.id, kind, name),
             None => answer::refusal(Some(&request.id), &refusal),
         };
-        let name = hidden.map(|(_, name)| recorded(&name));
+        let name = hidden.map(|(_, name)| name).or(named).map(|name| recorded(&name));
         Judgement::answer(line).recorded(&request.method, name, Decision::Denied(refusal))
     }
 
-    fn authorize(&mut self, request: &Request<'_>) -> Result<Allowed, Denied> {
+    fn authorize(&mut self, request: &Request<'_>, turn: Turn) -> Result<Allowed, Denied> {
         if self.pending.contains_key(&request.id) {
             return Err(Refusal::DuplicateId.into());
         }
@@ -117,11 +136,15 @@ impl ClientPolicy {
             return Err(Refusal::TooManyInFlight.into());
         }
         let ask = ask(&request.method)?;
+        let mut awaits_tools = false;
         let name = match ask {
             Ask::Lifecycle | Ask::List(_) => None,
             Ask::Item { kind, parameter } => {
                 let name = request.params.text(parameter)?;
                 self.must_allow(kind, &name)?;
+                if kind == TOOLS {
+                    awaits_tools = self.must_fit(&name, &request.params, turn)?;
+                }
                 Some(recorded(&name))
             }
             Ask::Completion => Some(self.authorize_completion(&request.params)?),
@@ -138,14 +161,15 @@ impl ClientPolicy {
             }
             Ask::Listen => {
                 let rewritten = Some(self.narrow_listen(request)?);
-                return Ok(Allowed { ask, name: None, rewritten });
+                let place = self.enter()?;
+                return Ok(Allowed { ask, name: None, rewritten, place, awaits_tools });
             }
-            Ask::Unknown => {
+            Ask::Unknown | Ask::Lookup => {
                 self.must_allow_method(&request.method)?;
                 None
             }
         };
-        Ok(Allowed { ask, name, rewritten: None })
+        Ok(Allowed { ask, name, rewritten: None, place: self.enter()?, awaits_tools })
     }
 
     fn must_allow(&self, kind: &'static str, name: &str) -> Result<(), Denied> {
@@ -155,8 +179,20 @@ impl ClientPolicy {
         Err(match self.refusal(kind, name) {
             // It is known to whoever holds the permission, so there is nothing to hide.
             suspended @ Refusal::Suspended(_) => suspended.into(),
-            refusal => Denied { refusal, hidden: Some((kind, name.to_owned())) },
+            refusal => Denied { refusal, hidden: Some((kind, name.to_owned())), named: None },
         })
+    }
+
+    /// Arguments that do not fit are told so; a tool that the server does not list is not there.
+    fn must_fit(&self, name: &str, params: &Parameters<'_>, turn: Turn) -> Result<bool, Denied> {
+        match self.judge_arguments(name, params, turn) {
+            Ok(fit) => Ok(matches!(fit, Fit::Unknown)),
+            Err(refusal @ Refusal::Unlisted) => {
+                let hidden = Some((TOOLS, name.to_owned()));
+                Err(Denied { refusal, hidden, named: None })
+            }
+            Err(refusal) => Err(Denied { refusal, hidden: None, named: Some(name.to_owned()) }),
+        }
     }
 
     /// A method without a rule of its own goes by its name.
@@ -188,7 +224,7 @@ impl ClientPolicy {
         let task = params.text("taskId")?;
         if !self.owns_task(&task) {
             let hidden = Some(("tasks", task.into_owned()));
-            return Err(Denied { refusal: Refusal::NotOwn, hidden });
+            return Err(Denied { refusal: Refusal::NotOwn, hidden, named: None });
         }
         Ok(recorded(&task))
     }
@@ -223,7 +259,8 @@ impl ClientPolicy {
         method: &str,
         params: Option<Object<'a>>,
     ) -> Judgement<'a> {
-        let params = match Parameters::read(params) {
+        let spent = self.spend_on_notification(method);
+        let params = match spent.and_then(|()| Parameters::read(params)) {
             Ok(params) => params,
             Err(refusal) => return Judgement::denied(method, None, refusal),
         };

@@ -44,10 +44,10 @@ impl ClientPolicy {
     }
 }
 
-/// The line with a public result marked private; `None` if nothing needs to be changed.
-pub(super) fn privately(line: &str, result: Object<'_>, members: &Results<'_>) -> Option<String> {
+/// What marks a public result private; `None` if nothing needs to be changed.
+pub(super) fn privately(line: &str, result: Object<'_>, members: &Results<'_>) -> Option<Edit> {
     let scope = members.get("cacheScope")?;
-    (scope.text() != PRIVATE).then(|| edit(line, vec![make_private(line, result, members)]))
+    (scope.text() != PRIVATE).then(|| make_private(line, result, members))
 }
 
 fn make_private(line: &str, result: Object<'_>, members: &Results<'_>) -> Edit {

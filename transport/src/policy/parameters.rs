@@ -7,8 +7,9 @@ use super::rules::{RELATED_TASK, SUBSCRIPTION_ID};
 use crate::message::{Id, Known, Object, Value};
 
 /// The keys that a policy looks at inside `params`.
-const PARAMETER_KEYS: [&str; 11] = [
+const PARAMETER_KEYS: [&str; 12] = [
     "name",
+    "arguments",
     "uri",
     "ref",
     "taskId",
@@ -37,7 +38,14 @@ pub(super) const RESULT_KEYS: [&str; 11] = [
 ];
 
 /// The keys that a policy looks at inside `_meta`.
-const META_KEYS: [&str; 3] = ["progressToken", SUBSCRIPTION_ID, RELATED_TASK];
+const META_KEYS: [&str; 6] = [
+    "progressToken",
+    SUBSCRIPTION_ID,
+    RELATED_TASK,
+    "io.modelcontextprotocol/protocolVersion",
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/clientCapabilities",
+];
 
 /// What a result says.
 pub(super) type Results<'a> = Known<'a, { RESULT_KEYS.len() }>;
@@ -70,6 +78,11 @@ impl<'a> Parameters<'a> {
     /// The listen request that a notification belongs to.
     pub(super) fn subscription(&self) -> Option<Value<'a>> {
         self.meta.as_ref()?.get(SUBSCRIPTION_ID)
+    }
+
+    /// A member of `_meta` that is looked at.
+    pub(super) fn meta(&self, key: &str) -> Option<Value<'a>> {
+        self.meta.as_ref()?.get(key)
     }
 
     pub(super) fn progress_token(&self) -> Option<Id> {

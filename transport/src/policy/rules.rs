@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::redact::{PatternError, Redaction};
+use super::schema::Schemas;
 use crate::message::ReadError;
 use vouchsafe_certs::{Permission, PermissionError, PermissionSet};
 
@@ -22,11 +25,21 @@ pub struct Rules {
     pub explain_denials: bool,
     /// Requests of one direction that may be in flight at once.
     pub max_in_flight: usize,
+    /// Where arguments are checked: the schemas that sessions share.
+    pub(super) schemas: Option<Arc<Schemas>>,
+    /// Where secrets are taken out of what servers say: what they look like.
+    pub(super) redaction: Option<Redaction>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { required: HashMap::new(), explain_denials: false, max_in_flight: 256 }
+        Self {
+            required: HashMap::new(),
+            explain_denials: false,
+            max_in_flight: 256,
+            schemas: None,
+            redaction: None,
+        }
     }
 }
 
@@ -43,6 +56,31 @@ impl Rules {
         let needed = (permission.kind().to_owned(), permission.pattern().to_owned());
         self.required.insert(tool.to_owned(), needed);
         Ok(())
+    }
+
+    /// Checks the arguments of calls against the schemas of their tools.
+    pub fn validate_arguments(&mut self) {
+        self.schemas = Some(Arc::default());
+    }
+
+    /// Takes what looks like a key or a token out of results, errors, and what is told on the way to them.
+    ///
+    /// # Errors
+    /// There is none, unless the patterns that are known do not compile.
+    pub fn redact(&mut self) -> Result<(), PatternError> {
+        self.redaction = Some(Redaction::new()?);
+        Ok(())
+    }
+
+    /// Takes this out as well (a regular expression in the syntax of the `regex` crate).
+    ///
+    /// # Errors
+    /// [`PatternError`] if it is none, or is found everywhere.
+    pub fn redact_pattern(&mut self, pattern: &str) -> Result<(), PatternError> {
+        let mut redaction = self.redaction.take().map_or_else(Redaction::new, Ok)?;
+        let added = redaction.add(pattern);
+        self.redaction = Some(redaction);
+        added
     }
 
     /// The permission that `name` of `kind` needs.
@@ -88,6 +126,8 @@ pub(crate) enum Ask {
     OwnTask,
     /// `methods:<method>`.
     Unknown,
+    /// Nothing: it is the gateway that asks.
+    Lookup,
 }
 
 /// A list method: where the items stand in the result, and what names an item.
@@ -138,6 +178,25 @@ const METHODS_OF_CLIENTS: [(&str, Ask); 20] = [
 
 const fn list(member: &'static str, identity: &'static str, shows: Shows) -> Ask {
     Ask::List(List { member, identity, shows })
+}
+
+/// The requests that MCP up to 2025-11-25 lets a server make; in 2026-07-28 there are none.
+pub(super) const METHODS_OF_SERVERS: [&str; 8] = [
+    "ping",
+    "sampling/createMessage",
+    "elicitation/create",
+    "roots/list",
+    "tasks/get",
+    "tasks/result",
+    "tasks/list",
+    "tasks/cancel",
+];
+
+/// The methods of requests that MCP knows, whoever makes them.
+pub fn known_methods() -> impl Iterator<Item = &'static str> {
+    let of_clients = METHODS_OF_CLIENTS.iter().map(|(method, _)| *method);
+    let is_new = |method: &&str| METHODS_OF_CLIENTS.iter().all(|(known, _)| known != method);
+    of_clients.chain(METHODS_OF_SERVERS.into_iter().filter(is_new))
 }
 
 /// Reads the method of a client's request.

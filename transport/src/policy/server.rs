@@ -5,10 +5,11 @@ use std::borrow::Cow;
 
 use super::list::privately;
 use super::parameters::{Parameters, RESULT_KEYS, Results};
-use super::rules::{Ask, CLIENT, RESOURCES, TOOLS, recorded};
+use super::redact::WalkRules;
+use super::rules::{Ask, CLIENT, METHODS_OF_SERVERS, RESOURCES, TOOLS, recorded};
 use super::state::{Pending, Task};
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
-use crate::message::{Id, Message, Object, Outcome, ReadError, Value};
+use crate::message::{Edit, Id, Message, Object, Outcome, ReadError, Value, edit};
 use vouchsafe_certs::PermissionSet;
 
 /// Task ids are remembered, so they have a limit; a task with a longer one belongs to nobody.
@@ -21,7 +22,7 @@ impl ClientPolicy {
             Ok(Message::Response { id, outcome }) => self.judge_response(line, &id, outcome),
             Ok(Message::Notification { method, params }) => {
                 match self.client_may_see(&method, params) {
-                    Ok(()) => Judgement::forward(line),
+                    Ok(()) => self.forward_words(line, &method, params),
                     Err(refusal) => Judgement::denied(&method, None, refusal),
                 }
             }
@@ -43,12 +44,18 @@ impl ClientPolicy {
         if pending.is_cancelled {
             return Judgement::drop();
         }
+        if pending.ask == Ask::Lookup {
+            return self.judge_looked_up_page(&outcome);
+        }
         let latency = pending.since.elapsed();
-        let (judgement, error) = match outcome {
-            Outcome::Error(_) => (Judgement::forward(line), true),
+        let (judgement, redacted, error) = match outcome {
+            Outcome::Error(error) => {
+                let (judgement, redacted) =
+                    self.without_secrets(line, error, WalkRules::Words, vec![]);
+                (judgement, redacted, true)
+            }
             Outcome::Result(result) => match self.judge_result(line, result, &pending) {
-                Ok(Some(rewritten)) => (Judgement::rewritten(rewritten), false),
-                Ok(None) => (Judgement::forward(line), false),
+                Ok((judgement, redacted)) => (judgement, redacted, false),
                 // The client is waiting: it gets an error in place of what cannot be shown.
                 Err(refusal) => {
                     let permit = super::Permit(answer::refusal(Some(id), &refusal).into());
@@ -61,27 +68,74 @@ impl ClientPolicy {
                 }
             },
         };
-        let decision = Decision::Answered { latency, error };
+        let decision = Decision::Answered { latency, error, redacted };
         judgement.recorded(&pending.method, pending.name, decision)
     }
 
-    /// The line to send instead of this one, if it must not pass as it is.
-    fn judge_result(
+    /// What the client sees of a result, and how many secrets were taken out of it.
+    fn judge_result<'a>(
         &mut self,
-        line: &[u8],
+        line: &'a [u8],
         result: Object<'_>,
         pending: &Pending,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<(Judgement<'a>, usize), Refusal> {
         let members = result.known(RESULT_KEYS)?;
-        let line = std::str::from_utf8(line).map_err(|_| Refusal::ResultShape)?;
+        let text = std::str::from_utf8(line).map_err(|_| Refusal::ResultShape)?;
+        let mut edits = Vec::new();
         match pending.ask {
-            Ask::List(list) => self.filter(line, result, &members, list).map(Some),
-            Ask::Item { kind: TOOLS, .. } => {
-                self.note_task(&members, pending);
-                Ok(None)
+            Ask::List(list) => {
+                self.learn_tools(pending.ask, &members);
+                let shown = self.filter(text, result, &members, list)?;
+                return Ok((Judgement::rewritten(shown), 0));
             }
-            Ask::Item { kind: RESOURCES, .. } => Ok(privately(line, result, &members)),
-            _ => Ok(None),
+            Ask::Item { kind: TOOLS, .. } => self.note_task(&members, pending),
+            Ask::Item { kind: RESOURCES, .. } => edits.extend(privately(text, result, &members)),
+            // They hold nobody's contents.
+            Ask::Lifecycle | Ask::Listen => return Ok((Judgement::forward(line), 0)),
+            _ => {}
+        }
+        Ok(self.without_secrets(line, result, WalkRules::Result, edits))
+    }
+
+    /// The line with these edits, and without what looks like a secret in one part of it.
+    fn without_secrets<'a>(
+        &self,
+        line: &'a [u8],
+        part: Object<'_>,
+        rules: WalkRules,
+        mut edits: Vec<Edit>,
+    ) -> (Judgement<'a>, usize) {
+        let mut secrets = 0;
+        if let Some(redaction) = &self.rules.redaction {
+            let start = part.text().as_ptr().addr() - line.as_ptr().addr();
+            for replaced in redaction.of(part.text(), rules) {
+                let span = start + replaced.span.start..start + replaced.span.end;
+                edits.push((span, replaced.text));
+                secrets += replaced.secrets;
+            }
+        }
+        match std::str::from_utf8(line) {
+            Ok(text) if !edits.is_empty() => (Judgement::rewritten(edit(text, edits)), secrets),
+            _ => (Judgement::forward(line), secrets),
+        }
+    }
+
+    /// A notification that the client may see, without what looks like a secret in what it tells.
+    fn forward_words<'a>(
+        &self,
+        line: &'a [u8],
+        method: &str,
+        params: Option<Object<'_>>,
+    ) -> Judgement<'a> {
+        let rules = match method {
+            "notifications/message" | "notifications/progress" => WalkRules::Words,
+            "notifications/tasks" | "notifications/tasks/status" => WalkRules::Result,
+            _ => return Judgement::forward(line),
+        };
+        let Some(params) = params else { return Judgement::forward(line) };
+        match self.without_secrets(line, params, rules, vec![]) {
+            (judgement, 0) => judgement,
+            (judgement, secrets) => judgement.recorded(method, None, Decision::Redacted(secrets)),
         }
     }
 
@@ -101,7 +155,7 @@ impl ClientPolicy {
     }
 
     fn judge_server_request<'a>(&mut self, line: &'a [u8], id: Id, method: &str) -> Judgement<'a> {
-        let refusal = if !is_known_of_servers(method) {
+        let refusal = if !METHODS_OF_SERVERS.contains(&method) {
             Refusal::UnknownMethod(recorded(method))
         } else if self.asked.contains(&id) {
             Refusal::DuplicateId
@@ -121,6 +175,9 @@ impl ClientPolicy {
     fn client_may_see(&mut self, method: &str, params: Option<Object<'_>>) -> Result<(), Refusal> {
         let params = Parameters::read(params)?;
         self.must_own_subscription(&params)?;
+        if let (Some(tools), "notifications/tools/list_changed") = (&mut self.tools, method) {
+            tools.forget();
+        }
         match method {
             "notifications/message"
             | "notifications/tools/list_changed"
@@ -192,21 +249,6 @@ impl ClientPolicy {
 
 fn own(is_own: bool) -> Result<(), Refusal> {
     if is_own { Ok(()) } else { Err(Refusal::NotOwn) }
-}
-
-/// The requests that MCP up to 2025-11-25 lets a server make; in 2026-07-28 there are none.
-fn is_known_of_servers(method: &str) -> bool {
-    matches!(
-        method,
-        "ping"
-            | "sampling/createMessage"
-            | "elicitation/create"
-            | "roots/list"
-            | "tasks/get"
-            | "tasks/result"
-            | "tasks/list"
-            | "tasks/cancel"
-    )
 }
 
 /// Holds the server of one session, at the connecting side, to the permissions in the server's certificate.

@@ -4,11 +4,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::time::Instant as TokioInstant;
 use vouchsafe_certs::PermissionSet;
 
 use super::rules::{Ask, TOOLS, recorded};
+use super::tools::Tools;
 use super::{Decision, Held, Judgement, Permit, Record, Refusal, Rules, Verdict};
 use crate::message::Id;
+use crate::quota::{InFlight, Quota};
 
 /// Tasks that one session may own at once.
 const MAX_TASKS: usize = 4096;
@@ -24,6 +27,12 @@ const LATE: Duration = Duration::from_secs(600);
 pub struct ClientPolicy {
     pub(super) held: Held,
     pub(super) rules: Arc<Rules>,
+    /// What the principal may still do, in this session and all others; `None` where it has no limits.
+    quota: Option<Arc<Quota>>,
+    /// The server's tools, where arguments are checked.
+    pub(super) tools: Option<Tools>,
+    /// Whether the client has said that it is initialized.
+    initialized: bool,
     /// The client's requests that the server has not answered.
     pub(super) pending: HashMap<Id, Pending>,
     /// Those of them that were cancelled, oldest first. Their answers may still be on the way, and
@@ -52,6 +61,8 @@ pub(super) struct Pending {
     pub(super) progress_token: Option<Id>,
     pub(super) since: Instant,
     pub(super) is_cancelled: bool,
+    /// Its place among those of its principal, until it is answered or cancelled.
+    pub(super) place: Option<InFlight>,
 }
 
 impl ClientPolicy {
@@ -62,14 +73,52 @@ impl ClientPolicy {
     }
 
     pub(crate) fn of(held: Held, rules: Arc<Rules>) -> Self {
+        let tools = rules.schemas.clone().map(Tools::new);
         Self {
             held,
             rules,
+            tools,
+            quota: None,
+            initialized: false,
             pending: HashMap::new(),
             cancelled: VecDeque::new(),
             asked: HashSet::new(),
             tasks: HashMap::new(),
         }
+    }
+
+    /// Held to the quota of its principal as well.
+    pub(crate) fn with_quota(self, quota: Option<Arc<Quota>>) -> Self {
+        Self { quota, ..self }
+    }
+
+    /// That of the principal.
+    pub(crate) fn quota(&self) -> Option<Arc<Quota>> {
+        self.quota.clone()
+    }
+
+    /// Takes leave for one message of the client out of the principal's rate.
+    pub(super) fn spend(&self) -> Result<(), Refusal> {
+        let Some(quota) = &self.quota else { return Ok(()) };
+        quota.take(TokioInstant::now()).map_err(|retry_after| Refusal::TooOften { retry_after })
+    }
+
+    /// As [`ClientPolicy::spend`], for a notification. What follows from a request costs nothing more:
+    /// without the end of its `initialize` a session would hang, and calls that are not cancelled
+    /// take more than those that are. Neither can come more often than its request.
+    pub(super) fn spend_on_notification(&mut self, method: &str) -> Result<(), Refusal> {
+        let is_paid = match method {
+            "notifications/initialized" => !std::mem::replace(&mut self.initialized, true),
+            "notifications/cancelled" => true,
+            _ => false,
+        };
+        if is_paid { Ok(()) } else { self.spend() }
+    }
+
+    /// A place among the principal's requests in flight.
+    pub(super) fn enter(&self) -> Result<Option<InFlight>, Refusal> {
+        let entered = self.quota.as_ref().map(Quota::enter).transpose();
+        entered.map_err(|retry_after| Refusal::TooManyAtOnce { retry_after })
     }
 
     pub(super) fn allows(&self, kind: &str, name: &str) -> bool {
@@ -100,6 +149,7 @@ impl ClientPolicy {
     pub(super) fn cancel(&mut self, id: &Id) -> Option<Option<String>> {
         let pending = self.pending.get_mut(id).filter(|pending| !pending.is_cancelled)?;
         pending.is_cancelled = true;
+        pending.place = None;
         self.cancelled.push_back((Instant::now(), id.clone()));
         Some(pending.name.clone())
     }
@@ -144,7 +194,8 @@ impl ClientPolicy {
 
     /// Error answers for every request that the server will not answer any more.
     pub fn abandon(&mut self, message: &str) -> Vec<Vec<u8>> {
-        let pending = self.pending.drain().filter(|(_, pending)| !pending.is_cancelled);
+        let is_clients = |pending: &Pending| !pending.is_cancelled && pending.ask != Ask::Lookup;
+        let pending = self.pending.drain().filter(|(_, pending)| is_clients(pending));
         pending.map(|(id, _)| super::answer::error(Some(&id), -32603, message, None)).collect()
     }
 }

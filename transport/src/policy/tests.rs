@@ -9,6 +9,8 @@ use vouchsafe_certs::{Permission, PermissionSet};
 
 use super::*;
 
+mod arguments;
+
 fn held(texts: &[&str]) -> PermissionSet {
     texts.iter().map(|text| Permission::parse(text).unwrap()).collect()
 }
@@ -23,6 +25,10 @@ enum Fate {
     Forwarded(Value),
     Answered(Value),
     Dropped,
+    /// The server is asked for its tools first.
+    LookedUp(Value),
+    /// It has said which they are.
+    Known,
 }
 
 fn fate(verdict: Verdict<'_>) -> Fate {
@@ -31,6 +37,8 @@ fn fate(verdict: Verdict<'_>) -> Fate {
         Verdict::Forward(permit) => Fate::Forwarded(parse(permit.line())),
         Verdict::Answer(line) => Fate::Answered(parse(&line)),
         Verdict::Drop => Fate::Dropped,
+        Verdict::LookUp(permit) => Fate::LookedUp(parse(permit.line())),
+        Verdict::LookedUp => Fate::Known,
     }
 }
 

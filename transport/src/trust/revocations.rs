@@ -76,6 +76,11 @@ impl Revocations {
         self.listed().map(|listed| &*listed.list)
     }
 
+    /// The lists, each with the CA that signed it.
+    pub fn by_issuer(&self) -> impl Iterator<Item = (&CaCertificate, &RevocationList)> {
+        self.listed().map(|listed| (&*listed.issuer, &*listed.list))
+    }
+
     pub(super) fn listed(&self) -> impl Iterator<Item = &Listed> {
         let lists = if let Self::Lists(lists) = self { Some(lists.0.values()) } else { None };
         lists.into_iter().flatten()

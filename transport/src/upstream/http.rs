@@ -55,7 +55,7 @@ impl HttpUpstream {
     ) -> Result<Self, UpstreamError> {
         let name = endpoint.server_name();
         let name = name.ok_or_else(|| UpstreamError::Name(endpoint.address()))?;
-        let config = tls::web_config(roots, clock).map_err(UpstreamError::Tls)?;
+        let config = tls::web_config(&roots, clock).map_err(UpstreamError::Tls)?;
         Ok(Self { endpoint, tls: Some((Arc::new(config), name)), notes: None })
     }
 

@@ -1,14 +1,11 @@
 //! What stands behind the gateway: a command, or a server that runs already.
 
 use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::time_provider::DefaultTimeProvider;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use tokio::sync::mpsc;
 use vouchsafe_transport::{
     ChildCommand, ChildError, Endpoint, HttpUpstream, Limits, SharedServer, SocketUpstream,
@@ -17,6 +14,7 @@ use vouchsafe_transport::{
 
 use crate::exit::Failure;
 use crate::notice::say;
+use crate::web_roots;
 
 /// The MCP server of every session.
 #[derive(clap::Args, Debug)]
@@ -102,10 +100,7 @@ impl UpstreamArgs {
 
     fn http(&self, endpoint: Endpoint) -> Result<HttpUpstream, Failure> {
         if endpoint.is_https() {
-            let roots = match &self.upstream_roots {
-                Some(file) => roots_in(file)?,
-                None => roots_of_the_system()?,
-            };
+            let roots = web_roots::read(self.upstream_roots.as_deref(), "--upstream-roots")?;
             let made = HttpUpstream::over_tls(endpoint, roots, Arc::new(DefaultTimeProvider));
             return made.map_err(Failure::new);
         }
@@ -139,28 +134,6 @@ fn warn_of_plain_text(server: &dyn std::fmt::Display) {
     say(&format!(
         "WARNING: {server} is another machine, and what is said to it is not encrypted: whoever is on the way reads it, changes it, and answers in its place"
     ));
-}
-
-fn roots_in(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let unreadable = |error: &dyn std::fmt::Display| {
-        Failure::new(format!("cannot read roots from {}: {error}", file.display()))
-    };
-    let pem = fs::read(file).map_err(|error| unreadable(&error))?;
-    let roots: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| unreadable(&error))?;
-    if roots.is_empty() { Err(unreadable(&"there is no certificate in it")) } else { Ok(roots) }
-}
-
-fn roots_of_the_system() -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() {
-        let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-        let why = if errors.is_empty() { "none is installed".into() } else { errors.join("; ") };
-        return Err(Failure::new(format!("the system's root certificates cannot be read: {why}"))
-            .hint("name a file with --upstream-roots FILE"));
-    }
-    Ok(found.certs)
 }
 
 fn environment(names: &[OsString]) -> Result<Vec<(OsString, OsString)>, Failure> {

@@ -178,3 +178,30 @@ fn a_server_that_is_not_what_it_was_cannot_take_its_own_place() {
     let failed = json!({"jsonrpc": "2.0", "id": 0, "error": {"code": 1, "message": "busy"}});
     assert_eq!(talk.server(failed), Heard::Failed("busy".into()));
 }
+
+#[test]
+fn what_is_restored_too_fast_for_the_gateway_is_restored_more_slowly() {
+    let mut talk = Talk::begun();
+    talk.request(1, "resources/subscribe", json!({"uri": "a:1"}));
+    talk.answer(1, json!({}));
+    talk.lost();
+    let subscribe = talk.restored().pop().unwrap();
+    let refused = |wait: u64| {
+        json!({"jsonrpc": "2.0", "id": subscribe["id"], "error": {
+            "code": 429, "message": "", "data": {"retryAfterMs": wait}}})
+    };
+    for _ in 0..2 {
+        let Heard::TooOften(line, wait) = talk.server(refused(20)) else { panic!("it is lost") };
+        assert_eq!((&read(vec![line])[0], wait), (&subscribe, Duration::from_millis(20)));
+    }
+    assert_eq!(talk.answer(subscribe["id"].clone(), json!({})), Heard::ForNobody);
+    // Nobody waits for ever, nor after another error.
+    for refused in [
+        refused(60_000),
+        json!({"jsonrpc": "2.0", "id": subscribe["id"], "error": {"code": 1, "message": ""}}),
+    ] {
+        talk.lost();
+        talk.restored();
+        assert_eq!(talk.server(refused), Heard::ForNobody);
+    }
+}

@@ -22,8 +22,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::failure::Failure;
 use crate::acceptor::configure;
-use crate::cause::Cause;
 use crate::connector::Way;
+use crate::http::Cause;
 use crate::{ConnectError, Endpoint, Peer, Session};
 
 /// Octets that are read at once, and of an answer's whole head.

@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use thiserror::Error;
 
 use crate::ConnectError;
-use crate::cause::Cause;
+use crate::http::Cause;
 
 /// Why a request has no answer of the server's: in the words that the client gets to read. Whatever
 /// says more is for the operator.

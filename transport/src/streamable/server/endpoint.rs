@@ -29,7 +29,7 @@ use crate::streamable::{
 /// Octets that the two ends of a session hold for each other, in each direction.
 const BUFFER_LEN: usize = 64 * 1024;
 
-/// An answer that comes within this is sent whole; one that takes longer as a stream.
+/// So long an answer is waited for before its head goes out: an error is said there as well.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Pages of a list of tools that are asked for.
@@ -188,7 +188,8 @@ impl Endpoint {
         Ok(response)
     }
 
-    /// Asks within a session. What is answered at once is answered whole.
+    /// Asks within a session. The answer comes as a stream, as it does from most servers, unless it is
+    /// an error, which has a status.
     async fn ask(
         &self,
         session: &Arc<HttpSession>,
@@ -199,9 +200,13 @@ impl Endpoint {
         let reading = session.ask(line, id.clone(), asked.method, token(asked)).await;
         let mut reading = reading.map_err(|none| self.no_stream(session, none, id))?;
         match timeout(AT_ONCE, next(&mut reading)).await {
-            Ok(Some(first)) if first.is_last => Ok(whole(&first)),
+            Ok(Some(first)) if first.is_error => Ok(whole(&first)),
             Ok(None) => Err(Refusal::Ended(Some(id.clone()), session.farewell())),
-            Ok(Some(first)) => Ok(events(Events::new(reading, Some(first), is_primed(session)))),
+            Ok(Some(first)) => {
+                // Of a stream that is over there is nothing to resume.
+                let is_primed = is_primed(session) && !first.is_last;
+                Ok(events(Events::new(reading, Some(first), is_primed)))
+            }
             Err(_) => Ok(events(Events::new(reading, None, is_primed(session)))),
         }
     }

@@ -167,7 +167,10 @@ fn stateless(message: &Value) -> Request<Bytes> {
 async fn whole(response: Response<Body>) -> (StatusCode, Value) {
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let last = text.lines().rfind(|line| line.starts_with(['{', 'd'])).unwrap_or_default();
+    let message = last.strip_prefix("data: ").unwrap_or(last);
+    (status, serde_json::from_str(message).unwrap_or(Value::Null))
 }
 
 /// The next event of a stream: its id, if it has one, and its message.
