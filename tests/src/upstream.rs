@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub enum Step {
     SayForever(String),
     /// Waits until the other side has gone.
     Wait,
+    /// Counts that it has come so far.
+    Count(Arc<AtomicUsize>),
     /// Closes the connection.
     Close,
     /// Breaks the connection off (RFC 9293 §3.10.7.4: a reset).
@@ -127,7 +130,7 @@ impl HttpServer {
         Self::start(listener(ANY), None, Arc::new(answer))
     }
 
-    /// With TLS, as an identity, to whoever shows a certificate of the same roots.
+    /// With TLS, as an identity. Whoever shows a certificate must show one of the same roots.
     pub fn tls(
         identity: &Identity,
         answer: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
@@ -153,7 +156,7 @@ impl HttpServer {
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
-            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
             .with_single_cert(identity.chain.clone(), identity.key.to_tls())
             .unwrap();
         let tls = TlsAcceptor::from(Arc::new(config));
@@ -246,6 +249,10 @@ where
                     }
                 },
                 Step::Wait => stream.read_u8().await.map(drop),
+                Step::Count(count) => {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                }
                 Step::Close => return,
                 Step::Reset => return stream.reset(),
             };

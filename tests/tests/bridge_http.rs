@@ -201,3 +201,38 @@ async fn a_client_whose_certificate_is_refused_learns_why() {
     assert!(end.to_string().starts_with(reason), "{end}");
     assert!(matches!(end, BridgeEnd::Refused(ConnectError::Refused(_))), "{end:?}");
 }
+
+#[tokio::test]
+async fn our_own_gateway_is_met_over_http_and_a_renewed_certificate_is_shown_from_then_on() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let short = world.short_lived_agent("a", &["tools:echo"], "3s");
+    let (identity, present) = watch::channel(Arc::new(short));
+    let connector = connector(&world, gateway.address, present);
+    let mut client = BridgedClient::start(connector, Limits::default());
+    client.initialize().await;
+    assert_eq!(client.echo("before").await, "before");
+    let renewed = world.agent("a", &["tools:echo"]);
+    let serial = renewed.certificate.serial.to_string();
+    identity.send_replace(Arc::new(renewed));
+    client.wait_for("connected again with the renewed certificate").await;
+    assert_eq!(client.echo("after").await, "after");
+    let of_renewed = |event: &serde_json::Value| event["serial"].as_str() == Some(&serial);
+    gateway.wait_until(|events| events.iter().any(of_renewed)).await;
+    assert!(matches!(client.end().await, BridgeEnd::Done));
+}
+
+#[tokio::test]
+async fn a_revoked_device_learns_over_http_that_it_is() {
+    let world = World::new();
+    let gateway = world.gateway(|_| ()).await;
+    let agent = fixed(Arc::new(world.agent("a", &["tools:echo"])));
+    let connector = connector(&world, gateway.address, agent);
+    let mut client = BridgedClient::start(connector, Limits::default());
+    client.initialize().await;
+    assert_eq!(client.echo("before").await, "before");
+    world.revoke("a");
+    let end = client.ended().await;
+    assert!(matches!(end, BridgeEnd::Refused(ConnectError::Refused(_))), "{end:?}");
+    assert!(end.to_string().contains("revoked"), "{end}");
+}

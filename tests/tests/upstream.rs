@@ -6,6 +6,8 @@
 )]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -498,6 +500,47 @@ async fn what_a_server_asks_unasked_is_answered() {
 }
 
 #[tokio::test]
+async fn large_answers_to_a_client_that_does_not_read_wait_where_they_are() {
+    const CALLS: usize = 6;
+    let world = World::new();
+    let count = Arc::new(AtomicUsize::new(0));
+    for is_stream in [false, true] {
+        let sent = Arc::clone(&count);
+        let server = HttpServer::plain(move |asked| {
+            let answer = text(asked, &"x".repeat(15_000_000));
+            let mut steps = match is_stream {
+                true => vec![stream(), chunk(&format!("data: {answer}\n\n")), end()],
+                false => message(&answer),
+            };
+            steps.push(Step::Count(Arc::clone(&sent)));
+            steps
+        });
+        let gateway = gateway(&world, &server).await;
+        let mut client = client(&world, &gateway).await;
+        for id in 0..CALLS {
+            let params = modern(json!({"name": "x", "arguments": {}}));
+            let call =
+                json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+            client.write(format!("{call}\n").as_bytes()).await.unwrap();
+        }
+        while server.asked().len() < CALLS {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Whatever passes in this time and more would pass if it only could.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let sent = count.swap(0, Ordering::Relaxed);
+        assert!(sent <= 2, "{sent} answers are held somewhere");
+        let mut ids = Vec::new();
+        for _ in 0..CALLS {
+            ids.push(client.line().await.unwrap().unwrap()["id"].as_u64().unwrap());
+        }
+        ids.sort_unstable();
+        assert_eq!(ids, [0, 1, 2, 3, 4, 5]);
+        count.store(0, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_client_is_cut_in_the_middle_of_an_answer_and_its_session_deleted() {
     let world = World::new();
     let server = HttpServer::plain(|asked| {
@@ -516,6 +559,47 @@ async fn a_revoked_client_is_cut_in_the_middle_of_an_answer_and_its_session_dele
     world.revoke("a");
     gateway.wait_for("cut", "revoked").await;
     assert_eq!(server.wait_for("DELETE").await.header("mcp-session-id"), Some("s-1"));
+}
+
+#[tokio::test]
+async fn a_server_with_a_certificate_must_have_one_of_the_roots_and_its_own_name() {
+    let world = World::new();
+    let identity = world.server("elsewhere", &[]);
+    let server =
+        HttpServer::tls(&identity, |asked| with_session(asked, || message(&text(asked, "safe"))));
+    let roots =
+        |world: &World| world.agent("r", &[]).roots.iter().map(|root| root.der.clone()).collect();
+    let port = server.address.port();
+    let cases: [(String, Vec<_>, Option<&str>); 3] = [
+        (format!("https://localhost:{port}/mcp"), roots(&world), None),
+        (format!("https://localhost:{port}/mcp"), roots(&World::new()), Some("UnknownIssuer")),
+        (format!("https://127.0.0.2:{port}/mcp"), roots(&world), Some("refused")),
+    ];
+    for (url, roots, problem) in cases {
+        let (notes, mut said) = tokio::sync::mpsc::channel(16);
+        let clock = Arc::new(rustls::time_provider::DefaultTimeProvider);
+        let endpoint = Endpoint::parse(&url).unwrap();
+        let upstream = HttpUpstream::over_tls(endpoint, roots, clock).unwrap().with_notes(notes);
+        let gateway =
+            world.gateway(|config| config.upstream = Upstream::Http(Box::new(upstream))).await;
+        let mut client = client(&world, &gateway).await;
+        match problem {
+            None => {
+                initialize(&mut client).await;
+                assert_eq!(client.call("x", json!({})).await, "safe");
+            }
+            Some(problem) => {
+                let answer = client.request("initialize", json!({})).await.unwrap().unwrap();
+                let expected = failed("The server cannot be reached at present; try again later");
+                assert_eq!(answer["error"], expected);
+                // Why is the operator's affair.
+                let (session, said) = said.recv().await.unwrap();
+                assert!(session == 1 && said.starts_with(&url) && said.contains(problem), "{said}");
+            }
+        }
+    }
+    // It gets to know its caller by headers, and not by our certificate.
+    assert!(server.asked().iter().all(|asked| asked.header("vouchsafe-serial").is_some()));
 }
 
 #[tokio::test]

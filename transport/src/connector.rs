@@ -243,7 +243,7 @@ pub(crate) fn in_words(alert: AlertDescription) -> &'static str {
             "the gateway's operator finds the reason in its audit"
         }
         AlertDescription::NoApplicationProtocol => {
-            "the server there does not speak MCP over TLS (mcp/1)"
+            "the server there does not speak this protocol: HOST:PORT means MCP over TLS (mcp/1), https:// means HTTP"
         }
         AlertDescription::ProtocolVersion => "the server there does not speak TLS 1.3",
         _ => "the TLS handshake was refused",

@@ -13,7 +13,7 @@
 //!
 //! * [`Identity`] is what one side shows; [`Trust`] is what it demands of the other.
 //! * [`Gateway`] accepts sessions and puts an [`Upstream`] behind each: a child process that speaks
-//!   MCP on its stdio, or a service within this process.
+//!   MCP on its stdio, a server elsewhere that speaks it in lines or over HTTP, or a service within this process.
 //! * [`Connector`] opens a session; [`Bridge`] pumps stdio through it.
 //! * [`Fetcher`] asks the CA over HTTP: for lists, certificates, anything that has a URL.
 //! * [`PublicListener`] serves strangers over HTTP: what they get is public, what they send is small.

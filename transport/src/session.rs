@@ -38,12 +38,6 @@ impl<S> Session<S> {
         Session { stream: change(stream), peer, trust, is_stale }
     }
 
-    /// Another session of the same peer, with nothing to speak over yet.
-    pub(crate) fn beside(&self) -> Session<()> {
-        let (peer, trust) = (Arc::clone(&self.peer), self.trust.clone());
-        Session { stream: (), peer, trust, is_stale: Arc::clone(&self.is_stale) }
-    }
-
     /// What the peer may do, now and while a list is stale.
     pub(crate) fn held(&self) -> Held {
         let rest = self.trust.when_stale(&self.peer);

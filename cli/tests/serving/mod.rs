@@ -26,19 +26,17 @@ impl Serving {
         Self::start(home, options, &[VOUCHSAFE, "demo-server"])
     }
 
-    /// As the gateway `gw`, with any server behind it.
+    /// As the gateway `gw`, with any server behind it, or with one that the options name.
     pub(crate) fn start(home: &Home, options: &[&str], server: &[&str]) -> Self {
         let mut serve = home.command(VOUCHSAFE);
         serve.args(["serve", "--identity", "gw"]).args(options);
         if !options.contains(&"--listen") {
             serve.args(["--listen", "127.0.0.1:0"]);
         }
-        serve
-            .arg("--")
-            .args(server)
-            .env("PATH", "/usr/bin:/bin")
-            .env("PASSED", "on")
-            .env("SECRET", "x");
+        if !server.is_empty() {
+            serve.arg("--").args(server);
+        }
+        serve.env("PATH", "/usr/bin:/bin").env("PASSED", "on").env("SECRET", "x");
         let mut process = serve.stdout(Stdio::null()).spawn().unwrap();
         let says = Lines::follow(process.stderr.take().unwrap());
         let (_, line) = says.wait_for(0, "listening on ");

@@ -1,9 +1,10 @@
-"""An MCP server of the 2026-07-28 era over stdio, in the Python SDK's words alone.
+"""An MCP server of the 2026-07-28 era over stdio, or over HTTP at the port that it is given, in the Python SDK's words alone.
 
 The official example servers still speak only the older eras. This one exists so that the stateless era (`server/discover`,
 `subscriptions/listen`, questions inside results) is met too, by an implementation that is not ours.
 """
 
+import sys
 from typing import Annotated
 
 import anyio
@@ -104,4 +105,7 @@ async def complete(_ref, argument, _context):
     return Completion(values=[argument.value + "-one", argument.value + "-two"])
 
 
-server.run("stdio")
+if len(sys.argv) > 1:
+    server.run("streamable-http", port=int(sys.argv[1]))
+else:
+    server.run("stdio")

@@ -7,10 +7,12 @@ import time
 import traceback
 from pathlib import Path
 
-from suite.cases import asking, certificates, command_line, everything, filesystem, inspector, metrics, modern, service, sessions
+from suite.cases import (
+    asking, certificates, command_line, everything, filesystem, inspector, metrics, modern, service, sessions, upstream)
 from suite.world import Failed, World
 
-THEMES = [certificates, command_line, inspector, everything, asking, filesystem, modern, sessions, service, metrics]
+THEMES = [
+    certificates, command_line, inspector, everything, asking, filesystem, modern, sessions, upstream, service, metrics]
 
 
 def attempt(work):

@@ -114,7 +114,8 @@ class Gateway:
         # The home directory marks whatever is started here. The secret is the operator's: no server may ever see it.
         env = {**os.environ, "HOME": str(home.folder.parent), "INTEROP_SECRET": "of the operator"}
         serve = ["serve", "--identity", identity, "--listen", "127.0.0.1:0", "--crl", home.crl, "--audit", self.audit]
-        self.process = start(home.command(*serve, *options, "--", *served),
+        behind = ["--", *served] if command else []
+        self.process = start(home.command(*serve, *options, *behind),
                              env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.address, self.ready = None, threading.Event()
         threading.Thread(target=self.listen, daemon=True).start()

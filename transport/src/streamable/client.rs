@@ -43,6 +43,10 @@ use crate::{Endpoint, Limits, Session};
 /// Octets that a session and its talk with a server may hold for each other, in each direction.
 const BUFFER_LEN: usize = 64 * 1024;
 
+/// More of a message than this is heard only by one request at a time: many answers may come at once,
+/// and a client that does not read must not make them pile up.
+const LARGE: usize = 64 * 1024;
+
 /// A server that is spoken to over HTTP, as one session meets it.
 pub(crate) struct Server {
     pub(crate) endpoint: Endpoint,
@@ -72,6 +76,8 @@ struct Talk {
     idle: Mutex<Vec<Connection>>,
     state: Mutex<State>,
     to_client: AsyncMutex<LineWriter<WriteHalf<DuplexStream>>>,
+    /// Held by whoever hears a large message, until it has been said.
+    room: AsyncMutex<()>,
     ending: Arc<Ending>,
 }
 
@@ -111,14 +117,14 @@ pub(crate) async fn in_session(
     endpoint: Endpoint,
     limits: &Limits,
 ) -> Session<Near> {
-    let beside = session.beside();
+    let kin = session.kin();
     let reach = Reach::Gateway(way, Arc::clone(session.peer()));
     let limits = limits.clone();
     let headers = HeaderMap::new();
     let server = Server { endpoint, reach, headers, notes: Notes::default(), limits };
     // A connection that ends here ends for a reason that the session finds out by itself.
     let first = Connection::of(session).await.ok();
-    beside.map(|()| begin(server, first.into_iter().collect(), Box::new(())))
+    kin.session(begin(server, first.into_iter().collect(), Box::new(())))
 }
 
 fn begin(server: Server, idle: Vec<Connection>, keeper: Keeper) -> Near {
@@ -130,6 +136,7 @@ fn begin(server: Server, idle: Vec<Connection>, keeper: Keeper) -> Near {
         to_client: AsyncMutex::new(LineWriter::new(to_client, server.limits.write)),
         server,
         idle: Mutex::new(idle),
+        room: AsyncMutex::default(),
         state: Mutex::default(),
         ending: Arc::clone(&ending),
     });
@@ -169,11 +176,12 @@ impl Talk {
 
     /// A request has failed, or something that nobody waits for.
     async fn fail(&self, id: Option<&Id>, failure: Failure) {
-        let cause = failure.cause().map(|cause| format!(" ({cause})")).unwrap_or_default();
-        self.server.notes.say(format!("{}: {failure}{cause}", self.server.endpoint));
-        if let Some(id) = id
-            && self.settle(id)
-        {
+        let is_wanted = id.is_none_or(|id| self.settle(id));
+        if is_wanted {
+            let cause = failure.cause().map(|cause| format!(" ({cause})")).unwrap_or_default();
+            self.server.notes.say(format!("{}: {failure}{cause}", self.server.endpoint));
+        }
+        if let (true, Some(id)) = (is_wanted, id) {
             self.say(&failure.answer(id)).await;
         }
         if let Some(why) = failure.into_end() {

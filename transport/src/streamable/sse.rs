@@ -56,6 +56,11 @@ impl EventReader {
         }
     }
 
+    /// How much of an event that has not ended is held.
+    pub(super) fn len(&self) -> usize {
+        self.line.len() + self.event.as_ref().map_or(0, |event| event.data.len())
+    }
+
     /// Whether an event has begun and not ended.
     pub(super) fn is_begun(&self) -> bool {
         self.event.is_some() || !self.line.is_empty()
@@ -70,8 +75,7 @@ impl EventReader {
             }
             let end = memchr2(b'\n', b'\r', octets);
             let piece = octets.split_to(end.unwrap_or(octets.len()));
-            let data_len = self.event.as_ref().map_or(0, |event| event.data.len());
-            if piece.len() + self.line.len() + data_len > self.max_len {
+            if piece.len() + self.len() > self.max_len {
                 return Err(TooLong);
             }
             if end.is_none() {

@@ -23,10 +23,10 @@ pub(super) struct UpstreamArgs {
     #[arg(long, value_name = "URL", conflicts_with = "command")]
     upstream: Option<String>,
     /// To what the certificate of an https:// server must lead, PEM [default: the roots of the system]
-    #[arg(long, value_name = "FILE", requires = "upstream")]
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
     upstream_roots: Option<PathBuf>,
     /// Seconds from a request to the answer of an http:// or https:// server, unless it gives a sign of life
-    #[arg(long, value_name = "SECONDS", default_value_t = 60 * 60, requires = "upstream")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60 * 60, conflicts_with = "command")]
     upstream_timeout: u64,
     /// Start COMMAND once, for all sessions, instead of once for each; it is not told who calls, and cannot ask its clients anything
     #[arg(long, conflicts_with = "upstream")]

@@ -1,13 +1,16 @@
 //! What a server answers: its head, judged by what MCP makes of it, and its body, within limits.
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, StatusCode};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
+use tokio::time::{Instant, timeout_at};
 
+use super::LARGE;
 use super::connection::Connection;
 use super::failure::Failure;
+use crate::Limits;
 use crate::message::{Id, Message};
 use crate::policy::error;
 use crate::streamable::{EVENTS, JSON};
@@ -53,21 +56,46 @@ impl Answer {
         }
     }
 
-    /// The whole body, as long as a line of `max_line` octets can be, its end included.
-    pub(super) async fn read(&mut self, max_line: usize) -> Result<Bytes, Failure> {
-        let max_len = max_line.saturating_sub(1);
+    /// The whole body, which may be as long as a line, its end included; and the room that it takes.
+    pub(super) async fn read<'t>(
+        &mut self,
+        limits: &Limits,
+        room: &'t AsyncMutex<()>,
+    ) -> Result<(Vec<u8>, Option<MutexGuard<'t, ()>>), Failure> {
+        let is_too_long = |len: usize| len >= limits.line;
         // Where the head says how long the body is, it need not come first.
-        if usize::try_from(self.body.size_hint().lower()).map_or(true, |len| len > max_len) {
-            return Err(Failure::TooLong(max_line));
+        if usize::try_from(self.body.size_hint().lower()).map_or(true, is_too_long) {
+            return Err(Failure::TooLong(limits.line));
         }
-        match Limited::new(&mut self.body, max_len).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(Failure::TooLong(max_line)),
-            Err(error) => Err(match error.downcast::<hyper::Error>() {
-                Ok(error) => self.connection.why(&error).await,
-                Err(error) => Failure::Broken(error.to_string()),
-            }),
+        let (mut body, mut taken) = (Vec::new(), None);
+        let mut deadline = Instant::now() + limits.message;
+        while let Some(frame) = by(Some(deadline), self.body.frame()).await? {
+            let octets = match frame {
+                // Trailers say nothing.
+                Ok(frame) => frame.into_data().unwrap_or_default(),
+                Err(error) => return Err(self.connection.why(&error).await),
+            };
+            if is_too_long(body.len() + octets.len()) {
+                return Err(Failure::TooLong(limits.line));
+            }
+            body.extend_from_slice(&octets);
+            if taken.is_none() && body.len() > LARGE {
+                taken = Some(room.lock().await);
+                deadline = Instant::now() + limits.message;
+            }
         }
+        Ok((body, taken))
+    }
+}
+
+/// What comes in time.
+pub(super) async fn by<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, work).await.map_err(|_| Failure::TooLate),
+        None => Ok(work.await),
     }
 }
 

@@ -84,7 +84,8 @@ impl Talk {
         if answer.kind() != Kind::Message || answer.status.is_redirection() {
             return Err(failed);
         }
-        let line = self.body(&mut answer).await?;
+        let (body, _room) = answer.read(&self.server.limits, &self.room).await?;
+        let line = line_of(body);
         let said = match Message::read(&line) {
             Ok(Message::Response { id, outcome: Outcome::Error(_) }) if id == ask.id => Some(line),
             _ => unnamed_error(&line, &ask.id),
@@ -102,8 +103,9 @@ impl Talk {
 
     /// The one message of a body.
     async fn hear_body(&self, ask: &Ask, mut answer: Answer) -> Result<(), Failure> {
-        let line = self.body(&mut answer).await?;
-        let is_answer = self.hear(line, Some(ask)).await;
+        let (body, room) = answer.read(&self.server.limits, &self.room).await?;
+        let is_answer = self.hear(line_of(body), Some(ask)).await;
+        drop(room);
         self.finish(answer).await;
         if is_answer { Ok(()) } else { Err(Failure::NotAnAnswer) }
     }
@@ -163,13 +165,6 @@ impl Talk {
             self.state().session = Some(session);
         }
         Ok(())
-    }
-
-    async fn body(&self, answer: &mut Answer) -> Result<Vec<u8>, Failure> {
-        let limits = &self.server.limits;
-        let reading = answer.read(limits.line);
-        let body = timeout(limits.message, reading).await.map_err(|_| Failure::TooLate)??;
-        Ok(line_of(body.into()))
     }
 
     /// Asks, and waits for an answer for as long as one may take.

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::Talk;
-use super::answer::{Answer, Kind, failure, line_of};
+use super::answer::{Answer, Kind, by, failure, line_of};
 use super::exchange::Ask;
 use super::failure::Failure;
+use super::{LARGE, Talk};
 use crate::streamable::sse::{Event, EventReader, TooLong};
 use crate::streamable::{LAST_EVENT_ID, SESSION_ID};
 use crate::{Backoff, Limits};
@@ -71,22 +72,26 @@ struct Events<'a> {
     octets: Bytes,
     /// Since when there has been an event that is not whole.
     begun: Option<Instant>,
+    room: &'a AsyncMutex<()>,
+    /// While a large event is heard and said.
+    taken: Option<MutexGuard<'a, ()>>,
 }
 
 impl<'a> Events<'a> {
-    fn of(answer: &'a mut Answer, limits: &Limits) -> Self {
+    fn of(answer: &'a mut Answer, limits: &Limits, room: &'a AsyncMutex<()>) -> Self {
         // The line end of a message counts too.
         let reader = EventReader::new(limits.line.saturating_sub(1));
-        Self { answer, reader, octets: Bytes::new(), begun: None }
+        Self { answer, reader, octets: Bytes::new(), begun: None, room, taken: None }
     }
 
-    /// The next event, or why there is none.
+    /// The next event, or why there is none. The one before has been said.
     async fn next(
         &mut self,
         limits: &Limits,
         patience: Option<Duration>,
         mark: &mut Mark,
     ) -> Result<Result<Event, String>, Failure> {
+        self.taken = None;
         loop {
             match self.reader.read(&mut self.octets) {
                 Ok(Some(event)) => {
@@ -96,6 +101,11 @@ impl<'a> Events<'a> {
                 }
                 Ok(None) => {}
                 Err(TooLong) => return Err(Failure::TooLong(limits.line)),
+            }
+            if self.taken.is_none() && self.reader.len() > LARGE {
+                self.taken = Some(self.room.lock().await);
+                self.begun = None;
+                mark.heard = Instant::now();
             }
             self.begun =
                 self.begun.or_else(|| Some(Instant::now())).filter(|_| self.reader.is_begun());
@@ -118,13 +128,6 @@ impl<'a> Events<'a> {
     }
 }
 
-async fn by<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T, Failure> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline, work).await.map_err(|_| Failure::TooLate),
-        None => Ok(work.await),
-    }
-}
-
 impl Talk {
     /// Passes on what comes over a stream, until the answer is there or the stream is over.
     pub(super) async fn follow(
@@ -136,7 +139,7 @@ impl Talk {
         let limits = &self.server.limits;
         // What is wanted for as long as it lasts may be silent for as long as it likes.
         let patience = ask.filter(|ask| !ask.is_listen).map(|_| limits.answer);
-        let mut events = Events::of(answer, limits);
+        let mut events = Events::of(answer, limits, &self.room);
         loop {
             match events.next(limits, patience, mark).await? {
                 Ok(event) if event.data.is_empty() || event.is_foreign => {}
@@ -187,17 +190,20 @@ impl Talk {
                 Ok(mut answer) => self.follow(&mut answer, None, &mut mark).await.err(),
                 Err(failure) => Some(failure),
             };
-            match failed {
+            let pause = match failed {
                 // 405, for one: there is no such stream.
                 Some(Failure::Status(status)) if status.is_client_error() => return,
-                Some(Failure::ContentType) => return,
-                Some(failure) => self.fail(None, failure).await,
-                None => {}
-            }
-            let pause = if mark.heard == before { backoff.pause() } else { Duration::ZERO };
-            if pause.is_zero() {
-                backoff.reset();
-            }
+                Some(Failure::ContentType | Failure::Redirect) => return,
+                Some(failure) => {
+                    self.fail(None, failure).await;
+                    backoff.pause()
+                }
+                None if mark.heard == before => backoff.pause(),
+                None => {
+                    backoff.reset();
+                    Duration::ZERO
+                }
+            };
             sleep(pause.max(mark.pause)).await;
         }
     }
