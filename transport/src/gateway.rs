@@ -62,6 +62,20 @@ pub struct GatewayConfig {
     pub log: EventLog,
 }
 
+impl GatewayConfig {
+    /// With the policy and the limits as they come, and MCP in lines and over HTTP.
+    #[must_use]
+    pub fn new(
+        identity: watch::Receiver<Arc<Identity>>,
+        trust: Trust,
+        upstream: Upstream,
+        log: EventLog,
+    ) -> Self {
+        let (rules, limits) = (Rules::default(), Limits::default());
+        Self { identity, trust, upstream, streamable_http: true, http: None, rules, limits, log }
+    }
+}
+
 /// Accepts sessions and holds each to its client's certificate.
 pub struct Gateway {
     acceptor: Acceptor,
