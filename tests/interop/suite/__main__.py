@@ -7,10 +7,14 @@ import time
 import traceback
 from pathlib import Path
 
-from suite.cases import asking, certificates, command_line, everything, filesystem, inspector, metrics, modern, service, sessions
+from suite.cases import (
+    asking, certificates, command_line, conformance, everything, filesystem, inspector, metrics, modern, over_http, service,
+    sessions)
 from suite.world import Failed, World
 
-THEMES = [certificates, command_line, inspector, everything, asking, filesystem, modern, sessions, service, metrics]
+THEMES = [
+    certificates, command_line, inspector, everything, asking, filesystem, modern, sessions, over_http, conformance, service,
+    metrics]
 
 
 def attempt(work):
