@@ -22,7 +22,7 @@ use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
 use crate::http::{Answer, Caller, HttpService, Refusals};
 use crate::live::{Live, Ongoing};
-use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
+use crate::policy::{ClientPolicy, Held, Rules, Seal, protocol_error};
 use crate::quota::Quotas;
 use crate::relay::{Relay, RelayEnd, Subject};
 use crate::session::Kin;
@@ -79,7 +79,8 @@ impl GatewayConfig {
 /// Accepts sessions and holds each to its client's certificate.
 pub struct Gateway {
     acceptor: Acceptor,
-    identity: watch::Receiver<Arc<Identity>>,
+    own: Own,
+    seal: Seal,
     upstream: Upstream,
     web: Option<Web>,
     rules: Arc<Rules>,
@@ -117,7 +118,8 @@ impl Gateway {
             acceptor: Acceptor::new(identity.clone(), trust, &limits, speaks)?,
             upstream,
             web: Web::new(http, streamable_http.then(|| identity.clone()), &limits, &log),
-            identity,
+            own: Own::of(identity),
+            seal: Seal::random().ok_or(rustls::Error::FailedToGetRandomBytes)?,
             rules: Arc::new(rules),
             quotas: Quotas::new(limits.principals.clone()),
             limits,
@@ -389,16 +391,6 @@ impl Gateway {
         first.is_some_and(u8::is_ascii_uppercase)
     }
 
-    /// What the gateway's own certificate permits, as a client would read it.
-    fn own(&self) -> PermissionSet {
-        let identity = Arc::clone(&self.identity.borrow());
-        let Some((leaf, intermediates)) = identity.chain.split_first() else {
-            return PermissionSet::default();
-        };
-        let own = Peer::from_chain(leaf, intermediates, &identity.roots, Role::Server);
-        own.map(|own| own.permissions).unwrap_or_default()
-    }
-
     /// Waits until the gateway stops.
     async fn stopped(&self) {
         // The sender is this gateway's own, so there is no error.
@@ -415,7 +407,8 @@ impl Gateway {
         keeper: Keeper,
     ) -> RelayEnd {
         let policy = ClientPolicy::of(held, Arc::clone(&self.rules))
-            .with_server(self.own())
+            .with_server(self.own.permissions())
+            .with_seal(self.seal.of(peer))
             .with_quota(self.quotas.of(&peer.principal));
         let relay = |stream| Relay::new(subject, policy, ongoing, &self.log, &self.limits, stream);
         match &self.upstream {
@@ -470,6 +463,40 @@ impl Gateway {
         tell(stream, reason.into(), self.limits.drain).await;
         RelayEnd::NotStarted(error)
     }
+}
+
+/// What the gateway's own certificate permits, as a client would read it: looked at once for each
+/// certificate, and asked at every session.
+struct Own {
+    identity: watch::Receiver<Arc<Identity>>,
+    read: Mutex<Option<(Arc<Identity>, PermissionSet)>>,
+}
+
+impl Own {
+    fn of(identity: watch::Receiver<Arc<Identity>>) -> Self {
+        Self { identity, read: Mutex::default() }
+    }
+
+    fn permissions(&self) -> PermissionSet {
+        let present = Arc::clone(&self.identity.borrow());
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*read {
+            Some((identity, permissions)) if Arc::ptr_eq(identity, &present) => permissions.clone(),
+            _ => {
+                let permissions = permissions_of(&present);
+                *read = Some((present, permissions.clone()));
+                permissions
+            }
+        }
+    }
+}
+
+fn permissions_of(identity: &Identity) -> PermissionSet {
+    let Some((leaf, intermediates)) = identity.chain.split_first() else {
+        return PermissionSet::default();
+    };
+    let own = Peer::from_chain(leaf, intermediates, &identity.roots, Role::Server);
+    own.map(|own| own.permissions).unwrap_or_default()
 }
 
 /// Somebody who is connected.
