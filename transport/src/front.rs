@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Request, Response};
-use rustls::crypto::aws_lc_rs;
 use thiserror::Error;
 use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use crate::frame::LineWriter;
 use crate::http::{Answer, Body, Caller, Server};
 use crate::policy::protocol_error;
+use crate::random::{is_same, secret_name};
 use crate::streamable::server::{Endpoint, Open, Owner, Site, Work};
 use crate::web::{nothing_there, of_endpoint, of_http};
 use crate::{Limits, MCP_PATH};
@@ -34,9 +34,8 @@ const CONNECTIONS: usize = 256;
 /// How long accepting pauses where the system has no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
-/// Octets of a secret, and letters of its text.
-const SECRET_LEN: usize = 16;
-const SECRET_TEXT_LEN: usize = SECRET_LEN * 2;
+/// Letters of a secret.
+const SECRET_LEN: usize = 32;
 
 /// Why there is no front.
 #[derive(Debug, Error)]
@@ -69,10 +68,7 @@ impl FrontSecret {
     /// # Errors
     /// [`FrontError::NoRandom`].
     pub fn random() -> Result<Self, FrontError> {
-        let mut octets = [0; SECRET_LEN];
-        let drawn = aws_lc_rs::default_provider().secure_random.fill(&mut octets);
-        drawn.map_err(|_| FrontError::NoRandom)?;
-        Ok(Self(octets.iter().map(|octet| format!("{octet:02x}")).collect()))
+        secret_name().map(Self).ok_or(FrontError::NoRandom)
     }
 
     /// One that was kept.
@@ -81,7 +77,7 @@ impl FrontSecret {
     /// [`FrontError::NoSecret`].
     pub fn parse(text: &str) -> Result<Self, FrontError> {
         let is_one =
-            text.len() == SECRET_TEXT_LEN && text.bytes().all(|octet| octet.is_ascii_hexdigit());
+            text.len() == SECRET_LEN && text.bytes().all(|octet| octet.is_ascii_hexdigit());
         if is_one { Ok(Self(text.to_owned())) } else { Err(FrontError::NoSecret) }
     }
 
@@ -94,9 +90,7 @@ impl FrontSecret {
     /// Whether a path leads to the front. Takes as long for any wrong secret.
     fn opens(&self, path: &str) -> bool {
         let shown = path.strip_prefix('/').and_then(|path| path.strip_suffix(MCP_PATH));
-        let Some(shown) = shown.filter(|shown| shown.len() == self.0.len()) else { return false };
-        let pairs = shown.bytes().zip(self.0.bytes());
-        pairs.fold(0, |differs, (shown, own)| differs | (shown ^ own)) == 0
+        shown.is_some_and(|shown| is_same(shown, &self.0))
     }
 }
 

@@ -104,6 +104,7 @@ mod peer;
 mod policy;
 mod present;
 mod quota;
+mod random;
 mod relay;
 mod session;
 mod shared;

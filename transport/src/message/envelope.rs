@@ -35,6 +35,12 @@ impl Id {
     }
 }
 
+/// Where the sender of a request wants to hear of its progress.
+pub(crate) fn progress_token(params: Object<'_>) -> Option<Id> {
+    let meta = params.known(["_meta"]).ok()?.get("_meta")?.as_object()?;
+    meta.known(["progressToken"]).ok()?.get("progressToken").and_then(Id::from_value)
+}
+
 /// As JSON.
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

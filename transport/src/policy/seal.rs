@@ -11,10 +11,10 @@ use aws_lc_rs::hmac;
 use vouchsafe_certs::Permission;
 
 use crate::Peer;
+use crate::random::{hex, is_same};
 
-/// Octets of a mark, and letters of its text.
+/// Octets of a mark.
 const MARK_LEN: usize = 16;
-const TEXT_LEN: usize = MARK_LEN * 2;
 
 /// What comes between a mark and the state.
 const END: char = '.';
@@ -75,14 +75,11 @@ impl OwnSeal {
     /// The state, if its mark is this one's.
     pub(super) fn open<'s>(&self, closed: &'s str) -> Option<&'s str> {
         let (mark, state) = closed.split_once(END)?;
-        let own = self.mark(state);
-        let is_own = mark.len() == TEXT_LEN
-            && mark.bytes().zip(own.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0;
-        is_own.then_some(state)
+        is_same(mark, &self.mark(state)).then_some(state)
     }
 
     fn mark(&self, state: &str) -> String {
         let tag = hmac::sign(&self.0, state.as_bytes());
-        tag.as_ref().iter().take(MARK_LEN).map(|octet| format!("{octet:02x}")).collect()
+        hex(tag.as_ref().get(..MARK_LEN).unwrap_or_default())
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::message::{Concerning, Id, Message, Object, Outcome, Value, request_as};
+use crate::message::{Concerning, Id, Message, Object, Outcome, Value, progress_token, request_as};
 use crate::policy::error;
 
 const METHOD_NOT_FOUND: i32 = -32601;
@@ -142,7 +142,7 @@ impl Switch {
             "tools/call" => Then::NoteTask,
             _ => Then::Nothing,
         };
-        let token = params.and_then(token);
+        let token = params.and_then(progress_token);
         self.forward(seat, line, id, token, then)
     }
 
@@ -369,11 +369,6 @@ impl Present {
                 .is_some_and(|rest| rest.is_empty() || own.ends_with('/') || rest.starts_with('/'))
         })
     }
-}
-
-fn token(params: Object<'_>) -> Option<Id> {
-    let meta = params.known(["_meta"]).ok()?.get("_meta")?.as_object()?;
-    meta.known(["progressToken"]).ok()?.get("progressToken").and_then(Id::from_value)
 }
 
 /// The revision that a client asks for.

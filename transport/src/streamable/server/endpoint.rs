@@ -20,7 +20,7 @@ use super::site::Site;
 use super::stateless::{Asked, CAPABILITIES_IN_META, Revision};
 use super::{Open, Owner};
 use crate::http::Body;
-use crate::message::{Id, Message, Outcome, Value};
+use crate::message::{Id, Message, Outcome, Value, progress_token};
 use crate::streamable::{
     EVENTS, JSON, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, STATELESS, VERSION_IN_META,
     WITH_SESSIONS,
@@ -198,7 +198,9 @@ impl Endpoint {
         asked: &Asked<'_>,
         id: &Id,
     ) -> Result<Response<Body>, Refusal> {
-        let reading = session.ask(line, id.clone(), asked.method, token(asked)).await;
+        let reading = session
+            .ask(line, id.clone(), asked.method, asked.params.and_then(progress_token))
+            .await;
         let mut reading = reading.map_err(|none| self.no_stream(session, none, id))?;
         match timeout(AT_ONCE, next(&mut reading)).await {
             Ok(Some(first)) if first.is_error => Ok(whole(&first)),
@@ -346,11 +348,6 @@ fn next_cursor(line: &[u8]) -> Option<String> {
         return None;
     };
     Some(result.known(["nextCursor"]).ok()?.get("nextCursor")?.as_str()?.into_owned())
-}
-
-fn token(asked: &Asked<'_>) -> Option<Id> {
-    let meta = asked.params?.known(["_meta"]).ok()?.get("_meta")?.as_object()?;
-    meta.known(["progressToken"]).ok()?.get("progressToken").and_then(Id::from_value)
 }
 
 fn cancelled(asked: &Asked<'_>) -> Option<Id> {

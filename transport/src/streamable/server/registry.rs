@@ -3,13 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustls::crypto::aws_lc_rs;
-
 use super::session::{Era, HttpSession};
 use super::{Owner, refusal::Refusal};
-
-/// Octets of a session's id: nobody guesses it, and nobody else may use it.
-const ID_LEN: usize = 16;
+use crate::random::secret_name;
 
 /// Sessions that are remembered. Whatever stands behind an endpoint has a lower limit of its own.
 const MAX_SESSIONS: usize = 65_536;
@@ -24,12 +20,9 @@ struct Sessions {
 }
 
 impl Registry {
-    /// Enters a session under a new id.
+    /// Enters a session under a new id, which nobody guesses and nobody else may use.
     pub(crate) fn enter(&self, session: &Arc<HttpSession>) -> Result<String, Refusal> {
-        let mut octets = [0; ID_LEN];
-        let drawn = aws_lc_rs::default_provider().secure_random.fill(&mut octets);
-        drawn.map_err(|_| Refusal::Unavailable)?;
-        let id: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+        let id = secret_name().ok_or(Refusal::Unavailable)?;
         let mut sessions = self.lock();
         sessions.forget_ended();
         if sessions.named.len() >= MAX_SESSIONS {
