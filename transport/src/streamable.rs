@@ -10,6 +10,7 @@
 mod annotations;
 pub(crate) mod client;
 mod endpoint;
+mod mirror;
 pub(crate) mod server;
 mod sse;
 

@@ -1,15 +1,12 @@
 //! What a request says beside its body: how the two eras differ.
 
-use base64ct::{Base64, Encoding};
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 
 use crate::message::{Object, Value};
 use crate::streamable::annotations::Annotations;
+use crate::streamable::mirror::{encoded, named_by};
 use crate::streamable::{METHOD, NAME, PROTOCOL_VERSION, VERSION_IN_META};
-
-/// A longer value is left out, and the server says what it misses: no honest name is as long.
-const MAX_VALUE_LEN: usize = 8 * 1024;
 
 /// Longest id of a session.
 const MAX_SESSION_ID_LEN: usize = 1024;
@@ -31,7 +28,7 @@ pub(super) fn mirrored(
     let mut headers = HeaderMap::new();
     let named = params.and_then(|params| params.known(["name", "uri", "taskId", "arguments"]).ok());
     let get = |key: Option<&str>| named.as_ref()?.get(key?);
-    let name = get(name_key(method)).and_then(Value::as_str);
+    let name = get(named_by(method)).and_then(Value::as_str);
     let pairs =
         [(PROTOCOL_VERSION, Some(version)), (METHOD, Some(method)), (NAME, name.as_deref())];
     for (header, text) in pairs {
@@ -50,33 +47,6 @@ pub(super) fn mirrored(
     headers
 }
 
-/// The parameter that a method's name is in.
-fn name_key(method: &str) -> Option<&'static str> {
-    match method {
-        "tools/call" | "prompts/get" => Some("name"),
-        "resources/read" => Some("uri"),
-        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
-        _ => None,
-    }
-}
-
-/// Visible ASCII and inner spaces as they are, anything else in base64 between marks.
-fn encoded(text: &str) -> Option<HeaderValue> {
-    let is_plain = text.bytes().all(|octet| matches!(octet, 0x20..=0x7e))
-        && text.trim_matches(' ') == text
-        && !(text.starts_with("=?base64?") && text.ends_with("?="));
-    if text.len() > MAX_VALUE_LEN {
-        return None;
-    }
-    match is_plain {
-        true => HeaderValue::from_str(text).ok(),
-        false => {
-            let coded = format!("=?base64?{}?=", Base64::encode_string(text.as_bytes()));
-            HeaderValue::from_str(&coded).ok()
-        }
-    }
-}
-
 /// An id of a session that may be sent back: visible ASCII (MCP 2025-06-18, session management).
 pub(super) fn session_id(value: &HeaderValue) -> Option<HeaderValue> {
     let is_visible = value.as_bytes().iter().all(|octet| matches!(octet, 0x21..=0x7e));
@@ -87,6 +57,7 @@ pub(super) fn session_id(value: &HeaderValue) -> Option<HeaderValue> {
 mod tests {
     use super::*;
     use crate::message::Message;
+    use crate::streamable::mirror::MAX_VALUE_LEN;
 
     fn headers_of(line: &str) -> Vec<(String, String)> {
         let Message::Request { method, params, .. } = Message::read(line.as_bytes()).unwrap()

@@ -1,7 +1,6 @@
 //! What a request must be that stands for itself (MCP 2026-07-28). Its body decides; headers that say
 //! something else are refused, because somebody in between may have decided by them.
 
-use base64ct::{Base64, Encoding};
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
 
@@ -9,6 +8,7 @@ use super::headers::text;
 use super::refusal::Refusal;
 use crate::message::{Id, Object, Value};
 use crate::streamable::annotations::Annotations;
+use crate::streamable::mirror::{decoded, named_by};
 use crate::streamable::{
     METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION, STATELESS, VERSION_IN_META, WITH_SESSIONS,
 };
@@ -161,25 +161,6 @@ impl Asked<'_> {
     }
 }
 
-/// The parameter that `Mcp-Name` repeats.
-fn named_by(method: &str) -> Option<&'static str> {
-    match method {
-        "tools/call" | "prompts/get" => Some("name"),
-        "resources/read" => Some("uri"),
-        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
-        _ => None,
-    }
-}
-
-/// What a header means: `=?base64?…?=` is text that a header could not hold.
-fn decoded(value: &str) -> Option<String> {
-    let encoded = value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?="));
-    match encoded {
-        Some(encoded) => String::from_utf8(Base64::decode_vec(encoded).ok()?).ok(),
-        None => Some(value.trim().to_owned()),
-    }
-}
-
 fn shown(version: &str) -> String {
     version.chars().take(32).collect()
 }
@@ -190,16 +171,4 @@ fn knows_tasks(capabilities: Object<'_>) -> bool {
         extensions.known([TASKS]).ok()?.get(TASKS)
     };
     known().is_some()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_may_be_encoded() {
-        assert_eq!(decoded("=?base64?w6k=?="), Some("é".to_owned()));
-        assert_eq!(decoded(" echo "), Some("echo".to_owned()));
-        assert_eq!(decoded("=?base64?!?="), None);
-    }
 }
