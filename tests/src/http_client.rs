@@ -72,6 +72,17 @@ impl HttpClient {
         Self { sender, session: None }
     }
 
+    /// Another client on the same connection, of which HTTP/2 can have many.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        match &self.sender {
+            Sender::Second(sender) => {
+                Self { sender: Sender::Second(sender.clone()), session: self.session.clone() }
+            }
+            Sender::First(_) => panic!("HTTP/1.1 carries one request after the other"),
+        }
+    }
+
     /// A request to the endpoint, with the headers that it needs in any case.
     #[must_use]
     pub fn request(&self, method: Method, body: &Value) -> Request<Full<Bytes>> {

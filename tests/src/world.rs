@@ -1,6 +1,7 @@
 //! A CA, its agents and its gateways, in a folder that goes when the test does.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,6 +130,21 @@ impl World {
         let chain = pem::certificates(&issued.chain);
         let root = pem::certificates(&issued.roots);
         Identity::from_pem(chain.as_bytes(), &key.to_pem(), root.as_bytes()).unwrap()
+    }
+
+    /// Writes an identity into a directory, as `vouchsafe issue` would.
+    #[must_use]
+    pub fn directory(&self, identity: &Identity) -> PathBuf {
+        let directory = self.folder().join(identity.certificate.serial.to_string());
+        std::fs::create_dir(&directory).unwrap();
+        let write = |name: &str, text: &str| {
+            let mut file = std::fs::File::create_new(directory.join(name)).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        write("certificate.pem", &pem::certificates(&identity.chain));
+        write("key.pem", &identity.key.to_pem());
+        write("roots.pem", &pem::certificates(identity.roots.iter().map(|root| &root.der)));
+        directory
     }
 
     /// Trust that follows this world's lists.

@@ -118,9 +118,9 @@ async fn other_protocols_are_not_spoken_and_none_means_ours() {
         config
     };
     let before = gateway.events().len();
-    let ended = ending(gateway.address, with(&["h2", "mcp/2"])).await;
+    let ended = ending(gateway.address, with(&["h3", "mcp/2"])).await;
     assert_eq!(ended, "received fatal alert: NoApplicationProtocol");
-    let reason = "the client asks for another protocol than mcp/1";
+    let reason = "the client asks for protocols that are not spoken here";
     honest.sees_refused(&gateway, before, reason).await;
     for protocols in [&[][..], &["mcp/2", "mcp/1"]] {
         let mut client = Client::connect_with(gateway.address, with(protocols)).await.unwrap();

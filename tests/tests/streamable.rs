@@ -200,6 +200,30 @@ async fn a_principal_that_has_sessions_enough_is_told_so() {
 }
 
 #[tokio::test]
+async fn large_requests_of_one_connection_wait_for_each_other_and_all_are_served() {
+    let world = World::new();
+    let gateway = world.gateway(|config| config.limits.line = 1_500_000).await;
+    let client =
+        HttpClient::connect(gateway.address, &world.agent("a", &["tools:*"]), Some("h2")).await;
+    let calls = (0..20).map(|_| {
+        let mut client = client.beside();
+        tokio::spawn(async move {
+            let text = "x".repeat(1_000_000);
+            let answer = client.call("echo", json!({"text": text})).await;
+            assert_eq!(answer["result"]["content"][0]["text"], text);
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap();
+    }
+    // One that is too long is refused, however it is announced.
+    let mut client = client.beside();
+    let params = json!({"name": "echo", "arguments": {"text": "x".repeat(2_000_000)}});
+    let refused = client.ask(1, "tools/call", params).await.unwrap();
+    assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
 async fn a_gateway_stops_although_somebody_listens() {
     let world = World::new();
     let gateway = world.gateway(|_| ()).await;

@@ -147,7 +147,9 @@ pub(crate) fn why_it_failed(error: &rustls::Error) -> String {
     use rustls::Error as Tls;
     match error {
         Tls::NoCertificatesPresented => "the client showed no certificate".to_owned(),
-        Tls::NoApplicationProtocol => "the client asks for another protocol than mcp/1".to_owned(),
+        Tls::NoApplicationProtocol => {
+            "the client asks for protocols that are not spoken here".to_owned()
+        }
         Tls::PeerIncompatible(rustls::PeerIncompatible::SupportedVersionsExtensionRequired) => {
             "the client does not speak TLS 1.3".to_owned()
         }

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use vouchsafe_certs::Principal;
+use vouchsafe_certs::{PermissionSet, Principal};
 
 use crate::acceptor::{Acceptor, Protocol, Speaks, address_of};
 use crate::causes;
@@ -62,9 +62,24 @@ pub struct GatewayConfig {
     pub log: EventLog,
 }
 
+impl GatewayConfig {
+    /// With the policy and the limits as they come, and MCP in lines and over HTTP.
+    #[must_use]
+    pub fn new(
+        identity: watch::Receiver<Arc<Identity>>,
+        trust: Trust,
+        upstream: Upstream,
+        log: EventLog,
+    ) -> Self {
+        let (rules, limits) = (Rules::default(), Limits::default());
+        Self { identity, trust, upstream, streamable_http: true, http: None, rules, limits, log }
+    }
+}
+
 /// Accepts sessions and holds each to its client's certificate.
 pub struct Gateway {
     acceptor: Acceptor,
+    identity: watch::Receiver<Arc<Identity>>,
     upstream: Upstream,
     web: Option<Web>,
     rules: Arc<Rules>,
@@ -101,7 +116,8 @@ impl Gateway {
         Ok(Self {
             acceptor: Acceptor::new(identity.clone(), trust, &limits, speaks)?,
             upstream,
-            web: Web::new(http, streamable_http.then_some(identity), &limits, &log),
+            web: Web::new(http, streamable_http.then(|| identity.clone()), &limits, &log),
+            identity,
             rules: Arc::new(rules),
             quotas: Quotas::new(limits.principals.clone()),
             limits,
@@ -373,6 +389,16 @@ impl Gateway {
         first.is_some_and(u8::is_ascii_uppercase)
     }
 
+    /// What the gateway's own certificate permits, as a client would read it.
+    fn own(&self) -> PermissionSet {
+        let identity = Arc::clone(&self.identity.borrow());
+        let Some((leaf, intermediates)) = identity.chain.split_first() else {
+            return PermissionSet::default();
+        };
+        let own = Peer::from_chain(leaf, intermediates, &identity.roots, Role::Server);
+        own.map(|own| own.permissions).unwrap_or_default()
+    }
+
     /// Waits until the gateway stops.
     async fn stopped(&self) {
         // The sender is this gateway's own, so there is no error.
@@ -389,6 +415,7 @@ impl Gateway {
         keeper: Keeper,
     ) -> RelayEnd {
         let policy = ClientPolicy::of(held, Arc::clone(&self.rules))
+            .with_server(self.own())
             .with_quota(self.quotas.of(&peer.principal));
         let relay = |stream| Relay::new(subject, policy, ongoing, &self.log, &self.limits, stream);
         match &self.upstream {

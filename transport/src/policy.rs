@@ -8,9 +8,11 @@
 //! | | holds | to |
 //! |---|---|---|
 //! | [`ClientPolicy`] | the client, at the gateway | the permissions in the client's certificate |
+//! | | the server, at the gateway | those in the gateway's own: a client without a bridge has nobody else to see to it |
 //! | [`ServerPolicy`] | the server, at the bridge | the permissions in the server's certificate |
 
 mod answer;
+mod asking;
 mod client;
 mod held;
 mod list;
@@ -30,10 +32,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub(crate) use answer::{TOO_MANY_REQUESTS, error, protocol_error, refusal};
+pub use asking::ServerPolicy;
 pub(crate) use held::Held;
 pub use redact::PatternError;
 pub use rules::{Rules, known_methods};
-pub use server::ServerPolicy;
 pub use state::ClientPolicy;
 
 use crate::message::ReadError;

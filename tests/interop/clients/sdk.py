@@ -1,14 +1,22 @@
-"""Python SDK over stdio: `sdk.py auto|legacy PLAN COMMAND [ARGS..]`; `auto` is what the SDK does by itself.
+"""Python SDK: `sdk.py auto|legacy PLAN COMMAND [ARGS..]` over stdio, `.. PLAN https://.. DIR` over HTTP with a client
+certificate; `auto` is what the SDK does by itself.
 
 The plan and the report are those of steps.mjs, word for word.
 """
 
 import json
 import sys
+from contextlib import AsyncExitStack
+from os import environ
 
 import anyio
+import httpx2
 import mcp_types as types
 from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+
+sys.path.append(f"{environ['INTEROP_TOOLS']}/examples")
+from python_sdk import context_of  # noqa: E402
 
 
 def text(result):
@@ -125,8 +133,14 @@ async def main(mode, plan, command, *args):
     plan, updates, offered = json.loads(plan), Updates(), {}
     for name in plan.get("answers", []):
         offered |= ANSWERS[name]
-    server = StdioServerParameters(command=command, args=list(args))
-    async with Client(server, mode=mode, message_handler=updates.on_message, **offered) as client:
+    async with AsyncExitStack() as stack:
+        if command.startswith("https:"):
+            http = await stack.enter_async_context(httpx2.AsyncClient(verify=context_of(*args)))
+            server = streamable_http_client(command, http_client=http)
+        else:
+            server = StdioServerParameters(command=command, args=list(args))
+        client = Client(server, mode=mode, message_handler=updates.on_message, **offered)
+        await stack.enter_async_context(client)
         outcomes = []
         for step in plan["steps"]:
             try:

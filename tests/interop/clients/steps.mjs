@@ -99,5 +99,6 @@ export async function walk(client, plan, version) {
   }
   const report = { version: version(), outcomes };
   await client.close();
-  console.log(JSON.stringify(report));
+  // Connections that are kept for another request must not keep the driver.
+  process.stdout.write(`${JSON.stringify(report)}\n`, () => process.exit());
 }

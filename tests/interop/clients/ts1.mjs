@@ -1,4 +1,5 @@
-// TypeScript SDK v1 over stdio: `ts1.mjs default PLAN COMMAND [ARGS..]`. It knows only the eras that `initialize`.
+// TypeScript SDK v1: `ts1.mjs default PLAN COMMAND [ARGS..]` over stdio, `ts1.mjs default PLAN https://.. DIR` over HTTP with
+// a client certificate. It knows only the eras that `initialize`.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { answers, updates, walk } from './steps.mjs';
@@ -7,6 +8,8 @@ const tools = createRequire(process.env.INTEROP_TOOLS + '/');
 const load = (name) => import(pathToFileURL(tools.resolve(name)));
 const { Client } = await load('@modelcontextprotocol/sdk/client/index.js');
 const { StdioClientTransport } = await load('@modelcontextprotocol/sdk/client/stdio.js');
+const { StreamableHTTPClientTransport } = await load('@modelcontextprotocol/sdk/client/streamableHttp.js');
+const { fetchOf } = await load('./examples/mutual-tls.mjs');
 const types = await load('@modelcontextprotocol/sdk/types.js');
 
 const schemas = {
@@ -28,8 +31,11 @@ for (const name of offered) client.setRequestHandler(schemas[name], async () => 
 client.setNotificationHandler(types.ResourceUpdatedNotificationSchema, (it) => updated.arrived(it.params.uri));
 
 // v1 does not tell which version was agreed on, except to its transport.
-const transport = new StdioClientTransport({ command, args });
+const transport = command.startsWith('https:')
+  ? new StreamableHTTPClientTransport(new URL(command), { fetch: fetchOf(args[0]) })
+  : new StdioClientTransport({ command, args });
 let version = null;
-transport.setProtocolVersion = (agreed) => { version = agreed; };
+const told = transport.setProtocolVersion?.bind(transport);
+transport.setProtocolVersion = (agreed) => { version = agreed; told?.(agreed); };
 await client.connect(transport);
 await walk(client, plan, () => version);

@@ -1,4 +1,5 @@
-// TypeScript SDK v2 over stdio: `ts2.mjs default|auto PLAN COMMAND [ARGS..]`.
+// TypeScript SDK v2: `ts2.mjs default|auto PLAN COMMAND [ARGS..]` over stdio, `.. PLAN https://.. DIR` over HTTP with a
+// client certificate.
 // `auto` asks `server/discover` first and so meets a 2026-07-28 server in its own era; `default` says `initialize`.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
@@ -7,7 +8,8 @@ import { answers, methods, updates, walk } from './steps.mjs';
 // The packages live in a folder of their own, so they are looked up from there and not from beside this file.
 const tools = createRequire(process.env.INTEROP_TOOLS + '/');
 const load = (name) => import(pathToFileURL(tools.resolve(name)));
-const { Client } = await load('@modelcontextprotocol/client');
+const { Client, StreamableHTTPClientTransport } = await load('@modelcontextprotocol/client');
+const { fetchOf } = await load('./examples/mutual-tls.mjs');
 const { StdioClientTransport } = await load('@modelcontextprotocol/client/stdio');
 
 const [mode, planText, command, ...args] = process.argv.slice(2);
@@ -23,5 +25,7 @@ client.interop = { v1: false, updated: updated.of };
 for (const name of offered) client.setRequestHandler(methods[name], async () => answers[name]());
 client.setNotificationHandler('notifications/resources/updated', (it) => updated.arrived(it.params.uri));
 
-await client.connect(new StdioClientTransport({ command, args }));
+await client.connect(command.startsWith('https:')
+  ? new StreamableHTTPClientTransport(new URL(command), { fetch: fetchOf(args[0]) })
+  : new StdioClientTransport({ command, args }));
 await walk(client, plan, () => client.getNegotiatedProtocolVersion());

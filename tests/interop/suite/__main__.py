@@ -8,11 +8,13 @@ import traceback
 from pathlib import Path
 
 from suite.cases import (
-    asking, certificates, command_line, everything, filesystem, inspector, metrics, modern, service, sessions, upstream)
+    asking, certificates, command_line, conformance, everything, filesystem, inspector, metrics, modern, over_http, service,
+    sessions, upstream)
 from suite.world import Failed, World
 
 THEMES = [
-    certificates, command_line, inspector, everything, asking, filesystem, modern, sessions, upstream, service, metrics]
+    certificates, command_line, inspector, everything, asking, filesystem, modern, sessions, upstream, over_http, conformance,
+    service, metrics]
 
 
 def attempt(work):

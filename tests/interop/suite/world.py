@@ -12,6 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).parent.parent
 TOOLS = Path(os.environ["INTEROP_TOOLS"])
 VOUCHSAFE = os.environ["VOUCHSAFE"]
+FIXTURE = os.environ["FIXTURE"]
+EXAMPLES = TOOLS / "examples"
 NODE = TOOLS / "node_modules/.bin/node"
 PYTHON = TOOLS / "venv/bin/python"
 EVERYTHING = [NODE, TOOLS / "node_modules/.bin/mcp-server-everything", "stdio"]
@@ -164,11 +166,21 @@ class Client:
         return self.walk(command, *steps, answers=answers)["outcomes"]
 
 
+class HttpClient(Client):
+    """The same driver, which reaches the gateway over HTTP by itself instead of starting `connect`."""
+
+    def walk(self, command, *steps, answers=()):
+        _, _, address, _, identity = command
+        return super().walk([f"https://{address}/mcp", identity], *steps, answers=answers)
+
+
 TS1 = Client("TypeScript SDK v1", NODE, HERE / "clients/ts1.mjs", "default")
 TS2 = Client("TypeScript SDK v2", NODE, HERE / "clients/ts2.mjs", "default")
 TS2_AUTO = Client("TypeScript SDK v2 (auto)", NODE, HERE / "clients/ts2.mjs", "auto")
 PY = Client("Python SDK", PYTHON, HERE / "clients/sdk.py", "auto")
 SDKS = [TS1, TS2, TS2_AUTO, PY]
+HTTP_SDKS = [HttpClient(f"{sdk.name} over HTTP", *sdk.argv) for sdk in SDKS]
+TS1_HTTP, _, TS2_AUTO_HTTP, PY_HTTP = HTTP_SDKS
 
 
 class World:

@@ -4,12 +4,14 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::paced::Paced;
@@ -18,6 +20,13 @@ use super::{Body, Caller};
 
 /// Requests of one connection at once.
 const STREAMS: u32 = 128;
+
+/// Bodies of the greatest length that the requests of one connection may hold at once, all together.
+const BODIES: usize = 2;
+
+/// Octets that a client may send ahead of what is read, for each request. All together fit into the
+/// connection's window, so those that wait for room never hold up those that have it.
+const WINDOW: u32 = 64 * 1024;
 
 /// A connection that answers no PING for so long is dead.
 const PING: Duration = Duration::from_secs(60);
@@ -32,10 +41,14 @@ impl Server {
         answer: &Answer,
         mut stopping: watch::Receiver<bool>,
     ) {
-        let service = service_fn(|request| {
+        let room = Arc::new(Semaphore::new(BODIES * kibibytes(self.limits.body_len)));
+        let service = service_fn(|request: Request<Incoming>| {
             let (server, caller) = (Arc::clone(self), caller.clone());
-            let answer = Arc::clone(answer);
+            let (answer, room) = (Arc::clone(answer), Arc::clone(&room));
             async move {
+                // Held until the body has gone where it should; a semaphore that is never closed has
+                // no error.
+                let _held = room.acquire_many(server.room_for(&request)).await;
                 let answered = server.respond(&caller, &answer, || (), request).await;
                 Ok::<_, Infallible>(answered)
             }
@@ -45,6 +58,8 @@ impl Server {
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW * STREAMS)
             .max_header_list_size(u32::try_from(self.limits.head_len).unwrap_or(u32::MAX))
             .keep_alive_interval(PING)
             .keep_alive_timeout(self.limits.write);
@@ -61,6 +76,19 @@ impl Server {
             }
         });
     }
+
+    /// What the body of a request may come to, in the semaphore's units.
+    fn room_for(&self, request: &Request<Incoming>) -> u32 {
+        let announced = request.body().size_hint().exact();
+        let announced = announced.and_then(|octets| usize::try_from(octets).ok());
+        // More than the limit is refused without being read.
+        let octets = announced.unwrap_or(usize::MAX).min(self.limits.body_len);
+        u32::try_from(kibibytes(octets)).unwrap_or(u32::MAX)
+    }
+}
+
+fn kibibytes(octets: usize) -> usize {
+    octets / 1024 + 1
 }
 
 #[derive(Clone, Default)]

@@ -1,16 +1,13 @@
 //! From the server: answers must belong to a request, lists are filtered, notifications may name only
-//! what the client may know. And the other way round, at the bridge: what a server may ask of a client.
-
-use std::borrow::Cow;
+//! what the client may know.
 
 use super::list::privately;
 use super::parameters::{Parameters, RESULT_KEYS, Results};
 use super::redact::WalkRules;
-use super::rules::{Ask, CLIENT, METHODS_OF_SERVERS, RESOURCES, TOOLS, recorded};
+use super::rules::{Ask, METHODS_OF_SERVERS, RESOURCES, TOOLS, recorded};
 use super::state::{Pending, Task};
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
-use crate::message::{Edit, Id, Message, Object, Outcome, ReadError, Value, edit};
-use vouchsafe_certs::PermissionSet;
+use crate::message::{Edit, Id, Message, Object, Outcome, Value, edit};
 
 /// Task ids are remembered, so they have a limit; a task with a longer one belongs to nobody.
 const MAX_TASK_ID_LEN: usize = 1024;
@@ -48,28 +45,38 @@ impl ClientPolicy {
             return self.judge_looked_up_page(&outcome);
         }
         let latency = pending.since.elapsed();
-        let (judgement, redacted, error) = match outcome {
-            Outcome::Error(error) => {
-                let (judgement, redacted) =
-                    self.without_secrets(line, error, WalkRules::Words, vec![]);
-                (judgement, redacted, true)
+        let error = matches!(outcome, Outcome::Error(_));
+        let (judgement, redacted) = match self.judge_outcome(line, outcome, &pending) {
+            Ok(judged) => judged,
+            // The client is waiting: it gets an error in place of what cannot be shown.
+            Err(refusal) => {
+                let permit = super::Permit(answer::refusal(Some(id), &refusal).into());
+                let verdict = super::Verdict::Forward(permit);
+                return Judgement { verdict, record: None }.recorded(
+                    &pending.method,
+                    pending.name,
+                    Decision::Denied(refusal),
+                );
             }
-            Outcome::Result(result) => match self.judge_result(line, result, &pending) {
-                Ok((judgement, redacted)) => (judgement, redacted, false),
-                // The client is waiting: it gets an error in place of what cannot be shown.
-                Err(refusal) => {
-                    let permit = super::Permit(answer::refusal(Some(id), &refusal).into());
-                    let verdict = super::Verdict::Forward(permit);
-                    return Judgement { verdict, record: None }.recorded(
-                        &pending.method,
-                        pending.name,
-                        Decision::Denied(refusal),
-                    );
-                }
-            },
         };
         let decision = Decision::Answered { latency, error, redacted };
         judgement.recorded(&pending.method, pending.name, decision)
+    }
+
+    /// What the client sees of an answer, and how many secrets were taken out of it.
+    fn judge_outcome<'a>(
+        &mut self,
+        line: &'a [u8],
+        outcome: Outcome<'a>,
+        pending: &Pending,
+    ) -> Result<(Judgement<'a>, usize), Refusal> {
+        match outcome {
+            Outcome::Error(error) => {
+                self.server_may(|asking| asking.with_error(error))?;
+                Ok(self.without_secrets(line, error, WalkRules::Words, vec![]))
+            }
+            Outcome::Result(result) => self.judge_result(line, result, pending),
+        }
     }
 
     /// What the client sees of a result, and how many secrets were taken out of it.
@@ -80,6 +87,9 @@ impl ClientPolicy {
         pending: &Pending,
     ) -> Result<(Judgement<'a>, usize), Refusal> {
         let members = result.known(RESULT_KEYS)?;
+        if let Some(requests) = members.get("inputRequests") {
+            self.server_may(|asking| asking.all_of(requests))?;
+        }
         let text = std::str::from_utf8(line).map_err(|_| Refusal::ResultShape)?;
         let mut edits = Vec::new();
         match pending.ask {
@@ -157,6 +167,8 @@ impl ClientPolicy {
     fn judge_server_request<'a>(&mut self, line: &'a [u8], id: Id, method: &str) -> Judgement<'a> {
         let refusal = if !METHODS_OF_SERVERS.contains(&method) {
             Refusal::UnknownMethod(recorded(method))
+        } else if let Err(refusal) = self.server_may(|asking| asking.for_method(method)) {
+            refusal
         } else if self.asked.contains(&id) {
             Refusal::DuplicateId
         } else if self.asked.len() >= self.rules.max_in_flight {
@@ -173,6 +185,9 @@ impl ClientPolicy {
     }
 
     fn client_may_see(&mut self, method: &str, params: Option<Object<'_>>) -> Result<(), Refusal> {
+        if let Some(params) = params {
+            self.server_may(|asking| asking.within(params))?;
+        }
         let params = Parameters::read(params)?;
         self.must_own_subscription(&params)?;
         if let (Some(tools), "notifications/tools/list_changed") = (&mut self.tools, method) {
@@ -249,109 +264,4 @@ impl ClientPolicy {
 
 fn own(is_own: bool) -> Result<(), Refusal> {
     if is_own { Ok(()) } else { Err(Refusal::NotOwn) }
-}
-
-/// Holds the server of one session, at the connecting side, to the permissions in the server's certificate.
-///
-/// A server needs `client:<method>` for whatever it asks of a client, be it a request of its own
-/// (up to 2025-11-25) or an input request inside a result (2026-07-28).
-#[derive(Debug)]
-pub struct ServerPolicy {
-    held: PermissionSet,
-    farewell: Option<String>,
-}
-
-impl ServerPolicy {
-    /// Of a session whose server holds these permissions.
-    #[must_use]
-    pub fn new(held: PermissionSet) -> Self {
-        Self { held, farewell: None }
-    }
-
-    /// Judges one line from the server.
-    pub fn judge_server<'a>(&mut self, line: &'a [u8]) -> Judgement<'a> {
-        self.judge_read(line, Message::read(line))
-    }
-
-    /// Judges one line from the server that has been read.
-    pub(crate) fn judge_read<'a>(
-        &mut self,
-        line: &'a [u8],
-        message: Result<Message<'a>, ReadError>,
-    ) -> Judgement<'a> {
-        self.farewell = None;
-        let (id, judged) = match message {
-            Ok(Message::Request { id, method, .. }) => {
-                return match self.must_hold(&method) {
-                    Ok(()) => Judgement::forward(line),
-                    Err(refusal) => Judgement::answer(answer::refusal(Some(&id), &refusal))
-                        .recorded(&method, None, Decision::Denied(refusal)),
-                };
-            }
-            Ok(Message::Response { id, outcome: Outcome::Result(result) }) => {
-                (Some(id), self.judge_input_requests(result))
-            }
-            Ok(Message::Response { id, outcome: Outcome::Error(error) }) => {
-                (Some(id), self.judge_error(error))
-            }
-            Ok(Message::Notification { params: Some(params), .. }) => {
-                (None, self.judge_input_requests(params))
-            }
-            Ok(Message::Stray(error)) => {
-                let message = error.known(["message"]).ok().and_then(|error| error.get("message"));
-                self.farewell = message.and_then(Value::as_str).map(Cow::into_owned);
-                return Judgement::forward(line);
-            }
-            Ok(_) => return Judgement::forward(line),
-            Err(error) => return Judgement::denied("unreadable", None, error.into()),
-        };
-        let Err(refusal) = judged else { return Judgement::forward(line) };
-        let verdict = match id {
-            Some(id) => {
-                super::Verdict::Forward(super::Permit(answer::refusal(Some(&id), &refusal).into()))
-            }
-            None => super::Verdict::Drop,
-        };
-        let decision = Decision::Denied(refusal);
-        Judgement { verdict, record: None }.recorded("inputRequests", None, decision)
-    }
-
-    /// What the gateway said last, if that was an error that belongs to no request: it says so
-    /// before it closes a session.
-    #[must_use]
-    pub fn farewell(&self) -> Option<&str> {
-        self.farewell.as_deref()
-    }
-
-    fn must_hold(&self, method: &str) -> Result<(), Refusal> {
-        if method == "ping" || self.held.allows(CLIENT, method) {
-            return Ok(());
-        }
-        Err(Refusal::NotPermitted(format!(
-            "{CLIENT}:{} in the server's certificate",
-            recorded(method)
-        )))
-    }
-
-    /// MCP 2025-11-25: an error may ask the client to open a URL.
-    fn judge_error(&self, error: Object<'_>) -> Result<(), Refusal> {
-        let data = error.known(["data"])?.get("data").and_then(Value::as_object);
-        let Some(data) = data else { return Ok(()) };
-        match data.known(["elicitations"])?.get("elicitations") {
-            Some(_) => self.must_hold("elicitation/create"),
-            None => Ok(()),
-        }
-    }
-
-    fn judge_input_requests(&self, holder: Object<'_>) -> Result<(), Refusal> {
-        let Some(requests) = holder.known(["inputRequests"])?.get("inputRequests") else {
-            return Ok(());
-        };
-        for (_, request) in requests.as_object().ok_or(Refusal::ResultShape)?.members() {
-            let request = request.as_object().ok_or(Refusal::ResultShape)?;
-            let method = request.known(["method"])?.get("method").and_then(Value::as_str);
-            self.must_hold(&method.ok_or(Refusal::ResultShape)?)?;
-        }
-        Ok(())
-    }
 }

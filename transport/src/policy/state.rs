@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::Instant as TokioInstant;
 use vouchsafe_certs::PermissionSet;
 
+use super::asking::Asking;
 use super::rules::{Ask, TOOLS, recorded};
 use super::tools::Tools;
 use super::{Decision, Held, Judgement, Permit, Record, Refusal, Rules, Verdict};
@@ -27,6 +28,8 @@ const LATE: Duration = Duration::from_secs(600);
 pub struct ClientPolicy {
     pub(super) held: Held,
     pub(super) rules: Arc<Rules>,
+    /// What the server may ask of the client; `None` where that is the client's own affair.
+    asking: Option<Asking>,
     /// What the principal may still do, in this session and all others; `None` where it has no limits.
     quota: Option<Arc<Quota>>,
     /// The server's tools, where arguments are checked.
@@ -77,6 +80,7 @@ impl ClientPolicy {
         Self {
             held,
             rules,
+            asking: None,
             tools,
             quota: None,
             initialized: false,
@@ -85,6 +89,20 @@ impl ClientPolicy {
             asked: HashSet::new(),
             tasks: HashMap::new(),
         }
+    }
+
+    /// Holds the server as well: to these permissions, those of its gateway.
+    #[must_use]
+    pub fn with_server(self, held: PermissionSet) -> Self {
+        Self { asking: Some(Asking::new(held)), ..self }
+    }
+
+    /// Whether the server may ask something of the client.
+    pub(super) fn server_may(
+        &self,
+        ask: impl FnOnce(&Asking) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        self.asking.as_ref().map_or(Ok(()), ask)
     }
 
     /// Held to the quota of its principal as well.

@@ -591,6 +591,30 @@ fn a_server_asks_a_client_only_what_its_certificate_permits() {
     assert_eq!(policy.farewell(), Some("too many"));
 }
 
+#[test]
+fn a_gateway_holds_its_server_where_the_client_has_nobody_who_would() {
+    let mut policy = policy(&["tools:*"]).with_server(held(&["client:sampling/createMessage"]));
+    policy.passes_from_server(request(1, "sampling/createMessage", json!({})));
+    let refused = policy.server_says(&request(2, "elicitation/create", json!({})));
+    assert!(matches!(refused, Fate::Answered(answer) if answer["id"] == 2));
+    // Nothing was asked, so an answer to it is nobody's.
+    assert_eq!(policy.client_says(&response(2, json!({"action": "accept"}))), Fate::Dropped);
+
+    let call = |id: i32| request(id, "tools/call", json!({"name": "t"}));
+    let asking = |method: &str| json!({"resultType": "input_required", "inputRequests": {"k": {"method": method, "params": {}}}});
+    policy.passes_from_client(call(3));
+    policy.passes_from_server(response(3, asking("sampling/createMessage")));
+    policy.passes_from_client(call(4));
+    let Fate::Forwarded(refused) = policy.server_says(&response(4, asking("roots/list"))) else {
+        panic!()
+    };
+    assert!(refused["error"].is_object() && refused["id"] == 4);
+    policy.passes_from_client(call(5));
+    let url = json!({"jsonrpc": "2.0", "id": 5, "error": {"code": -32042, "message": "m", "data": {"elicitations": []}}});
+    let Fate::Forwarded(refused) = policy.server_says(&url) else { panic!() };
+    assert!(refused["error"].get("data").is_none() && refused["id"] == 5);
+}
+
 fn sets() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec("(tools|prompts|resources|files):([ab]{1,2}|[ab]{0,1}\\*)", 0..4)
 }

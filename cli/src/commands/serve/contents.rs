@@ -12,7 +12,7 @@ pub(super) struct ContentArgs {
     /// checked is refused
     #[arg(long)]
     validate: bool,
-    /// Replace what looks like a key or a token in results by [redacted]
+    /// Replace what looks like a key or a token in results by `[redacted]`
     #[arg(long)]
     redact: bool,
     /// Replace this as well, a regular expression (syntax of the Rust crate regex); may be repeated

@@ -133,10 +133,18 @@ fn loopback(host: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
+    static ROOTS: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
+        let agent = vouchsafe_tests::World::new().agent("a", &[]);
+        agent.roots.iter().map(|root| root.der.clone()).collect()
+    });
+
     fn of(url: &str) -> Result<String, String> {
-        let made = Webhook::new(url, || Ok(Vec::new()));
+        let roots = &ROOTS;
+        let made = Webhook::new(url, || Ok(roots.to_vec()));
         made.map(|webhook| format!("{webhook} {webhook:?}")).map_err(|failure| failure.to_string())
     }
 

@@ -140,18 +140,22 @@ def nothing(world, sdk):
     equal("the lists", outcomes, [{"ok": []}] * 4)
 
 
+NAME = "everything"
+
+TOPICS = {
+    "lists show exactly the permitted subset": lists,
+    "what is permitted works": allowed,
+    "what is denied is as if it were not there": denied,
+    "progress arrives": progress,
+    "cancellation arrives": cancellation,
+    "completion follows its reference": completion,
+    "subscriptions follow the resource": subscription,
+    "no permissions, nothing listed": nothing,
+}
+
+
 def cases(world):
-    topics = {
-        "lists show exactly the permitted subset": lists,
-        "what is permitted works": allowed,
-        "what is denied is as if it were not there": denied,
-        "progress arrives": progress,
-        "cancellation arrives": cancellation,
-        "completion follows its reference": completion,
-        "subscriptions follow the resource": subscription,
-        "no permissions, nothing listed": nothing,
-    }
     for sdk in SDKS:
-        for title, work in topics.items():
-            yield f"everything, {sdk.name}: {title}", lambda sdk=sdk, work=work: work(world, sdk)
+        for title, work in TOPICS.items():
+            yield f"{NAME}, {sdk.name}: {title}", lambda sdk=sdk, work=work: work(world, sdk)
     yield "everything, by hand: a cancelled call is never answered", lambda: silence_after_cancellation(world)

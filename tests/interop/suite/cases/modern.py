@@ -86,15 +86,19 @@ def private(world):
             equal(f"cacheScope of {method}", listed.get("result", listed).get("cacheScope"), "private")
 
 
+NAME = "2026-07-28"
+
+TOPICS = {
+    "lists show exactly the permitted subset": lists,
+    "calls, reads and prompts": calls,
+    "progress and cancellation": progress,
+    "listens to what it may": listen,
+    "a question inside a result needs permission": asking,
+}
+
+
 def cases(world):
-    topics = {
-        "lists show exactly the permitted subset": lists,
-        "calls, reads and prompts": calls,
-        "progress and cancellation": progress,
-        "listens to what it may": listen,
-        "a question inside a result needs permission": asking,
-    }
     for sdk in (TS2_AUTO, PY):
-        for title, work in topics.items():
-            yield f"2026-07-28, {sdk.name}: {title}", lambda sdk=sdk, work=work: work(world, sdk)
+        for title, work in TOPICS.items():
+            yield f"{NAME}, {sdk.name}: {title}", lambda sdk=sdk, work=work: work(world, sdk)
     yield "2026-07-28, by hand: filtered lists are private", lambda: private(world)

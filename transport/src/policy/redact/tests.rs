@@ -164,6 +164,9 @@ fn what_the_protocol_hands_back_and_forth_is_left_alone() {
     // Of an error, and of a line of a log, `data` is what is said.
     let error = json!({"code": 1, "message": key, "data": key}).to_string();
     assert_eq!(redacted(&error, WalkRules::Words).1, 2);
+    let error =
+        json!({"data": {"url": key, "type": [key], "elicitations": [{"url": key}]}, "uri": key});
+    assert_eq!(redacted(&error.to_string(), WalkRules::Words).1, 2);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use crate::message::{string_end, unescape, value_end};
 
-/// Members whose value is the protocol's: handles, and what says of a content what it is. Not within
-/// `structuredContent`, where all is the tool's.
+/// Members whose value is the protocol's: handles, and what says of a content what it is. Not where all
+/// is the tool's own.
 const PROTOCOL: [&str; 14] = [
     "_meta",
     "nextCursor",
@@ -36,8 +36,19 @@ pub(in crate::policy) enum Rules {
 }
 
 impl Rules {
-    fn passes_over(self, key: &str, value: u8) -> bool {
-        PROTOCOL.contains(&key) || self == Self::Result && key == "data" && value == b'"'
+    fn passes_over(self, key: &str, value: u8, is_tools_own: bool) -> bool {
+        match self {
+            // MCP 2025-11-25: an error may ask the client to open URLs, tokens and all.
+            Self::Words if key == "elicitations" => true,
+            _ if is_tools_own => false,
+            Self::Result if key == "data" && value == b'"' => true,
+            _ => PROTOCOL.contains(&key),
+        }
+    }
+
+    /// Within the value of this key nothing is the protocol's.
+    fn frees(self, key: &str) -> bool {
+        key == "structuredContent" || self == Self::Words && key == "data"
     }
 }
 
@@ -73,7 +84,7 @@ struct Walk<'a> {
     at: usize,
     /// Whether each of those that are open is an object, innermost last.
     open: Vec<bool>,
-    /// How many are open around the `structuredContent` that is open.
+    /// How many are open around what is the tool's own, while that is open.
     tools_own: Option<usize>,
     expects_key: bool,
 }
@@ -106,12 +117,10 @@ impl Walk<'_> {
         let value = rest.trim_start_matches([' ', '\t', ':']);
         self.at += rest.len() - value.len();
         let first = value.bytes().next().unwrap_or_default();
-        if self.tools_own.is_some() {
-            return;
-        }
-        if self.rules.passes_over(key, first) {
+        let is_within = self.tools_own.is_some();
+        if self.rules.passes_over(key, first, is_within) {
             self.at += value_end(value).unwrap_or(value.len());
-        } else if key == "structuredContent" && matches!(first, b'{' | b'[') {
+        } else if !is_within && self.rules.frees(key) && matches!(first, b'{' | b'[') {
             self.tools_own = Some(self.open.len());
         }
     }

@@ -166,18 +166,19 @@ impl Endpoint {
         line: &[u8],
         id: &Id,
     ) -> Result<Response<Body>, Refusal> {
-        let session = self.open(owner, Era::WithSessions, open);
+        let opening = Opening(Some(self.open(owner, Era::WithSessions, open)));
+        let Some(session) = &opening.0 else { return Err(Refusal::Unavailable) };
         let asked = session.ask(line, id.clone(), "initialize", None).await;
-        let mut reading = asked.map_err(|none| self.no_stream(&session, none, id))?;
+        let mut reading = asked.map_err(|none| self.no_stream(session, none, id))?;
         let first = timeout(self.limits.start, next(&mut reading)).await;
         let first = first.map_err(|_| Refusal::NoAnswer(Some(id.clone())))?;
         let first = first.ok_or_else(|| Refusal::Ended(Some(id.clone()), session.farewell()))?;
         if first.is_error && first.is_last {
-            session.close().await;
             return Ok(whole(&first));
         }
-        let name = self.sessions.enter(&session)?;
-        let is_primed = is_primed(&session);
+        let name = self.sessions.enter(session)?;
+        let is_primed = is_primed(session);
+        opening.has_succeeded();
         let mut response = match first.is_last {
             true => whole(&first),
             false => events(Events::new(reading, Some(first), is_primed)),
@@ -274,6 +275,24 @@ impl Endpoint {
         let (near, far) = tokio::io::duplex(BUFFER_LEN);
         tokio::spawn(open(far));
         HttpSession::start(owner, era, self.limits.session.clone(), near)
+    }
+}
+
+/// A session that has no name yet. It ends where nobody comes to know its name: the server refused,
+/// took too long, or the client went away.
+struct Opening(Option<Arc<HttpSession>>);
+
+impl Opening {
+    fn has_succeeded(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.take() {
+            tokio::spawn(async move { session.close().await });
+        }
     }
 }
 

@@ -217,6 +217,13 @@ async fn a_server_that_refuses_to_initialize_leaves_no_session() {
     assert_eq!(whole(response).await.1["error"]["message"], "no");
     assert!(line.is_over().await);
 
+    // Nor does a client that went away meanwhile.
+    let asked = served.asking(post(&initialize("2025-06-18")));
+    let mut line = served.line().await;
+    line.hear().await;
+    asked.abort();
+    assert!(line.is_over().await);
+
     // Or says at the end why there is none.
     let asked = served.asking(post(&initialize("2025-06-18")));
     let mut line = served.line().await;
