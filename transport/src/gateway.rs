@@ -1,37 +1,39 @@
 //! The gateway: sessions of verified clients, each with an MCP server behind it.
 
-use std::collections::HashMap;
+mod over_http;
+mod own;
+mod places;
+mod work;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, DuplexStream};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use vouchsafe_certs::{PermissionSet, Principal};
+use vouchsafe_certs::Principal;
 
+use self::over_http::Visit;
+use self::own::Own;
+use self::places::{Place, Sessions};
 use crate::acceptor::{Acceptor, Protocol, Speaks, address_of};
 use crate::causes;
-use crate::child::{Keeper, Pipes};
 use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
-use crate::http::{Answer, Caller, HttpService, Refusals};
+use crate::http::{Caller, HttpService, Refusals};
 use crate::live::{Live, Ongoing};
-use crate::policy::{ClientPolicy, Held, Rules, protocol_error};
+use crate::policy::{Rules, Seal, protocol_error};
 use crate::quota::Quotas;
-use crate::relay::{Relay, RelayEnd, Subject};
-use crate::session::Kin;
-use crate::streamable::server::Work;
-use crate::web::{Web, nothing_there};
+use crate::relay::{RelayEnd, Subject};
+use crate::web::Web;
 use crate::woken::when_woken;
-use crate::{
-    Denial, Identity, Limits, Peer, Role, Session, TlsError, Trust, Upstream, UpstreamError,
-};
+use crate::{Denial, Identity, Limits, Session, TlsError, Trust, Upstream};
 
 /// How long accepting pauses where the system has no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -79,7 +81,8 @@ impl GatewayConfig {
 /// Accepts sessions and holds each to its client's certificate.
 pub struct Gateway {
     acceptor: Acceptor,
-    identity: watch::Receiver<Arc<Identity>>,
+    own: Own,
+    seal: Seal,
     upstream: Upstream,
     web: Option<Web>,
     rules: Arc<Rules>,
@@ -117,7 +120,8 @@ impl Gateway {
             acceptor: Acceptor::new(identity.clone(), trust, &limits, speaks)?,
             upstream,
             web: Web::new(http, streamable_http.then(|| identity.clone()), &limits, &log),
-            identity,
+            own: Own::of(identity),
+            seal: Seal::random().ok_or(rustls::Error::FailedToGetRandomBytes)?,
             rules: Arc::new(rules),
             quotas: Quotas::new(limits.principals.clone()),
             limits,
@@ -221,15 +225,6 @@ impl Gateway {
         }
     }
 
-    /// A session of lines on a stream within this process, for requests of HTTP.
-    fn behind(self: Arc<Self>, visit: Visit, stream: DuplexStream) -> Work {
-        Box::pin(async move {
-            let address = visit.caller.map(|caller| caller.address);
-            let session = visit.kin.session(stream);
-            self.open(session, Protocol::Behind, address, visit.alive).await;
-        })
-    }
-
     /// What has happened too often within a second to be told one by one.
     async fn sum_up(&self) {
         self.refusals.sum_up().await;
@@ -312,220 +307,10 @@ impl Gateway {
         self.log.conclude(event).await;
     }
 
-    /// HTTP/1.1, for as long as it lasts.
-    async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
-        self: &Arc<Self>,
-        stream: S,
-        visit: Visit,
-        ongoing: &Ongoing,
-    ) -> RelayEnd {
-        let Some((web, caller)) = self.web.as_ref().zip(visit.caller.clone()) else {
-            return RelayEnd::ClientGone;
-        };
-        let answer = self.answer(visit);
-        tokio::select! {
-            () = web.server.serve(stream, &caller, &answer, || (), self.stopping.subscribe()) => RelayEnd::ClientClosed,
-            () = when_woken(ongoing.closed_by_operator()) => RelayEnd::Operator,
-        }
-    }
-
-    /// HTTP/2, for as long as it lasts.
-    async fn exchange_second<S: AsyncRead + AsyncWrite + Unpin>(
-        self: &Arc<Self>,
-        stream: S,
-        visit: Visit,
-        ongoing: &Ongoing,
-    ) -> RelayEnd {
-        let Some((web, caller)) = self.web.as_ref().zip(visit.caller.clone()) else {
-            return RelayEnd::ClientGone;
-        };
-        let answer = self.answer(visit);
-        tokio::select! {
-            () = web.server.serve_second(stream, &caller, &answer, self.stopping.subscribe()) => RelayEnd::ClientClosed,
-            () = when_woken(ongoing.closed_by_operator()) => RelayEnd::Operator,
-        }
-    }
-
-    /// Whichever the client speaks that did not say so.
-    async fn either<S: AsyncRead + AsyncWrite + Unpin>(
-        self: &Arc<Self>,
-        mut stream: BufReader<S>,
-        held: Held,
-        whose: (&Subject, &Ongoing),
-        visit: Visit,
-        keeper: Keeper,
-    ) -> RelayEnd {
-        let peer = Arc::clone(&visit.kin.peer);
-        if self.begins_as_http(&mut stream).await {
-            self.exchange(stream, visit, whose.1).await
-        } else if peer.is_agent() {
-            self.work(stream, &peer, held, whose, keeper).await
-        } else {
-            let reason = Denial::Usage(Role::Client).to_string();
-            tell(stream, reason, self.limits.drain).await
-        }
-    }
-
-    /// What is answered to the requests of one connection.
-    fn answer(self: &Arc<Self>, visit: Visit) -> Answer {
-        let gateway = Arc::clone(self);
-        Arc::new(move |request| {
-            let (gateway, visit) = (Arc::clone(&gateway), visit.clone());
-            Box::pin(async move {
-                let Some(web) = &gateway.web else { return nothing_there() };
-                let behind = Arc::clone(&gateway);
-                let (caller, peer) = (visit.caller.clone(), Arc::clone(&visit.kin.peer));
-                let open = Box::new(move |stream| behind.behind(visit, stream));
-                web.answer(caller, peer, open, request).await
-            })
-        })
-    }
-
-    /// What a client speaks that did not say so: a method of HTTP begins with a capital letter (RFC
-    /// 9110 §9.1), a message of MCP never.
-    async fn begins_as_http<S: AsyncRead + Unpin>(&self, stream: &mut BufReader<S>) -> bool {
-        let first = timeout(self.limits.first_message, stream.fill_buf()).await;
-        let first = first.ok().and_then(Result::ok).and_then(<[u8]>::first);
-        first.is_some_and(u8::is_ascii_uppercase)
-    }
-
-    /// What the gateway's own certificate permits, as a client would read it.
-    fn own(&self) -> PermissionSet {
-        let identity = Arc::clone(&self.identity.borrow());
-        let Some((leaf, intermediates)) = identity.chain.split_first() else {
-            return PermissionSet::default();
-        };
-        let own = Peer::from_chain(leaf, intermediates, &identity.roots, Role::Server);
-        own.map(|own| own.permissions).unwrap_or_default()
-    }
-
     /// Waits until the gateway stops.
     async fn stopped(&self) {
         // The sender is this gateway's own, so there is no error.
         drop(self.stopping.subscribe().wait_for(|stopping| *stopping).await);
-    }
-
-    /// The work of one session, dropped where it is when trust is lost.
-    async fn work<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        stream: S,
-        peer: &Arc<Peer>,
-        held: Held,
-        (subject, ongoing): (&Subject, &Ongoing),
-        keeper: Keeper,
-    ) -> RelayEnd {
-        let policy = ClientPolicy::of(held, Arc::clone(&self.rules))
-            .with_server(self.own())
-            .with_quota(self.quotas.of(&peer.principal));
-        let relay = |stream| Relay::new(subject, policy, ongoing, &self.log, &self.limits, stream);
-        match &self.upstream {
-            Upstream::Command(command) => {
-                let keeper = Box::new((keeper, self.live.child()));
-                match command.start(subject.session, peer, &self.limits, keeper) {
-                    Ok((child, Pipes { stdin, stdout })) => {
-                        let (relay, from_client) = relay(stream);
-                        let end = relay.run(from_client, stdin, stdout).await;
-                        child.finish();
-                        end
-                    }
-                    Err(error) => self.without_server(stream, error.into()).await,
-                }
-            }
-            Upstream::Socket(socket) => match socket.connect(self.limits.handshake).await {
-                Ok((from_server, to_server)) => {
-                    let (relay, from_client) = relay(stream);
-                    let end = relay.run(from_client, to_server, from_server).await;
-                    drop(keeper);
-                    end
-                }
-                Err(error) => self.without_server(stream, error).await,
-            },
-            Upstream::Http(http) => {
-                let near = http.start(subject.session, peer, &self.limits, keeper);
-                let (from_server, to_server) = tokio::io::split(near);
-                let (relay, from_client) = relay(stream);
-                relay.run(from_client, to_server, from_server).await
-            }
-            Upstream::Service(service) => {
-                let (serving, near) = service.start(peer, self.limits.child_grace, keeper);
-                let (from_service, to_service) = tokio::io::split(near);
-                let (relay, from_client) = relay(stream);
-                let end = relay.run(from_client, to_service, from_service).await;
-                serving.finish();
-                end
-            }
-        }
-    }
-
-    /// What the client is told is not why: that is the operator's affair.
-    async fn without_server(
-        &self,
-        stream: impl AsyncWrite + Unpin,
-        error: UpstreamError,
-    ) -> RelayEnd {
-        let reason = match error {
-            UpstreamError::Child(_) => "the server could not be started",
-            _ => "the server could not be reached",
-        };
-        tell(stream, reason.into(), self.limits.drain).await;
-        RelayEnd::NotStarted(error)
-    }
-}
-
-/// Somebody who is connected.
-#[derive(Clone)]
-struct Visit {
-    /// Unless the connection is dead already.
-    caller: Option<Caller>,
-    kin: Kin,
-    /// Held by whatever must be over before the gateway is.
-    alive: mpsc::Sender<()>,
-}
-
-/// How many sessions each principal has, those included whose child is still ending.
-#[derive(Debug, Default)]
-struct Sessions(Mutex<HashMap<Principal, usize>>);
-
-impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Principal, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a place, where the principal has fewer than `limit` and all together fewer than `limit_of_all`.
-    fn enter(
-        self: &Arc<Self>,
-        principal: &Principal,
-        limit: usize,
-        limit_of_all: usize,
-    ) -> Result<Place, Denial> {
-        let mut sessions = self.lock();
-        if sessions.values().sum::<usize>() >= limit_of_all {
-            return Err(Denial::TooManySessions);
-        }
-        let own = sessions.get(principal).copied().unwrap_or_default();
-        if own >= limit {
-            return Err(Denial::TooManySessionsOfPrincipal);
-        }
-        sessions.insert(principal.clone(), own + 1);
-        Ok(Place { sessions: Arc::clone(self), principal: principal.clone() })
-    }
-}
-
-/// A place among the sessions, left when it is dropped.
-struct Place {
-    sessions: Arc<Sessions>,
-    principal: Principal,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut sessions = self.sessions.lock();
-        if let Some(own) = sessions.get_mut(&self.principal) {
-            *own -= 1;
-            if *own == 0 {
-                sessions.remove(&self.principal);
-            }
-        }
     }
 }
 

@@ -20,6 +20,7 @@ mod parameters;
 mod redact;
 mod rules;
 mod schema;
+mod seal;
 mod server;
 mod state;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use asking::ServerPolicy;
 pub(crate) use held::Held;
 pub use redact::PatternError;
 pub use rules::{Rules, known_methods};
+pub(crate) use seal::Seal;
 pub use state::ClientPolicy;
 
 use crate::message::ReadError;

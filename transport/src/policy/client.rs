@@ -8,7 +8,7 @@ use super::rules::{Ask, METHODS, PROMPTS, RESOURCES, TOOLS, ask, method_permissi
 use super::state::Pending;
 use super::tools::{Fit, Turn};
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
-use crate::message::{Id, Message, Object, ReadError, Value};
+use crate::message::{Id, Message, Object, ReadError, Value, edit};
 use crate::quota::InFlight;
 
 /// A client's request under judgement.
@@ -169,7 +169,21 @@ impl ClientPolicy {
                 None
             }
         };
-        Ok(Allowed { ask, name, rewritten: None, place: self.enter()?, awaits_tools })
+        let rewritten = self.open_state(request)?;
+        Ok(Allowed { ask, name, rewritten, place: self.enter()?, awaits_tools })
+    }
+
+    /// The line with the state that the client holds for the server, without its mark; `None` if it
+    /// holds none.
+    fn open_state(&self, request: &Request<'_>) -> Result<Option<String>, Refusal> {
+        let Some((seal, held)) = self.seal.as_ref().zip(request.params.get("requestState")) else {
+            return Ok(None);
+        };
+        let closed = held.as_str().ok_or(Refusal::Parameters)?;
+        let state = seal.open(&closed).ok_or(Refusal::NotOwn)?;
+        let text = std::str::from_utf8(request.line).map_err(|_| Refusal::Parameters)?;
+        let state = serde_json::Value::from(state).to_string();
+        Ok(Some(edit(text, vec![(held.span_in(text), state)])))
     }
 
     fn must_allow(&self, kind: &'static str, name: &str) -> Result<(), Denied> {

@@ -23,7 +23,7 @@ const PARAMETER_KEYS: [&str; 12] = [
 ];
 
 /// The keys that a policy looks at inside a `result`.
-pub(super) const RESULT_KEYS: [&str; 11] = [
+pub(super) const RESULT_KEYS: [&str; 12] = [
     "tools",
     "prompts",
     "resources",
@@ -34,6 +34,7 @@ pub(super) const RESULT_KEYS: [&str; 11] = [
     "resultType",
     "cacheScope",
     "inputRequests",
+    "requestState",
     "_meta",
 ];
 

@@ -100,11 +100,21 @@ impl ClientPolicy {
             }
             Ask::Item { kind: TOOLS, .. } => self.note_task(&members, pending),
             Ask::Item { kind: RESOURCES, .. } => edits.extend(privately(text, result, &members)),
-            // They hold nobody's contents.
+            // They hold nobody's contents, and nothing to hold.
             Ask::Lifecycle | Ask::Listen => return Ok((Judgement::forward(line), 0)),
             _ => {}
         }
+        edits.extend(self.close_state(text, &members)?);
         Ok(self.without_secrets(line, result, WalkRules::Result, edits))
+    }
+
+    /// The state that a client is to hold, with its mark.
+    fn close_state(&self, text: &str, members: &Results<'_>) -> Result<Option<Edit>, Refusal> {
+        let Some((seal, state)) = self.seal.as_ref().zip(members.get("requestState")) else {
+            return Ok(None);
+        };
+        let closed = seal.close(&state.as_str().ok_or(Refusal::ResultShape)?);
+        Ok(Some((state.span_in(text), serde_json::Value::from(closed).to_string())))
     }
 
     /// The line with these edits, and without what looks like a secret in one part of it.

@@ -9,6 +9,7 @@ use vouchsafe_certs::PermissionSet;
 
 use super::asking::Asking;
 use super::rules::{Ask, TOOLS, recorded};
+use super::seal::OwnSeal;
 use super::tools::Tools;
 use super::{Decision, Held, Judgement, Permit, Record, Refusal, Rules, Verdict};
 use crate::message::Id;
@@ -30,6 +31,8 @@ pub struct ClientPolicy {
     pub(super) rules: Arc<Rules>,
     /// What the server may ask of the client; `None` where that is the client's own affair.
     asking: Option<Asking>,
+    /// Binds what servers give clients to hold; `None` where there is nobody to bind it to.
+    pub(super) seal: Option<OwnSeal>,
     /// What the principal may still do, in this session and all others; `None` where it has no limits.
     quota: Option<Arc<Quota>>,
     /// The server's tools, where arguments are checked.
@@ -81,6 +84,7 @@ impl ClientPolicy {
             held,
             rules,
             asking: None,
+            seal: None,
             tools,
             quota: None,
             initialized: false,
@@ -103,6 +107,11 @@ impl ClientPolicy {
         ask: impl FnOnce(&Asking) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
         self.asking.as_ref().map_or(Ok(()), ask)
+    }
+
+    /// Bound to what it was given to hold as well.
+    pub(crate) fn with_seal(self, seal: OwnSeal) -> Self {
+        Self { seal: Some(seal), ..self }
     }
 
     /// Held to the quota of its principal as well.

@@ -615,6 +615,44 @@ fn a_gateway_holds_its_server_where_the_client_has_nobody_who_would() {
     assert!(refused["error"].get("data").is_none() && refused["id"] == 5);
 }
 
+#[test]
+fn what_a_client_holds_for_a_server_is_its_own_and_comes_back_as_it_was() {
+    let gateway = Seal::random().unwrap();
+    let policy = |principal: &str, permission: &str| {
+        policy(&[permission]).with_seal(gateway.of_names(principal, [permission].into_iter()))
+    };
+    let state = "{\"step\":1}.é";
+    let mut alice = policy("alice", "tools:*");
+    let call = |id: i32| request(id, "tools/call", json!({"name": "t"}));
+    alice.passes_from_client(call(1));
+    let asks = response(1, json!({"resultType": "input_required", "requestState": state}));
+    let Fate::Forwarded(asked) = alice.server_says(&asks) else { panic!() };
+    let held = asked["result"]["requestState"].as_str().unwrap().to_owned();
+    assert!(held != state && held.ends_with(state));
+
+    let back = |id: i32, state: Value| {
+        request(id, "tools/call", json!({"name": "t", "requestState": state, "arguments": {}}))
+    };
+    let Fate::Forwarded(again) = alice.client_says(&back(2, held.clone().into())) else { panic!() };
+    assert_eq!(again, back(2, state.into()));
+    // A session under a renewed certificate is the same principal's.
+    let renewed = policy("alice", "tools:*").client_says(&back(3, held.clone().into()));
+    assert!(matches!(renewed, Fate::Forwarded(_)));
+
+    let tampered = held.replace("step\":1", "step\":2");
+    for (mut other, state) in [
+        (policy("bob", "tools:*"), json!(held)),
+        (policy("alice", "tools:t"), json!(held)),
+        (policy("alice", "tools:*"), json!(tampered)),
+        (policy("alice", "tools:*"), json!(state)),
+        (policy("alice", "tools:*"), json!("")),
+        (policy("alice", "tools:*"), json!({"a": held})),
+    ] {
+        let Fate::Answered(refused) = other.client_says(&back(4, state)) else { panic!() };
+        assert_eq!(refused["error"]["code"], -32602);
+    }
+}
+
 fn sets() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec("(tools|prompts|resources|files):([ab]{1,2}|[ab]{0,1}\\*)", 0..4)
 }
