@@ -40,7 +40,9 @@ where
         drop(client.cancel().await);
         Some(done)
     });
-    match worked.await {
+    let worked = worked.await;
+    connector.close().await;
+    match worked {
         Ok(Some(Ok(done))) => Ok(done),
         Ok(Some(Err(ServiceError::McpError(error)))) => Err(Failed::Answer(in_words(&error))),
         Ok(Some(Err(error))) => Err(broken(connector, &error.to_string()).await),

@@ -18,7 +18,7 @@ use home::{Home, VOUCHSAFE};
 use serde_json::{Value, json};
 use serving::{Serving, Talk};
 use tokio::runtime::Runtime;
-use vouchsafe_tests::upstream::{Asked, HttpServer, Step, accepted, json as message, status};
+use vouchsafe_tests::upstream::{Asked, HttpServer, Step, accepted, status};
 use vouchsafe_transport::Identity;
 
 /// A CA, a gateway's identity `gw`, and an agent `a` that may use one tool.
@@ -54,7 +54,10 @@ fn answer(asked: &Value) -> Value {
 
 fn serve(asked: &Asked) -> Vec<Step> {
     match (&*asked.verb, asked.body.get("id")) {
-        ("POST", Some(_)) => message(&answer(&asked.body).to_string()),
+        ("POST", Some(_)) => {
+            let headers = "Content-Type: application/json\r\nMcp-Session-Id: s-1\r\n";
+            status("200 OK", headers, &answer(&asked.body).to_string())
+        }
         ("POST", None) => accepted(),
         _ => status("405 Method Not Allowed", "", ""),
     }
@@ -195,6 +198,9 @@ fn a_gateway_is_met_over_http_by_the_same_commands() {
     let call = ["call", &url, "--identity", "a", "echo", r#"{"text":"from a script"}"#];
     let output = home.command(VOUCHSAFE).args(call).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "from a script\n");
+    // Both sessions were deleted before the commands ended.
+    let deleted = server.asked().iter().filter(|asked| asked.verb == "DELETE").count();
+    assert_eq!(deleted, 2);
 
     let (code, said) = run(&home, &["connect", "https://localhost:9/mcp", "--identity", "a"]);
     assert_eq!(code, Some(3));

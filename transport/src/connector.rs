@@ -80,6 +80,8 @@ pub struct Connector {
     /// Where HTTP is spoken instead of lines.
     endpoint: Option<Endpoint>,
     limits: Limits,
+    /// Each session over HTTP listens here until it has taken its leave.
+    sessions: watch::Sender<()>,
 }
 
 impl fmt::Debug for Connector {
@@ -135,7 +137,7 @@ impl Connector {
         limits: &Limits,
     ) -> Self {
         let way = Arc::new(Way { address, name, tls, deadline: limits.handshake });
-        Self { way, endpoint, limits: limits.clone() }
+        Self { way, endpoint, limits: limits.clone(), sessions: watch::Sender::new(()) }
     }
 
     /// Opens a session. In TLS 1.3 the gateway judges only after this has returned, so its refusal
@@ -149,10 +151,18 @@ impl Connector {
             None => session.map(|stream| Stream::Lines(Box::new(stream))),
             Some(endpoint) => {
                 let way = Arc::clone(&self.way);
-                let session = client::in_session(session, way, endpoint.clone(), &self.limits);
+                let keeper = Box::new(self.sessions.subscribe());
+                let (endpoint, limits) = (endpoint.clone(), &self.limits);
+                let session = client::in_session(session, way, endpoint, limits, keeper);
                 session.await.map(Stream::Http)
             }
         })
+    }
+
+    /// Waits until every session that has ended is over for the gateway as well: over HTTP that takes
+    /// another request, which is given up soon ([`Limits::child_grace`]).
+    pub async fn close(&self) {
+        drop(timeout(self.limits.child_grace * 2, self.sessions.closed()).await);
     }
 
     /// What is shown to the gateway, now and later.

@@ -45,7 +45,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
 async fn bridge(connector: &Connector, limits: &Limits) -> Result<(), Failed> {
     let news = |news: &BridgeNews<'_>| say(&format!("vouchsafe: {}", harmless(&news.to_string())));
     let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
-    match Bridge::run(connector, input, output, limits, &news).await {
+    let end = Bridge::run(connector, input, output, limits, &news).await;
+    connector.close().await;
+    match end {
         BridgeEnd::Done => Ok(()),
         BridgeEnd::Refused(refused) => Err(refused.into()),
         BridgeEnd::Denied(denial) => Err(vouchsafe_transport::ConnectError::Denied(denial).into()),

@@ -116,6 +116,7 @@ pub(crate) async fn in_session(
     way: Arc<Way>,
     endpoint: Endpoint,
     limits: &Limits,
+    keeper: Keeper,
 ) -> Session<Near> {
     let kin = session.kin();
     let reach = Reach::Gateway(way, Arc::clone(session.peer()));
@@ -124,7 +125,7 @@ pub(crate) async fn in_session(
     let server = Server { endpoint, reach, headers, notes: Notes::default(), limits };
     // A connection that ends here ends for a reason that the session finds out by itself.
     let first = Connection::of(session).await.ok();
-    kin.session(begin(server, first.into_iter().collect(), Box::new(())))
+    kin.session(begin(server, first.into_iter().collect(), keeper))
 }
 
 fn begin(server: Server, idle: Vec<Connection>, keeper: Keeper) -> Near {

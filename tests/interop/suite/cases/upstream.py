@@ -6,7 +6,7 @@ import socket
 from suite.cases import asking, everything, modern
 from suite.upstream import Server, Witness, free_port, listen_like_inetd
 from suite.wire import Wire
-from suite.world import EVERYTHING, MODERN, PY, SDKS, TS1, TS2_AUTO, VOUCHSAFE, equal, holds
+from suite.world import EVERYTHING, HERE, MODERN, PY, PYTHON, SDKS, TS1, TS2_AUTO, VOUCHSAFE, equal, holds
 
 
 class Behind:
@@ -115,6 +115,16 @@ def modern_question(world, sdk):
           {"ok": "Hello, elicited from the client"})
 
 
+def polling(world):
+    """A server that closes the stream of a call is asked again until the answer is there."""
+    gateway = before(world, "polling", lambda port: [PYTHON, HERE / "servers/polling.py", port])
+    with Wire(gateway.connect(world.agent("upstream-polling", "tools:work"))) as wire:
+        wire.initialize()
+        equal("the call", wire.call("work", pause=1)["result"]["content"][0]["text"], "worked")
+    came_back = [head for verb, head in gateway.witness.heads if verb == "GET" and "last-event-id" in head]
+    holds("it was asked again", came_back)
+
+
 def silence(world):
     everything.silence_after_cancellation(everything_over_http(world))
 
@@ -136,6 +146,7 @@ def cases(world):
         yield f"upstream over HTTP, {sdk.name}: a question is answered", lambda sdk=sdk: question(world, sdk)
     yield "upstream over HTTP, by hand: who asks stands in the headers", lambda: headers(world)
     yield "upstream over HTTP, by hand: a cancelled call is never answered", lambda: silence(world)
+    yield "upstream over HTTP, by hand: a stream is taken up where it was left", lambda: polling(world)
     of_modern = {
         "lists show exactly the permitted subset": modern.lists,
         "calls, reads and prompts": modern.calls,

@@ -90,11 +90,11 @@ impl Talk {
             Ok(Message::Response { id, outcome: Outcome::Error(_) }) if id == ask.id => Some(line),
             _ => unnamed_error(&line, &ask.id),
         };
+        self.finish(answer).await;
         let Some(said) = said else { return Err(failed) };
         if self.settle(&ask.id) {
             self.say(&said).await;
         }
-        self.finish(answer).await;
         match failed {
             over @ Failure::SessionOver => Err(over),
             _ => Ok(()),
@@ -104,9 +104,10 @@ impl Talk {
     /// The one message of a body.
     async fn hear_body(&self, ask: &Ask, mut answer: Answer) -> Result<(), Failure> {
         let (body, room) = answer.read(&self.server.limits, &self.room).await?;
+        // Its connection first: what is asked next may come as soon as the answer is out.
+        self.finish(answer).await;
         let is_answer = self.hear(line_of(body), Some(ask)).await;
         drop(room);
-        self.finish(answer).await;
         if is_answer { Ok(()) } else { Err(Failure::NotAnAnswer) }
     }
 
