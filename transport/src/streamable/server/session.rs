@@ -1,6 +1,7 @@
 //! One session of lines, and the HTTP streams that its messages come and go by.
 
-use std::collections::{BTreeMap, HashMap};
+mod state;
+
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -11,12 +12,12 @@ use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::state::{Addressed, State};
 use super::Owner;
 use super::outbox::{Event, Next, Outbox};
 use crate::frame::{FrameError, LineReader, LineWriter};
-use crate::message::{Id, Message, Object, Outcome, Value, request_as};
+use crate::message::{Id, Message, request_as};
 use crate::policy::error;
-use crate::streamable::WITH_SESSIONS;
 use crate::streamable::annotations::Annotations;
 use crate::woken::when_woken;
 
@@ -25,15 +26,6 @@ pub(crate) const STANDALONE: u64 = 0;
 
 /// Streams of one session at once, those that are kept to be resumed included.
 const MAX_STREAMS: usize = 1024;
-
-/// Streams that have ended, and are kept to be resumed.
-const MAX_ENDED: usize = 64;
-
-/// A session with more unread than this is held up.
-const HIGH: usize = 1024 * 1024;
-
-/// Kept of what belongs to no request, while nobody listens for that.
-const KEPT_FOR_NOBODY: usize = 256 * 1024;
 
 /// JSON-RPC: there is no such method.
 const METHOD_NOT_FOUND: i32 = -32601;
@@ -79,25 +71,6 @@ pub(crate) struct HttpSession {
     state: Mutex<State>,
     /// Told when something was read.
     room: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    streams: BTreeMap<u64, Outbox>,
-    last_stream: u64,
-    last_reader: u64,
-    /// With sessions: the streams of the requests in flight, and of progress.
-    requests: HashMap<Id, u64>,
-    tokens: HashMap<Id, u64>,
-    /// With sessions: the request that opened it, and the revision that was agreed.
-    initialize: Option<Id>,
-    version: Option<String>,
-    /// What the other side said last that belongs to no request: why it ends, perhaps.
-    farewell: Option<Bytes>,
-    /// Stateless: what tools want to see in headers, once they have been listed.
-    annotations: Option<Arc<Annotations>>,
-    used: Option<Instant>,
-    is_over: bool,
 }
 
 impl HttpSession {
@@ -393,131 +366,6 @@ impl HttpSession {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A message, and the stream that it belongs on.
-struct Addressed {
-    stream: u64,
-    line: Bytes,
-    is_error: bool,
-    is_last: bool,
-}
-
-impl State {
-    /// Where a message goes in a session that is one client's.
-    fn address(&mut self, line: &[u8], message: &Message<'_>) -> Option<Addressed> {
-        let on = |stream, is_error, is_last| {
-            Some(Addressed { stream, line: Bytes::copy_from_slice(line), is_error, is_last })
-        };
-        match message {
-            Message::Response { id, outcome } => {
-                let stream = self.requests.remove(id)?;
-                let token = self.streams.get(&stream).and_then(|outbox| outbox.token.clone());
-                if let Some(token) = token {
-                    self.tokens.remove(&token);
-                }
-                if self.initialize.as_ref() == Some(id) {
-                    self.settle(*outcome);
-                }
-                on(stream, matches!(outcome, Outcome::Error(_)), true)
-            }
-            Message::Notification { method, params } => {
-                let own = params.and_then(|params| self.stream_of(method, params));
-                let stream = own.unwrap_or_else(|| match &**method {
-                    // Said while something is done, it is about that.
-                    "notifications/message" | "notifications/progress" => self.latest_request(),
-                    _ => self.standalone(),
-                });
-                on(stream, false, false)
-            }
-            // A server asks in the course of a request, and does not say of which.
-            Message::Request { .. } => on(self.latest_request(), false, false),
-            Message::Stray(_) => None,
-        }
-    }
-
-    /// Where a message goes in a session that many requests share.
-    fn address_shared(&mut self, line: &[u8], message: &Message<'_>) -> Option<Addressed> {
-        let concerning = crate::message::Concerning::read(line, message)?;
-        let outbox = self.streams.get(&concerning.number)?;
-        let line = concerning.called(outbox.request.as_ref()?, outbox.token.as_ref());
-        if let Message::Response { outcome: Outcome::Result(result), .. } = message
-            && outbox.lists_tools
-        {
-            Arc::make_mut(self.annotations.get_or_insert_default()).note(*result);
-        }
-        let is_last = matches!(message, Message::Response { .. });
-        let is_error = matches!(message, Message::Response { outcome: Outcome::Error(_), .. });
-        Some(Addressed { stream: concerning.number, line: line.into(), is_error, is_last })
-    }
-
-    fn stream_of(&self, method: &str, params: Object<'_>) -> Option<u64> {
-        let known = params.known(["progressToken"]).ok()?;
-        let token = known.get("progressToken").and_then(Id::from_value)?;
-        self.tokens.get(&token).copied().filter(|_| method == "notifications/progress")
-    }
-
-    /// The request that somebody reads and that began last, or none.
-    fn latest_request(&self) -> u64 {
-        let is_open = |outbox: &Outbox| outbox.is_read() && !outbox.is_done();
-        let mut latest = self.streams.iter().rev();
-        latest.find(|(_, outbox)| is_open(outbox)).map_or(STANDALONE, |(stream, _)| *stream)
-    }
-
-    /// What belongs to no request goes to whoever listens for that, or else along with a request.
-    fn standalone(&self) -> u64 {
-        match self.streams.get(&STANDALONE).is_some_and(Outbox::is_read) {
-            true => STANDALONE,
-            false => self.latest_request(),
-        }
-    }
-
-    fn settle(&mut self, outcome: Outcome<'_>) {
-        let Outcome::Result(result) = outcome else { return };
-        let version = result.known(["protocolVersion"]).ok();
-        let version = version.and_then(|known| known.get("protocolVersion"));
-        let version = version.and_then(Value::as_str);
-        self.version =
-            version.filter(|version| WITH_SESSIONS.contains(&&**version)).map(Into::into);
-    }
-
-    fn has_room(&self) -> bool {
-        let unread = self.streams.values().filter(|outbox| outbox.is_read()).map(Outbox::unread);
-        self.is_over || unread.sum::<usize>() < HIGH
-    }
-
-    /// Ends the stream of the reader that has most to read.
-    fn give_up_on_slowest(&mut self) {
-        let read = self.streams.values_mut().filter(|outbox| outbox.is_read());
-        if let Some(slowest) = read.max_by_key(|outbox| outbox.unread()) {
-            slowest.give_up();
-        }
-    }
-
-    /// Forgets what nobody reads, the oldest first, beyond what is kept to be resumed.
-    fn make_room(&mut self, octets: usize) {
-        let ended = |(stream, outbox): (&u64, &Outbox)| {
-            (*stream != STANDALONE && outbox.is_done() && !outbox.is_read()).then_some(*stream)
-        };
-        let mut forgettable: Vec<u64> = self.streams.iter().filter_map(ended).collect();
-        forgettable.reverse();
-        while forgettable.len() > MAX_ENDED || (!forgettable.is_empty() && self.kept() > octets) {
-            if let Some(oldest) = forgettable.pop() {
-                self.streams.remove(&oldest);
-            }
-        }
-        let unread = self.streams.iter_mut().filter(|(_, outbox)| !outbox.is_read());
-        let mut left = octets;
-        for (stream, outbox) in unread {
-            outbox.shrink(if *stream == STANDALONE { KEPT_FOR_NOBODY } else { left });
-            left = left.saturating_sub(outbox.octets());
-        }
-    }
-
-    /// Octets that are kept for nobody at present.
-    fn kept(&self) -> usize {
-        self.streams.values().filter(|outbox| !outbox.is_read()).map(Outbox::octets).sum()
     }
 }
 
