@@ -182,10 +182,10 @@ async fn what_is_not_meant_for_the_gateway_gets_nothing_from_it() {
 #[tokio::test]
 async fn a_principal_that_has_sessions_enough_is_told_so() {
     let world = World::new();
-    let gateway = world.gateway(|config| config.limits.sessions_per_principal = 3).await;
+    let gateway = world.gateway(|config| config.limits.sessions_per_principal = 2).await;
     let identity = world.agent("a", &["tools:*"]);
     let mut client = connect(&gateway, &identity).await;
-    // The connection is one of the three.
+    // The connection is none of the two.
     client.initialize().await;
     client.session = None;
     client.initialize().await;

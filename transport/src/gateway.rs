@@ -89,6 +89,7 @@ pub struct Gateway {
     limits: Limits,
     log: Arc<EventLog>,
     sessions: Arc<Sessions>,
+    connections: Arc<Sessions>,
     live: Arc<Live>,
     quotas: Quotas,
     refusals: Refusals,
@@ -128,6 +129,7 @@ impl Gateway {
             refusals: Refusals::new(Some(Arc::clone(&log))),
             log,
             sessions: Arc::default(),
+            connections: Arc::default(),
             live: Arc::default(),
             counter: AtomicU64::new(1),
             stopping: watch::Sender::new(false),
@@ -245,7 +247,7 @@ impl Gateway {
     {
         let (subject, ongoing) = whose;
         let peer = Arc::clone(session.peer());
-        let ended = match self.enter(&peer.principal) {
+        let ended = match self.enter(&peer.principal, protocol) {
             Ok(place) => {
                 let keeper = Box::new((visit.alive.clone(), place));
                 let held = session.held();
@@ -278,11 +280,15 @@ impl Gateway {
         self.record_end(subject, ongoing, &ended).await;
     }
 
-    /// Takes a place among the sessions of a principal.
-    fn enter(&self, principal: &Principal) -> Result<Place, Denial> {
-        let own = self.quotas.sessions_of(principal);
-        let own = own.unwrap_or(self.limits.sessions_per_principal);
-        self.sessions.enter(principal, own, self.limits.sessions)
+    /// Takes a place among the sessions of a principal. A connection of HTTP is none: behind it are as
+    /// many as are opened, or none at all.
+    fn enter(&self, principal: &Principal, protocol: Protocol) -> Result<Place, Denial> {
+        let Limits { sessions, sessions_per_principal, .. } = self.limits;
+        if matches!(protocol, Protocol::Http | Protocol::Http2) {
+            return self.connections.enter(principal, sessions_per_principal, sessions);
+        }
+        let own = self.quotas.sessions_of(principal).unwrap_or(sessions_per_principal);
+        self.sessions.enter(principal, own, sessions)
     }
 
     /// The session is over already.

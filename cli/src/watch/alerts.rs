@@ -116,7 +116,7 @@ impl Alarm {
     /// Takes in one event of the gateway. What is allowed costs two comparisons.
     pub(super) fn see(&self, event: &Event<'_>) {
         let (kind, whose) = match (event.event, event.cause) {
-            ("denied" | "limited", _) => (Kind::Denials, event.principal),
+            ("denied" | "limited", Some(_)) => (Kind::Denials, event.principal),
             ("cut", Some("revoked")) => (Kind::SessionCut, event.principal),
             ("refused", Some(_)) => (Kind::RefusedHandshakes, None),
             _ => return,

@@ -67,7 +67,7 @@ impl Exposition {
 
     fn sessions(&self, page: &mut Page<'_>) -> fmt::Result {
         let live = &self.live;
-        let Metrics { handshakes, cut, closed, junk, .. } = &*self.metrics;
+        let Metrics { handshakes, opened, cut, closed, junk, .. } = &*self.metrics;
         let words = [
             ("handshakes", "TLS handshakes by outcome", "outcome", handshakes),
             ("sessions_cut", "Sessions that lost trust or place, by reason", "reason", cut),
@@ -77,9 +77,7 @@ impl Exposition {
             let counted = counters.iter().map(|(word, count)| ([(label, word)], count));
             page.counters(name, help, counted)?;
         }
-        let opened = handshakes.iter().find(|(word, _)| *word == "accepted");
-        let opened = opened.map(|(_, count)| count).unwrap_or_default();
-        page.counter("sessions_opened", "Sessions opened", None, opened)?;
+        page.counter("sessions_opened", "Sessions opened", None, opened.get())?;
         let open = u64::try_from(live.open()).unwrap_or(u64::MAX);
         page.gauge("sessions_open", "Sessions at present", open)?;
         page.gauge("children", "Child processes at present", live.children())?;

@@ -35,6 +35,8 @@ pub(super) struct Judged {
 pub(super) struct Metrics {
     /// Handshakes, by what became of them.
     pub(super) handshakes: Counters,
+    /// Sessions, those behind requests of HTTP included.
+    pub(super) opened: Counter,
     pub(super) cut: Counters,
     pub(super) closed: Counters,
     pub(super) denied: Counters,
@@ -48,6 +50,7 @@ pub(super) struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self {
+            opened: Counter::default(),
             handshakes: Counters::of(
                 ["accepted"].into_iter().chain(causes::REFUSED).chain(causes::CUT),
             ),
@@ -67,12 +70,17 @@ impl Metrics {
         match event.event {
             "allowed" => self.judged(event).allowed.add(1),
             "answered" => self.answered(event),
-            "denied" | "limited" => {
+            // A sum of those that were heard of one by one has no cause.
+            "denied" | "limited" if event.cause.is_some() => {
                 self.judged(event).denied.add(1);
                 self.denied.count(event.cause.unwrap_or_default());
             }
-            "opened" if event.cause == Some(causes::BEHIND_HTTP) => {}
-            "opened" => self.handshakes.count("accepted"),
+            "opened" => {
+                self.opened.add(1);
+                if event.cause != Some(causes::BEHIND_HTTP) {
+                    self.handshakes.count("accepted");
+                }
+            }
             // What HTTP refuses has no cause: it is no handshake.
             "refused" => event.cause.into_iter().for_each(|cause| self.handshakes.count(cause)),
             "cut" => self.ended(&self.cut, event),

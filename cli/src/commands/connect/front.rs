@@ -85,6 +85,13 @@ async fn bridge(
 /// The secret that is kept, or a new one.
 fn secret(path: Option<&Path>) -> Result<FrontSecret, Failure> {
     let Some(path) = path else { return FrontSecret::random().map_err(Failure::new) };
+    if path.is_file()
+        && let Some(mode) = file::exposed(path)?
+    {
+        let shown = path.display();
+        return Err(Failure::new(format!("{shown} has mode {mode:o}: others can read the secret"))
+            .hint(format!("chmod 600 {shown}")));
+    }
     match std::fs::read_to_string(path) {
         Ok(text) => FrontSecret::parse(text.trim()).map_err(|error| {
             Failure::new(format!("{}: {error}", path.display()))

@@ -18,6 +18,7 @@ use crate::web_roots;
 
 /// The MCP server of every session.
 #[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Server")]
 pub(super) struct UpstreamArgs {
     /// Serve a server that runs already, instead of COMMAND: tcp:HOST:PORT or unix:PATH (MCP in lines), http://HOST:PORT/PATH or https://… (Streamable HTTP)
     #[arg(long, value_name = "URL", conflicts_with = "command")]

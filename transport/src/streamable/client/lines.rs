@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::{HeaderMap, Method};
 use tokio::io::{DuplexStream, ReadHalf};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
 
 use super::exchange::Ask;
 use super::failure::Failure;
@@ -131,8 +131,11 @@ impl Talk {
         params: Option<Object<'_>>,
         tasks: &mut JoinSet<()>,
     ) {
-        if method == "notifications/cancelled" && !self.must_post_cancellation(params) {
-            return;
+        if method == "notifications/cancelled" {
+            match self.cancel(params) {
+                Some(task) => drop(tasks.spawn(Arc::clone(self).forget(task))),
+                None => return,
+            }
         }
         let headers = self.state().headers(method, params);
         let is_taken = self.post(line, headers).await;
@@ -144,19 +147,29 @@ impl Talk {
         }
     }
 
-    /// In 2026-07-28 closing a request's stream is its cancellation.
-    fn must_post_cancellation(&self, params: Option<Object<'_>>) -> bool {
+    /// The request that a cancellation is to be posted for; in 2026-07-28 closing a request's stream is
+    /// its cancellation.
+    fn cancel(&self, params: Option<Object<'_>>) -> Option<AbortHandle> {
         let id = params.and_then(|params| params.known(["requestId"]).ok()?.get("requestId"));
-        let Some(id) = id.and_then(Id::from_value) else { return false };
+        let id = id.and_then(Id::from_value)?;
         let mut state = self.state();
-        let Some(request) = state.in_flight.get_mut(&id) else { return false };
+        let request = state.in_flight.get_mut(&id).filter(|request| !request.is_cancelled)?;
         request.is_cancelled = true;
+        let task = request.task.clone();
         if request.is_modern {
-            request.task.abort();
+            task.abort();
             state.in_flight.remove(&id);
-            return false;
+            return None;
         }
-        true
+        Some(task)
+    }
+
+    /// A server should not answer what was cancelled (MCP, cancellation), and need not close the stream
+    /// either: nobody waits for it longer than for a process that was told to end.
+    async fn forget(self: Arc<Self>, task: AbortHandle) {
+        sleep(self.server.limits.child_grace).await;
+        task.abort();
+        self.state().in_flight.retain(|_, request| request.task.id() != task.id());
     }
 
     /// Says something to which there is no answer; whether the server has taken it.

@@ -32,6 +32,9 @@ const BUFFER_LEN: usize = 64 * 1024;
 /// So long an answer is waited for before its head goes out: an error is said there as well.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
+/// For what a session that has ended said last.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// Pages of a list of tools that are asked for.
 const PAGES: usize = 64;
 
@@ -151,7 +154,8 @@ impl Endpoint {
             return Ok(());
         }
         let learnt = timeout(self.limits.start, learn(session)).await;
-        learnt.map_err(|_| Refusal::NoAnswer(asked.id.cloned()))?;
+        let learnt = learnt.map_err(|_| Refusal::NoAnswer(asked.id.cloned()))?;
+        learnt.map_err(|error| Refusal::Unlisted(asked.id.cloned(), error))?;
         match session.annotations() {
             Some(annotations) => asked.must_mirror(headers, &annotations),
             None => Err(Refusal::Ended(asked.id.cloned(), session.farewell())),
@@ -169,7 +173,10 @@ impl Endpoint {
         let opening = Opening(Some(self.open(owner, Era::WithSessions, open)));
         let Some(session) = &opening.0 else { return Err(Refusal::Unavailable) };
         let asked = session.ask(line, id.clone(), "initialize", None).await;
-        let mut reading = asked.map_err(|none| self.no_stream(session, none, id))?;
+        let mut reading = match asked {
+            Ok(reading) => reading,
+            Err(none) => return Err(self.no_stream(session, none, id).await),
+        };
         let first = timeout(self.limits.start, next(&mut reading)).await;
         let first = first.map_err(|_| Refusal::NoAnswer(Some(id.clone())))?;
         let first = first.ok_or_else(|| Refusal::Ended(Some(id.clone()), session.farewell()))?;
@@ -201,7 +208,10 @@ impl Endpoint {
         let reading = session
             .ask(line, id.clone(), asked.method, asked.params.and_then(progress_token))
             .await;
-        let mut reading = reading.map_err(|none| self.no_stream(session, none, id))?;
+        let mut reading = match reading {
+            Ok(reading) => reading,
+            Err(none) => return Err(self.no_stream(session, none, id).await),
+        };
         match timeout(AT_ONCE, next(&mut reading)).await {
             Ok(Some(first)) if first.is_error => Ok(whole(&first)),
             Ok(None) => Err(Refusal::Ended(Some(id.clone()), session.farewell())),
@@ -214,11 +224,15 @@ impl Endpoint {
         }
     }
 
-    fn no_stream(&self, session: &HttpSession, none: NoStream, id: &Id) -> Refusal {
+    async fn no_stream(&self, session: &HttpSession, none: NoStream, id: &Id) -> Refusal {
         match none {
             NoStream::DuplicateId => Refusal::DuplicateId(id.clone()),
-            NoStream::TooMany => Refusal::TooManyRequests,
-            NoStream::Ended => Refusal::Ended(Some(id.clone()), session.farewell()),
+            NoStream::TooMany => Refusal::TooManyRequests(Some(id.clone())),
+            NoStream::Ended => {
+                // Its last word may still be on the way.
+                drop(timeout(LAST_WORD, session.until_over()).await);
+                Refusal::Ended(Some(id.clone()), session.farewell())
+            }
         }
     }
 
@@ -309,28 +323,34 @@ fn on_one_line(body: Bytes) -> Bytes {
     }
 }
 
-/// Lists the tools of a stateless session, as its owner may see them.
-async fn learn(session: &Arc<HttpSession>) {
+/// Lists the tools of a stateless session, as its owner may see them. What keeps the list from coming,
+/// a rate for instance, keeps back whatever depends on it.
+async fn learn(session: &Arc<HttpSession>) -> Result<(), Bytes> {
     let mut cursor = None;
     for _ in 0..PAGES {
         let line = list_tools(cursor.as_ref());
         let id = Id::Integer(0);
-        let Ok(mut reading) = session.ask(&line, id, "tools/list", None).await else { return };
+        let Ok(mut reading) = session.ask(&line, id, "tools/list", None).await else {
+            return Ok(());
+        };
         let answer = loop {
             match next(&mut reading).await {
-                None => return,
+                None => return Ok(()),
                 Some(event) if event.is_last => break event,
                 Some(_) => {}
             }
         };
         if answer.is_error {
+            // Without lists there is nothing that headers would have to repeat.
+            let (StatusCode::NOT_FOUND, _) = said_by(&answer.line) else { return Err(answer.line) };
             session.has_no_tools();
         }
         cursor = next_cursor(&answer.line);
         if cursor.is_none() {
-            return;
+            break;
         }
     }
+    Ok(())
 }
 
 fn list_tools(cursor: Option<&String>) -> Vec<u8> {
@@ -393,7 +413,7 @@ fn whole(event: &Event) -> Response<Body> {
 }
 
 /// What a JSON-RPC error is in terms of HTTP, and after how many seconds one may ask again.
-fn said_by(line: &[u8]) -> (StatusCode, Option<u64>) {
+pub(super) fn said_by(line: &[u8]) -> (StatusCode, Option<u64>) {
     let said = || {
         let Ok(Message::Response { outcome: Outcome::Error(error), .. }) = Message::read(line)
         else {

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::endpoint::said_by;
 use super::stateless::TASKS;
 use crate::http::{Body, Refused};
-use crate::message::{Id, ReadError};
+use crate::message::{Id, Message, Outcome, ReadError};
 use crate::policy::{self, error};
 use crate::streamable::{JSON, STATELESS};
 
@@ -47,10 +48,12 @@ pub(crate) enum Refusal {
     Parameters(Option<Id>, &'static str),
     /// A method of an earlier revision.
     NoSuchMethod(Option<Id>),
+    /// What a call depends on cannot be listed now: the error in place of the list.
+    Unlisted(Option<Id>, Bytes),
     /// Something about tasks, from somebody who does not say that they know of them.
     WithoutTasks(Option<Id>),
     DuplicateId(Id),
-    TooManyRequests,
+    TooManyRequests(Option<Id>),
     /// The session ended before there was an answer; what was said at the end.
     Ended(Option<Id>, Option<Bytes>),
     NoAnswer(Option<Id>),
@@ -65,7 +68,10 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         if status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(ALLOW, HeaderValue::from_static("POST"));
+            headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+        }
+        if let Self::Unlisted(_, error) = &self {
+            headers.extend(said_by(error).1.map(|after| (RETRY_AFTER, HeaderValue::from(after))));
         }
         if let Some(said) = self.for_the_audit() {
             response.extensions_mut().insert(Refused(said.to_owned()));
@@ -94,10 +100,11 @@ impl Refusal {
                 StatusCode::NOT_FOUND
             }
             Self::Conflict => StatusCode::CONFLICT,
-            Self::TooManyRequests | Self::Ended(..) | Self::Unavailable => {
+            Self::TooManyRequests(_) | Self::Ended(..) | Self::Unavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::NoAnswer(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unlisted(_, error) => said_by(error).0,
             Self::Unreadable(..)
             | Self::NoSession(_)
             | Self::Version(..)
@@ -115,7 +122,7 @@ impl Refusal {
                 policy::refusal(id.as_ref(), &policy::Refusal::Unreadable(*why))
             }
             Self::DuplicateId(id) => policy::refusal(Some(id), &policy::Refusal::DuplicateId),
-            Self::Ended(_, Some(farewell)) => farewell.to_vec(),
+            Self::Unlisted(id, said) | Self::Ended(id, Some(said)) => as_answer(id.as_ref(), said),
             _ => error(self.id(), self.code(), &self.message(), self.data()),
         }
     }
@@ -131,6 +138,8 @@ impl Refusal {
             | Self::NoSuchMethod(id)
             | Self::WithoutTasks(id)
             | Self::Ended(id, _)
+            | Self::Unlisted(id, _)
+            | Self::TooManyRequests(id)
             | Self::NoAnswer(id) => id.as_ref(),
             _ => None,
         }
@@ -168,12 +177,13 @@ impl Refusal {
             Self::Parameters(_, what) => what,
             Self::NoSuchMethod(_) => "Method not found",
             Self::WithoutTasks(_) => "Missing required client capability",
-            Self::TooManyRequests => "Too many requests are in flight",
+            Self::TooManyRequests(_) => "Too many requests are in flight",
             Self::NoAnswer(_) => "The server did not answer in time",
             Self::Ended(..) => "The session ended",
-            Self::Unreadable(..) | Self::DuplicateId(_) | Self::Unavailable => {
-                "Not available at present"
-            }
+            Self::Unreadable(..)
+            | Self::DuplicateId(_)
+            | Self::Unlisted(..)
+            | Self::Unavailable => "Not available at present",
         })
     }
 
@@ -188,4 +198,16 @@ impl Refusal {
             _ => None,
         }
     }
+}
+
+/// Somebody's error in answer to this request.
+fn as_answer(id: Option<&Id>, line: &[u8]) -> Vec<u8> {
+    let error = match Message::read(line) {
+        Ok(Message::Response { outcome: Outcome::Error(error), .. } | Message::Stray(error)) => {
+            error
+        }
+        _ => return line.to_vec(),
+    };
+    let id = id.map(|id| format!("\"id\":{id},")).unwrap_or_default();
+    format!("{{\"jsonrpc\":\"2.0\",{id}\"error\":{}}}", error.text()).into_bytes()
 }

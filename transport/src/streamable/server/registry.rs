@@ -26,7 +26,7 @@ impl Registry {
         let mut sessions = self.lock();
         sessions.forget_ended();
         if sessions.named.len() >= MAX_SESSIONS {
-            return Err(Refusal::TooManyRequests);
+            return Err(Refusal::TooManyRequests(None));
         }
         sessions.named.insert(id.clone(), Arc::clone(session));
         Ok(id)

@@ -101,6 +101,18 @@ impl HttpSession {
         self.state().is_over
     }
 
+    /// Waits until the other side has said everything.
+    pub(crate) async fn until_over(&self) {
+        loop {
+            let mut told = pin!(self.room.notified());
+            told.as_mut().enable();
+            if self.is_over() {
+                return;
+            }
+            told.await;
+        }
+    }
+
     /// The revision that `initialize` has settled.
     pub(crate) fn version(&self) -> Option<String> {
         self.state().version.clone()
@@ -354,8 +366,9 @@ impl HttpSession {
     /// The client cancelled a request: its stream ends without an answer.
     pub(crate) fn cancelled(&self, request: &Id) {
         let mut state = self.state();
-        let stream = state.requests.remove(request);
-        if let Some(outbox) = stream.and_then(|stream| state.streams.get_mut(&stream)) {
+        let Some(stream) = state.requests.remove(request) else { return };
+        state.tokens.retain(|_, of| *of != stream);
+        if let Some(outbox) = state.streams.get_mut(&stream) {
             outbox.end();
         }
     }

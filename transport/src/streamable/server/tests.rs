@@ -492,6 +492,29 @@ async fn arguments_that_a_tool_wants_in_headers_must_be_there() {
 }
 
 #[tokio::test]
+async fn a_call_waits_for_the_list_that_its_headers_are_held_to() {
+    let served = Served::new();
+    let asked = served.asking(stateless(&call("x", None)));
+    let mut line = served.line().await;
+    let mut refuse = async |error: Value| {
+        let listed = line.hear().await;
+        assert_eq!(listed["method"], "tools/list");
+        line.say(&json!({"jsonrpc": "2.0", "id": listed["id"], "error": error})).await;
+    };
+    refuse(json!({"code": 429, "message": "too often", "data": {"retryAfterMs": 900}})).await;
+    let response = asked.await.unwrap();
+    assert_eq!(response.headers()[RETRY_AFTER], "1");
+    let (status, answer) = whole(response).await;
+    assert_eq!((status, &answer["id"]), (StatusCode::TOO_MANY_REQUESTS, &json!("x")));
+    // Nothing was learnt by that.
+    let asked = served.asking(stateless(&call("x", None)));
+    refuse(json!({"code": -32601, "message": "Method not found"})).await;
+    // Of a server without lists nobody can know more.
+    assert_eq!(line.answer(json!({})).await["method"], "tools/call");
+    assert_eq!(asked.await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn what_is_no_request_reaches_no_server() {
     let served = Served::new();
     let (id, mut line) = served.session("2025-06-18").await;
