@@ -248,7 +248,10 @@ where
                         break Err(gone);
                     }
                 },
-                Step::Wait => stream.read_u8().await.map(drop),
+                Step::Wait => {
+                    drop(stream.read_u8().await);
+                    Ok(())
+                }
                 Step::Count(count) => {
                     count.fetch_add(1, Ordering::Relaxed);
                     Ok(())

@@ -208,6 +208,29 @@ async fn to_cancel_in_the_stateless_era_is_to_hang_up() {
 }
 
 #[tokio::test]
+async fn what_was_cancelled_is_waited_for_no_longer_than_a_process_that_should_end() {
+    let world = World::new();
+    let gone = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&gone);
+    // As MCP up to 2025-11-25 wants it: no answer to what was cancelled. And the stream stays open.
+    let server = HttpServer::plain(move |asked| {
+        with_session(asked, || vec![stream(), Step::Wait, Step::Count(Arc::clone(&counted))])
+    });
+    let grace = Duration::from_millis(100);
+    let gateway = gateway_with(&world, &server, |limits| limits.child_grace = grace).await;
+    let mut client = client(&world, &gateway).await;
+    initialize(&mut client).await;
+    for id in 0..20 {
+        let call = json!({"jsonrpc": "2.0", "id": format!("call-{id}"), "method": "tools/call", "params": {"name": "slow"}});
+        let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": format!("call-{id}")}});
+        client.write(format!("{call}\n{cancel}\n").as_bytes()).await.unwrap();
+    }
+    while gone.load(Ordering::Relaxed) < 20 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
 async fn principals_share_neither_connections_nor_sessions() {
     let world = World::new();
     let server = HttpServer::plain(|asked| {

@@ -96,6 +96,24 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
     }
 
+    /// Passes over the line that was too long ([`FrameError::TooLong`]), up to its end; whether there is
+    /// more. For streams that many share, of which one must not end all.
+    pub(crate) async fn skip(&mut self) -> Result<bool, FrameError> {
+        loop {
+            if let Some(end) = self.find_end() {
+                self.start = end + 1;
+                self.searched = self.start;
+                return Ok(true);
+            }
+            self.start = self.buffer.len();
+            self.make_room();
+            let read = timeout(self.deadline, self.stream.read_buf(&mut self.buffer)).await;
+            if read.map_err(|_| FrameError::TooSlow(self.deadline))?? == 0 {
+                return Ok(false);
+            }
+        }
+    }
+
     /// The stream, for whoever does not care for lines any more.
     pub(crate) fn into_inner(self) -> R {
         self.stream
@@ -237,6 +255,18 @@ mod tests {
             assert!(reader.next().await.unwrap().is_none());
             writing.await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_line_beyond_the_limit_can_be_passed_over() {
+        let text = format!("one\n{}\ntwo\n{}", "x".repeat(100_000), "y".repeat(100_000));
+        let mut reader = LineReader::new(text.as_bytes(), 10, SECOND);
+        assert_eq!(reader.next().await.unwrap(), Some(&b"one"[..]));
+        assert!(matches!(reader.next().await, Err(FrameError::TooLong(10))));
+        assert!(reader.skip().await.unwrap());
+        assert_eq!(reader.next().await.unwrap(), Some(&b"two"[..]));
+        assert!(matches!(reader.next().await, Err(FrameError::TooLong(10))));
+        assert!(!reader.skip().await.unwrap());
     }
 
     #[tokio::test]

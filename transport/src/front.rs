@@ -183,18 +183,17 @@ impl Front {
             return;
         }
         let caller = Caller { address, peer: None };
-        let front = Arc::clone(&self);
-        let answer: Answer = Arc::new(move |request| {
+        let (front, gate) = (Arc::clone(&self), self.secret.clone());
+        let answer = Answer::new(move |request| {
             let front = Arc::clone(&front);
             Box::pin(async move { front.answer(request).await })
         });
+        // Of somebody who does not know the secret nothing more is read, and the place is free again.
+        let answer = answer.behind(move |head| (!gate.opens(head.uri.path())).then(nothing_there));
         self.server.serve(tcp, &caller, &answer, || (), stopping).await;
     }
 
     async fn answer(self: Arc<Self>, request: Request<Bytes>) -> Response<Body> {
-        if !self.secret.opens(request.uri().path()) {
-            return nothing_there();
-        }
         let front = Arc::clone(&self);
         let open: Open = Box::new(move |stream| front.behind(stream));
         self.endpoint.answer(Owner(None), open, request).await
@@ -223,6 +222,23 @@ async fn accept_failed(error: &io::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn of_whoever_does_not_know_the_secret_nothing_is_read() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let secret = FrontSecret::random().unwrap();
+        let front = Front::new(secret, &Limits::default(), |stream| async { (stream, None) });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(Arc::new(front).serve(listener, std::future::pending()));
+        let mut stranger = TcpStream::connect(address).await.unwrap();
+        // The body never comes.
+        let head = "POST /0123456789abcdef0123456789abcdef/mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n";
+        stranger.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stranger.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("connection: close"));
+    }
 
     #[test]
     fn only_the_whole_secret_opens() {

@@ -70,7 +70,7 @@ pub type Handler = Arc<dyn Fn(Caller, Request<Bytes>) -> Answering + Send + Sync
 /// What a handler answers to one caller.
 pub(crate) fn answer_of(handler: &Handler, caller: &Caller) -> Answer {
     let (handler, caller) = (Arc::clone(handler), caller.clone());
-    Arc::new(move |request| {
+    Answer::new(move |request| {
         let answer = handler(caller.clone(), request);
         Box::pin(async { answer.await.map(Body::from) })
     })

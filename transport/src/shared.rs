@@ -13,19 +13,21 @@ mod switch;
 
 use std::fmt;
 use std::future::pending;
-use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::io::DuplexStream;
 use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::child::{Child, ChildCommand, Pipes};
 use crate::frame::{FrameError, LineReader, LineWriter};
 use crate::{ChildError, Limits, Service};
 use seat::Seats;
 use switch::{Action, Seat, Switch};
+
+/// Messages of the greatest length that may wait to be written to the server.
+const MESSAGES: usize = 2;
 
 /// A command that is started once, for whoever comes.
 #[derive(Clone)]
@@ -45,11 +47,19 @@ struct Host {
     running: Mutex<Option<Arc<Running>>>,
 }
 
+/// A line on its way to the server, and the room that it takes.
+struct Written {
+    line: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
 /// A server at work, and everybody who uses it.
 struct Running {
     switch: Mutex<Switch>,
     seats: Seats,
-    to_server: AsyncMutex<Option<LineWriter<ChildStdin>>>,
+    to_server: Mutex<Option<mpsc::UnboundedSender<Written>>>,
+    /// For what waits to be written to the server, in kibibytes.
+    room: Arc<Semaphore>,
     child: Mutex<Option<Child>>,
 }
 
@@ -87,8 +97,7 @@ impl SharedServer {
     pub async fn stop(&self) {
         let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return };
-        // A pipe is closed by being dropped.
-        drop(running.to_server.lock().await.take());
+        running.say_no_more();
         let child = running.child.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(child) = child {
             child.ended().await;
@@ -104,12 +113,16 @@ impl Host {
             return Ok(Arc::clone(running));
         }
         let (child, Pipes { stdin, stdout }) = self.command.start_shared(&self.limits)?;
+        let (to_server, waiting) = mpsc::unbounded_channel();
         let running = Arc::new(Running {
             switch: Mutex::default(),
             seats: Seats::default(),
-            to_server: AsyncMutex::new(Some(LineWriter::new(stdin, self.limits.write))),
+            to_server: Mutex::new(Some(to_server)),
+            room: Arc::new(Semaphore::new(room_for(self.limits.line) * MESSAGES)),
             child: Mutex::new(Some(child)),
         });
+        let to_server = LineWriter::new(stdin, self.limits.write);
+        tokio::spawn(Arc::clone(&running).write(waiting, to_server));
         let from_server = LineReader::new(stdout, self.limits.line, self.limits.message);
         tokio::spawn(Arc::clone(self).listen(Arc::clone(&running), from_server));
         *present = Some(Arc::clone(&running));
@@ -130,15 +143,24 @@ impl Host {
         running: Arc<Running>,
         mut from_server: LineReader<ChildStdout>,
     ) {
-        while let Ok(Some(line)) = from_server.next().await {
-            let actions = running.switch().hear_server(line);
-            if running.act(actions).await.is_err() {
+        loop {
+            let is_too_long = match from_server.next().await {
+                Ok(Some(line)) => {
+                    let actions = running.switch().hear_server(line);
+                    running.act_at_once(actions);
+                    continue;
+                }
+                ended => matches!(ended, Err(FrameError::TooLong(_))),
+            };
+            // It was one session's, and nobody knows whose; the others go on.
+            if !is_too_long || !matches!(from_server.skip().await, Ok(true)) {
                 break;
             }
         }
         self.forget(&running);
-        // Every session ends with its server; a server that said too much at once ends as well.
+        // Every session ends with its server.
         running.seats.close();
+        running.say_no_more();
         drop(running.child.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
@@ -183,19 +205,73 @@ impl Running {
         drop(to_client.close().await);
     }
 
-    async fn act(&self, actions: Vec<Action>) -> Result<(), FrameError> {
+    /// Does what a session has caused, and waits until there is room for it.
+    async fn act(&self, actions: Vec<Action>) -> Result<(), NoServer> {
         for action in actions {
-            match action {
-                Action::ToServer(line) => match self.to_server.lock().await.as_mut() {
-                    Some(to_server) => to_server.send(&line).await?,
-                    None => return Err(FrameError::Io(ErrorKind::BrokenPipe.into())),
-                },
-                Action::ToClient(seat, line) => self.seats.send(seat, Bytes::from(line)),
-                Action::Close(seat) => self.seats.leave(seat),
+            if let Action::ToServer(line) = action {
+                let room = u32::try_from(room_for(line.len())).unwrap_or(u32::MAX);
+                let room = Arc::clone(&self.room).acquire_many_owned(room).await;
+                self.queue(line, room.map_err(|_| NoServer)?)?;
+            } else {
+                self.act_at_once(vec![action]);
             }
         }
         Ok(())
     }
+
+    /// Does what the server has caused. It must not be kept from speaking by what it does not hear: what
+    /// there is no room for it does not get, and of its own requests it is told that nobody answers.
+    fn act_at_once(&self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::ToServer(line) => {
+                    let room = u32::try_from(room_for(line.len())).unwrap_or(u32::MAX);
+                    if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(room) {
+                        // A server that is gone needs no answer.
+                        let _ = self.queue(line, room);
+                    }
+                }
+                Action::ToClient(seat, line) => self.seats.send(seat, Bytes::from(line)),
+                Action::Close(seat) => self.seats.leave(seat),
+            }
+        }
+    }
+
+    fn queue(&self, line: Vec<u8>, room: OwnedSemaphorePermit) -> Result<(), NoServer> {
+        let to_server = self.to_server.lock().unwrap_or_else(PoisonError::into_inner);
+        let to_server = to_server.as_ref().ok_or(NoServer)?;
+        to_server.send(Written { line, _room: room }).map_err(|_| NoServer)
+    }
+
+    /// Writes to the server what waits, one line after the other, and closes its stdin at the end.
+    async fn write(
+        self: Arc<Self>,
+        mut waiting: mpsc::UnboundedReceiver<Written>,
+        mut to_server: LineWriter<ChildStdin>,
+    ) {
+        while let Some(Written { line, _room }) = waiting.recv().await {
+            if to_server.send(&line).await.is_err() {
+                // A server that does not read serves nobody.
+                self.seats.close();
+                drop(self.child.lock().unwrap_or_else(PoisonError::into_inner).take());
+                return;
+            }
+        }
+    }
+
+    /// Closes the server's stdin once what waits has been written.
+    fn say_no_more(&self) {
+        drop(self.to_server.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// The server has ended.
+#[derive(Debug)]
+struct NoServer;
+
+/// Room is counted in kibibytes, and no message takes none.
+fn room_for(octets: usize) -> usize {
+    octets / 1024 + 1
 }
 
 /// A session that goes, however it ends.

@@ -96,7 +96,7 @@ impl Gateway {
     /// What is answered to the requests of one connection.
     fn answer(self: &Arc<Self>, visit: Visit) -> Answer {
         let gateway = Arc::clone(self);
-        Arc::new(move |request| {
+        Answer::new(move |request| {
             let (gateway, visit) = (Arc::clone(&gateway), visit.clone());
             Box::pin(async move {
                 let Some(web) = &gateway.web else { return nothing_there() };

@@ -1,6 +1,8 @@
 //! HTTP/2 (RFC 9113) on one connection: the same requests and answers, many at once.
 
 use std::convert::Infallible;
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::paced::Paced;
 use super::server::{Answer, Server};
@@ -42,9 +45,11 @@ impl Server {
         mut stopping: watch::Receiver<bool>,
     ) {
         let room = Arc::new(Semaphore::new(BODIES * kibibytes(self.limits.body_len)));
+        let asked = AtomicBool::new(false);
         let service = service_fn(|request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
             let (server, caller) = (Arc::clone(self), caller.clone());
-            let (answer, room) = (Arc::clone(answer), Arc::clone(&room));
+            let (answer, room) = (answer.clone(), Arc::clone(&room));
             async move {
                 // Held until the body has gone where it should; a semaphore that is never closed has
                 // no error.
@@ -70,6 +75,7 @@ impl Server {
         // However it ended, whoever was served is gone.
         drop(tokio::select! {
             ended = &mut connection => ended,
+            () = until_silent(self.limits.head, &asked) => return,
             () = stopped => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -84,6 +90,14 @@ impl Server {
         // More than the limit is refused without being read.
         let octets = announced.unwrap_or(usize::MAX).min(self.limits.body_len);
         u32::try_from(kibibytes(octets)).unwrap_or(u32::MAX)
+    }
+}
+
+/// Waits until no request has come in time.
+async fn until_silent(patience: Duration, asked: &AtomicBool) {
+    sleep(patience).await;
+    if asked.load(Ordering::Relaxed) {
+        pending::<()>().await;
     }
 }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -26,13 +27,36 @@ use super::rates::Rates;
 use super::refusals::{Refusals, Refused};
 use super::{Body, Caller, HttpLimits};
 use crate::acceptor::linger;
-use crate::event::EventLog;
+use crate::event::{Event, EventLog, as_json};
 use crate::source::Source;
 
-/// What answers the requests of one connection, once their bodies have come whole.
-pub(crate) type Answer = Arc<dyn Fn(Request<Bytes>) -> Answering + Send + Sync>;
+/// What answers the requests of one connection.
+#[derive(Clone)]
+pub(crate) struct Answer {
+    /// Looks at a request's head, before anything of its body is read: what it answers is the answer,
+    /// and the end of the connection.
+    gate: Arc<Gate>,
+    /// Answers it once the body has come whole.
+    whole: Arc<Whole>,
+}
 
-type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+type Gate = dyn Fn(&Parts) -> Option<Response<Body>> + Send + Sync;
+type Whole = dyn Fn(Request<Bytes>) -> Answering + Send + Sync;
+
+impl Answer {
+    pub(crate) fn new(whole: impl Fn(Request<Bytes>) -> Answering + Send + Sync + 'static) -> Self {
+        Self { gate: Arc::new(|_| None), whole: Arc::new(whole) }
+    }
+
+    pub(crate) fn behind(
+        self,
+        gate: impl Fn(&Parts) -> Option<Response<Body>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { gate: Arc::new(gate), ..self }
+    }
+}
+
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// Answers the requests of connections.
 pub(crate) struct Server {
@@ -118,7 +142,17 @@ impl Server {
             Err(refusal) => refusal.into_response(),
         };
         if let Some(Refused(reason)) = response.extensions().get() {
-            self.refusals.tell(Some(caller.address), reason).await;
+            let principal = caller.peer.as_ref().map(|peer| as_json(peer.principal.as_str()));
+            let serial = caller.peer.as_ref().map(|peer| as_json(&peer.serial.to_string()));
+            let event = Event {
+                event: "refused",
+                address: Some(caller.address),
+                principal: principal.as_deref(),
+                serial: serial.as_deref(),
+                reason: Some(reason),
+                ..Event::default()
+            };
+            self.refusals.tell_of(event).await;
         }
         response
     }
@@ -135,8 +169,13 @@ impl Server {
             .take(source, Instant::now())
             .map_err(|wait| Refusal::TooOften(wait.as_secs()))?;
         asked();
-        let request = self.whole(request).await?;
-        timeout(self.limits.answer, answer(request)).await.map_err(|_| Refusal::NoAnswer)
+        let (head, body) = request.into_parts();
+        if let Some(mut refused) = (answer.gate)(&head) {
+            refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Ok(refused);
+        }
+        let request = self.whole(Request::from_parts(head, body)).await?;
+        timeout(self.limits.answer, (answer.whole)(request)).await.map_err(|_| Refusal::NoAnswer)
     }
 
     /// Reads a request's body, if it is no longer than it may be.

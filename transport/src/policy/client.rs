@@ -78,7 +78,10 @@ impl ClientPolicy {
                     Judgement::denied("response", None, refusal)
                 }
             },
-            Ok(Message::Stray(_)) => Judgement::drop(),
+            Ok(Message::Stray(_)) => match self.spend() {
+                Ok(()) => Judgement::drop(),
+                Err(refusal) => Judgement::denied("response", None, refusal),
+            },
             Err(error) => {
                 let refusal = self.spend().err().unwrap_or_else(|| error.into());
                 let id = Message::salvage_id(line);
@@ -288,8 +291,11 @@ impl ClientPolicy {
                     Some(name) => {
                         Judgement::forward(line).recorded(method, name, Decision::Allowed)
                     }
-                    // The answer may have crossed it on the way: no offence.
-                    None => Judgement::drop(),
+                    // The answer may have crossed it on the way: no offence, but nothing that is free either.
+                    None => match self.spend() {
+                        Ok(()) => Judgement::drop(),
+                        Err(refusal) => Judgement::denied(method, None, refusal),
+                    },
                 }
             }
             // Of the server's own requests, while they are in flight.

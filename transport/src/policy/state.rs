@@ -132,7 +132,8 @@ impl ClientPolicy {
 
     /// As [`ClientPolicy::spend`], for a notification. What follows from a request costs nothing more:
     /// without the end of its `initialize` a session would hang, and calls that are not cancelled
-    /// take more than those that are. Neither can come more often than its request.
+    /// take more than those that are. Neither can come more often than its request; a cancellation of
+    /// nothing is paid for where that turns out.
     pub(super) fn spend_on_notification(&mut self, method: &str) -> Result<(), Refusal> {
         let is_paid = match method {
             "notifications/initialized" => !std::mem::replace(&mut self.initialized, true),

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::message::{Concerning, Id, Message, Object, Outcome, Value, progress_token, request_as};
 use crate::policy::error;
+use crate::streamable::WITH_SESSIONS;
 
 const METHOD_NOT_FOUND: i32 = -32601;
 
@@ -35,7 +36,7 @@ pub(super) enum Action {
 #[derive(Debug, PartialEq, Eq)]
 enum Then {
     Nothing,
-    /// The session is told of changes to this resource from then on.
+    /// The session is told of changes to this resource, unless the server refuses.
     Subscribe(String),
     /// A call may become a task.
     NoteTask,
@@ -115,7 +116,7 @@ impl Switch {
             Some(known.get("uri")?.as_str()?.into_owned())
         };
         let then = match method {
-            "initialize" => return self.initialize(seat, line, id),
+            "initialize" => return self.initialize(seat, id),
             // It would be every session's.
             "logging/setLevel" => {
                 let answer = error(Some(&id), METHOD_NOT_FOUND, "Method not found", None);
@@ -123,6 +124,8 @@ impl Switch {
             }
             "resources/subscribe" => match uri() {
                 Some(uri) if self.present(seat).subscriptions.len() < MAX_SUBSCRIPTIONS => {
+                    // From now on nobody else's unsubscribing ends it.
+                    self.present(seat).subscriptions.insert(uri.clone());
                     Then::Subscribe(uri)
                 }
                 _ => {
@@ -132,9 +135,11 @@ impl Switch {
             },
             "resources/unsubscribe" => {
                 let uri = uri().unwrap_or_default();
-                self.present(seat).subscriptions.remove(&uri);
-                if self.seats.values().any(|present| present.subscriptions.contains(&uri)) {
-                    // Others still want to hear of it.
+                let was_its = self.present(seat).subscriptions.remove(&uri);
+                if !was_its
+                    || self.seats.values().any(|present| present.subscriptions.contains(&uri))
+                {
+                    // Others still want to hear of it, or it was never asked for.
                     return vec![Action::ToClient(seat, result(&id, "{}"))];
                 }
                 Then::Nothing
@@ -164,7 +169,7 @@ impl Switch {
 
     /// The server is asked once. It is told of a client that can do nothing, for there is none that
     /// could answer for all.
-    fn initialize(&mut self, seat: Seat, line: &[u8], id: Id) -> Vec<Action> {
+    fn initialize(&mut self, seat: Seat, id: Id) -> Vec<Action> {
         self.present(seat);
         match &mut self.initialized {
             Initialized::Done(said) => vec![Action::ToClient(seat, result(&id, said))],
@@ -175,7 +180,7 @@ impl Switch {
             Initialized::Not => {
                 self.last += 1;
                 self.initialized = Initialized::Asked(self.last, vec![(seat, id)]);
-                vec![Action::ToServer(initialize(self.last, &version(line)))]
+                vec![Action::ToServer(initialize(self.last))]
             }
         }
     }
@@ -285,14 +290,12 @@ impl Switch {
             return Vec::new();
         };
         self.present(seat).flights.remove(&id);
-        if let Outcome::Result(said) = outcome {
-            match then {
-                Then::Subscribe(uri) => {
-                    self.present(seat).subscriptions.insert(uri);
-                }
-                Then::NoteTask => self.note_task(seat, said),
-                Then::Nothing => {}
+        match (then, outcome) {
+            (Then::Subscribe(uri), Outcome::Error(_)) => {
+                self.present(seat).subscriptions.remove(&uri);
             }
+            (Then::NoteTask, Outcome::Result(said)) => self.note_task(seat, said),
+            _ => {}
         }
         let answer = Concerning::read(line, message)
             .map(|concerning| concerning.called(&id, token.as_ref()).into_bytes());
@@ -371,20 +374,13 @@ impl Present {
     }
 }
 
-/// The revision that a client asks for.
-fn version(line: &[u8]) -> String {
-    let asked = || {
-        let Ok(Message::Request { params, .. }) = Message::read(line) else { return None };
-        let known = params?.known(["protocolVersion"]).ok()?;
-        Some(known.get("protocolVersion")?.text().to_owned())
-    };
-    asked().unwrap_or_else(|| "\"2025-11-25\"".to_owned())
-}
-
-fn initialize(number: u64, version: &str) -> Vec<u8> {
+/// The newest revision with sessions is asked for, whoever comes first: an older client takes what the
+/// server answers or leaves it, as it would with a server of its own.
+fn initialize(number: u64) -> Vec<u8> {
+    let version = WITH_SESSIONS.last().copied().unwrap_or_default();
     let client = concat!(r#"{"name":"vouchsafe","version":""#, env!("CARGO_PKG_VERSION"), "\"}");
     format!(
-        r#"{{"jsonrpc":"2.0","id":{number},"method":"initialize","params":{{"protocolVersion":{version},"capabilities":{{}},"clientInfo":{client}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":{number},"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{client}}}}}"#
     )
     .into_bytes()
 }

@@ -22,25 +22,14 @@ pub(crate) use site::Site;
 
 use crate::Peer;
 
-/// Who may use a session: whoever opened it, with the permissions it had then. `None` where only one
-/// can ask at all.
+/// Who may use a session: whoever opened it, under the same certificate. `None` where only one can ask
+/// at all.
 #[derive(Clone)]
 pub(crate) struct Owner(pub(crate) Option<Arc<Peer>>);
 
 impl Owner {
-    /// Whether `other` may go on with what this one began. Another certificate for the same name and
-    /// the same permissions may: a renewal.
-    fn is_as(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Some(own), Some(other)) => {
-                own.principal == other.principal && own.permissions == other.permissions
-            }
-            (None, None) => true,
-            _ => false,
-        }
-    }
-
-    /// Whether both show the same certificate.
+    /// Whether both show the same certificate. Another one for the same name may permit something else,
+    /// lives longer or is a thief's, and would stand in no record: its client opens a session of its own.
     fn is_same(&self, other: &Self) -> bool {
         let fingerprint = |owner: &Self| owner.0.as_ref().map(|peer| peer.fingerprint);
         fingerprint(self) == fingerprint(other)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -262,7 +263,8 @@ impl Endpoint {
         let id = text(headers, &SESSION_ID).ok_or(Refusal::Method)?;
         let session = self.sessions.find(id, owner).ok_or(Refusal::UnknownSession(None))?;
         self.sessions.remove(id);
-        session.close().await;
+        // Whoever asked for that need not wait for it.
+        tokio::spawn(async move { session.close().await });
         let mut response = Response::new(Body::from(Bytes::new()));
         *response.status_mut() = StatusCode::NO_CONTENT;
         Ok(response)
@@ -316,6 +318,8 @@ impl Drop for Opening {
 fn on_one_line(body: Bytes) -> Bytes {
     match memchr::memchr2(b'\n', b'\r', &body) {
         None => body,
+        // Within a string there is none (RFC 8259 §7); what is no JSON stays what it is, and is refused.
+        Some(_) if serde_json::from_slice::<IgnoredAny>(&body).is_err() => body,
         Some(_) => {
             let space = |octet: &u8| if matches!(octet, b'\n' | b'\r') { b' ' } else { *octet };
             body.iter().map(space).collect()

@@ -38,6 +38,7 @@ pub(crate) struct Outbox {
     count: u64,
     read: u64,
     is_done: bool,
+    is_given_up: bool,
     reader: Option<u64>,
     waker: Option<Waker>,
 }
@@ -101,9 +102,23 @@ impl Outbox {
 
     /// Ends a stream whose reader does not read: what it has not read is lost.
     pub(crate) fn give_up(&mut self) {
-        self.reader = None;
+        self.is_given_up = true;
         self.shrink(0);
         self.end();
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.is_done && !self.is_given_up
+    }
+
+    /// Octets that are kept although they were read.
+    pub(crate) fn read_octets(&self) -> usize {
+        self.octets - self.unread
+    }
+
+    /// Drops the oldest of those that were read until no more than `octets` of them are kept.
+    pub(crate) fn forget_read(&mut self, octets: usize) {
+        while self.read_octets() > octets && self.drop_oldest() {}
     }
 
     /// Drops the oldest messages until no more than `octets` are kept.
@@ -201,6 +216,25 @@ mod tests {
         assert_eq!((outbox.octets(), read(&mut outbox, 3, true)), (20, Some(4)));
         assert!(outbox.goes_on_after(3) && outbox.goes_on_after(5));
         assert!(!outbox.goes_on_after(2) && !outbox.goes_on_after(6));
+    }
+
+    #[test]
+    fn of_what_was_read_no_more_is_kept_than_there_is_room_for() {
+        let mut outbox = Outbox::default();
+        outbox.attach(1);
+        for number in 0..100 {
+            outbox.push(Bytes::from_static(b"0123456789"), false, false);
+            assert_eq!(read(&mut outbox, number, true), Some(number + 1));
+            outbox.forget_read(30);
+            assert!(outbox.octets() <= 30);
+        }
+        // What nobody has read stays.
+        for _ in 0..10 {
+            outbox.push(Bytes::from_static(b"0123456789"), false, false);
+        }
+        outbox.forget_read(0);
+        assert_eq!((outbox.octets(), outbox.unread()), (100, 100));
+        assert_eq!(read(&mut outbox, 100, true), Some(101));
     }
 
     #[test]

@@ -86,6 +86,11 @@ impl Refusal {
             Self::Origin => Some("the Origin header names another site"),
             Self::UnknownSession(_) => Some("the HTTP session is not known, or somebody else's"),
             Self::Mismatch(..) => Some("a header and the body say different things"),
+            Self::Unreadable(..) => Some("the body is no message that can be judged"),
+            Self::DuplicateId(_) => Some("a request with this id is in flight"),
+            Self::NoSuchMethod(_) | Self::WithoutTasks(_) | Self::Parameters(..) => {
+                Some("the request does not follow the revision that it names")
+            }
             _ => None,
         }
     }
@@ -202,11 +207,10 @@ impl Refusal {
 
 /// Somebody's error in answer to this request.
 fn as_answer(id: Option<&Id>, line: &[u8]) -> Vec<u8> {
-    let error = match Message::read(line) {
-        Ok(Message::Response { outcome: Outcome::Error(error), .. } | Message::Stray(error)) => {
-            error
-        }
-        _ => return line.to_vec(),
+    let Ok(Message::Response { outcome: Outcome::Error(error), .. } | Message::Stray(error)) =
+        Message::read(line)
+    else {
+        return line.to_vec();
     };
     let id = id.map(|id| format!("\"id\":{id},")).unwrap_or_default();
     format!("{{\"jsonrpc\":\"2.0\",{id}\"error\":{}}}", error.text()).into_bytes()

@@ -36,7 +36,7 @@ impl Registry {
     pub(crate) fn find(&self, id: &str, owner: &Owner) -> Option<Arc<HttpSession>> {
         let sessions = self.lock();
         let found = sessions.named.get(id)?;
-        (found.owner.is_as(owner) && !found.is_over()).then(|| Arc::clone(found))
+        (found.owner.is_same(owner) && !found.is_over()).then(|| Arc::clone(found))
     }
 
     /// Takes the session with this id out.

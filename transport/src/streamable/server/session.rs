@@ -220,10 +220,10 @@ impl HttpSession {
 
     /// Ends the session: the server is told that its client has said everything.
     pub(crate) async fn close(&self) {
+        self.end();
         if let Some(mut to_server) = self.to_server.lock().await.take() {
             drop(to_server.close().await);
         }
-        self.end();
     }
 
     fn end(&self) {
@@ -258,7 +258,8 @@ impl HttpSession {
             let state = self.state();
             let is_used = state.used.is_some_and(|used| used.elapsed() < self.limits.idle);
             let is_read = state.streams.values().any(Outbox::is_read);
-            if !is_used && !is_read && state.requests.is_empty() {
+            // A request that is never answered keeps nothing that nobody reads.
+            if !is_used && !is_read {
                 return;
             }
         }
@@ -297,6 +298,7 @@ impl HttpSession {
         }
         let Addressed { stream, line, is_error, is_last } = addressed;
         let mut state = self.state();
+        state.used = Some(Instant::now());
         if let Some(outbox) = state.streams.get_mut(&stream) {
             outbox.push(line, is_error, is_last);
         }
@@ -342,7 +344,7 @@ impl HttpSession {
             return;
         }
         if self.era == Era::Stateless {
-            let is_answered = outbox.is_done();
+            let is_answered = outbox.is_answered();
             state.streams.remove(&reading.stream);
             if !is_answered && !state.is_over {
                 tokio::spawn(Arc::clone(self).cancel(reading.stream));

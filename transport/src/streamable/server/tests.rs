@@ -382,6 +382,23 @@ async fn stateless_requests_share_a_session_and_do_not_meet() {
     assert!(line.is_over().await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_never_answered_keeps_no_session_that_nobody_uses() {
+    let served = Served::new();
+    let (id, mut line) = served.session("2025-06-18").await;
+    let asked = served.asking(within(&id, &call(1, None)));
+    line.hear().await;
+    // For as long as its client waits, it is used.
+    let waiting = asked.await.unwrap();
+    advance(300 * SECOND).await;
+    let other = served.asking(within(&id, &json!({"jsonrpc": "2.0", "id": 2, "method": "ping"})));
+    line.answer(json!({})).await;
+    assert_eq!(other.await.unwrap().status(), StatusCode::OK);
+    drop(waiting);
+    advance(300 * SECOND).await;
+    assert!(line.is_over().await);
+}
+
 #[tokio::test]
 async fn whoever_hangs_up_before_the_answer_cancels() {
     let served = Served::new();

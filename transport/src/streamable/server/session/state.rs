@@ -155,11 +155,15 @@ impl State {
                 self.streams.remove(&oldest);
             }
         }
-        let unread = self.streams.iter_mut().filter(|(_, outbox)| !outbox.is_read());
         let mut left = octets;
-        for (stream, outbox) in unread {
-            outbox.shrink(if *stream == STANDALONE { KEPT_FOR_NOBODY } else { left });
-            left = left.saturating_sub(outbox.octets());
+        for (stream, outbox) in &mut self.streams {
+            if outbox.is_read() {
+                outbox.forget_read(left);
+                left = left.saturating_sub(outbox.read_octets());
+            } else {
+                outbox.shrink(if *stream == STANDALONE { KEPT_FOR_NOBODY } else { left });
+                left = left.saturating_sub(outbox.octets());
+            }
         }
     }
 
