@@ -144,12 +144,13 @@ fn what_looks_like_a_secret_never_reaches_the_client() {
     );
     let (at, told) = heard(&talk, 0, "notifications/message");
     assert_eq!(told["params"], json!({"level": "info", "data": "[redacted]"}));
-    let (at, answer) = heard(&talk, at + 1, "result");
+    let (at, mut answer) = heard(&talk, at + 1, "result");
     let content = json!([{"type": "text", "text": "it is [redacted], of [redacted]"}]);
     let structured = json!({"k": ["[redacted]"]});
-    // What the server wants back it gets back.
-    let expected =
-        json!({"content": content, "structuredContent": structured, "requestState": key});
+    // What the server wants back it gets back: only the gateway's mark comes before it.
+    let state = answer["result"].as_object_mut().unwrap().remove("requestState").unwrap();
+    assert!(state.as_str().unwrap().ends_with(&format!(".{key}")), "{state}");
+    let expected = json!({"content": content, "structuredContent": structured});
     assert_eq!(answer["result"], expected);
     talk.says(
         &json!({"jsonrpc": "2.0", "id": "r", "method": "resources/read", "params": {"uri": "a:x"}}),

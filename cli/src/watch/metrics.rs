@@ -134,8 +134,12 @@ mod tests {
     fn a_method_that_a_peer_made_up_is_no_label() {
         let metrics = Metrics::default();
         for method in ["tools/call", "x\"} 1\nvouchsafe_fake 7", "tools/CALL", "tools/call"] {
-            metrics.see(&event("denied", method));
+            let mut denied = event("denied", method);
+            denied.cause = Some("not_permitted");
+            metrics.see(&denied);
         }
+        // How many more there were, of which each was heard of by itself.
+        metrics.see(&event("limited", ""));
         let denied: Vec<_> = metrics
             .requests()
             .into_iter()
