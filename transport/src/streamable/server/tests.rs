@@ -307,6 +307,35 @@ async fn a_stream_that_was_lost_goes_on_where_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_read_pushes_out_nothing_that_is_still_to_be_read() {
+    let served = Served::new();
+    let (id, mut line) = served.session("2025-11-25").await;
+    let lost = served.asking(within(&id, &call(1, None)));
+    line.hear().await;
+    let mut lost = lost.await.unwrap().into_body();
+    let (primed, _) = event(&mut lost).await.unwrap();
+    drop(lost);
+    // Somebody listens, and has read as much as a session may keep.
+    let mut listening = served.ask(bare(Method::GET, &id)).await.into_body();
+    event(&mut listening).await.unwrap();
+    let text = "x".repeat(100_000);
+    for _ in 0..20 {
+        line.say(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": {"text": text}})).await;
+        event(&mut listening).await.unwrap();
+    }
+    line.say(&json!({"jsonrpc": "2.0", "id": 1, "result": {"still": "x".repeat(90_000)}})).await;
+    line.say(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})).await;
+    event(&mut listening).await.unwrap();
+    let resumed = with(bare(Method::GET, &id), LAST_EVENT_ID, &primed);
+    let mut body = served.ask(resumed).await.into_body();
+    event(&mut body).await.unwrap();
+    assert_eq!(
+        event(&mut body).await.unwrap().1["result"]["still"].as_str().unwrap().len(),
+        90_000
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_belongs_to_no_request_waits_for_whoever_listens() {
     let served = Served::new();
     let (id, mut line) = served.session("2025-06-18").await;

@@ -18,6 +18,9 @@ const MAX_ENDED: usize = 64;
 /// A session with more unread than this is held up.
 const HIGH: usize = 1024 * 1024;
 
+/// Kept of what was read on streams that are read, for whoever loses one.
+const KEPT_OF_READ: usize = 1024 * 1024;
+
 /// Kept of what belongs to no request, while nobody listens for that.
 const KEPT_FOR_NOBODY: usize = 256 * 1024;
 
@@ -143,28 +146,32 @@ impl State {
         }
     }
 
-    /// Forgets what nobody reads, the oldest first, beyond what is kept to be resumed.
+    /// Forgets what nobody reads, the oldest first, beyond what is kept to be resumed. What was read
+    /// already has a budget of its own: it must not push out what nobody has read yet.
     pub(super) fn make_room(&mut self, octets: usize) {
-        let ended = |(stream, outbox): (&u64, &Outbox)| {
-            (*stream != STANDALONE && outbox.is_done() && !outbox.is_read()).then_some(*stream)
-        };
-        let mut forgettable: Vec<u64> = self.streams.iter().filter_map(ended).collect();
-        forgettable.reverse();
-        while forgettable.len() > MAX_ENDED || (!forgettable.is_empty() && self.kept() > octets) {
-            if let Some(oldest) = forgettable.pop() {
-                self.streams.remove(&oldest);
-            }
+        while let Some(oldest) = self.oldest_to_forget(octets) {
+            self.streams.remove(&oldest);
         }
-        let mut left = octets;
+        let (mut unread, mut read) = (octets, KEPT_OF_READ);
         for (stream, outbox) in &mut self.streams {
             if outbox.is_read() {
-                outbox.forget_read(left);
-                left = left.saturating_sub(outbox.read_octets());
+                outbox.forget_read(read);
+                read = read.saturating_sub(outbox.read_octets());
             } else {
-                outbox.shrink(if *stream == STANDALONE { KEPT_FOR_NOBODY } else { left });
-                left = left.saturating_sub(outbox.octets());
+                outbox.shrink(if *stream == STANDALONE { KEPT_FOR_NOBODY } else { unread });
+                unread = unread.saturating_sub(outbox.octets());
             }
         }
+    }
+
+    /// Of the streams that have ended and that nobody reads the oldest, if there are too many or if
+    /// too much is kept.
+    fn oldest_to_forget(&self, octets: usize) -> Option<u64> {
+        let mut ended = self.streams.iter().filter(|(stream, outbox)| {
+            **stream != STANDALONE && outbox.is_done() && !outbox.is_read()
+        });
+        let (oldest, _) = ended.next()?;
+        (ended.count() >= MAX_ENDED || self.kept() > octets).then_some(*oldest)
     }
 
     /// Octets that are kept for nobody at present.
