@@ -69,6 +69,25 @@ async fn a_server_that_ends_ends_every_session_and_the_next_one_has_another() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_too_long_is_no_end_of_the_others() {
+    let world = World::new();
+    let mut limits = Limits::default();
+    limits.line = 100_000;
+    let command = ChildCommand::new([binary("echo-server").into_os_string()], []).unwrap();
+    let server = SharedServer::new(command, &limits, |error| panic!("{error}"));
+    let service = server.service();
+    let gateway = world.gateway(|config| config.upstream = Upstream::Service(service)).await;
+    let mut other = Client::connect(gateway.address, &world.agent("b", &["tools:*"])).await;
+    assert_eq!(other.call("echo", json!({"text": "here"})).await, "here");
+    let mut greedy = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
+    let call = json!({"jsonrpc": "2.0", "id": 99, "method": "tools/call", "params": {"name": "large", "arguments": {"octets": 1_000_000}}});
+    greedy.write(format!("{call}\n").as_bytes()).await.unwrap();
+    // The server takes one after the other, so this comes after that.
+    assert_eq!(greedy.call("echo", json!({"text": "on"})).await, "on");
+    assert_eq!(other.call("echo", json!({"text": "on"})).await, "on");
+}
+
+#[tokio::test]
 async fn revoking_one_leaves_the_server_to_the_others() {
     let world = World::new();
     let (gateway, _server) = shared(&world).await;
