@@ -254,8 +254,9 @@ impl Gateway {
                 let work = session.run(async |stream| {
                     let stream = ongoing.counting(stream);
                     match protocol {
-                        Protocol::Http => self.exchange(stream, visit, ongoing).await,
-                        Protocol::Http2 => self.exchange_second(stream, visit, ongoing).await,
+                        Protocol::Http | Protocol::Http2 => {
+                            self.exchange(stream, protocol, visit, ongoing).await
+                        }
                         Protocol::Unsaid => {
                             self.either(BufReader::new(stream), held, whose, visit, keeper).await
                         }

@@ -90,9 +90,7 @@ impl SharedServer {
             }
         })
     }
-}
 
-impl SharedServer {
     /// Ends the server, if it is there, the way MCP asks for. For when every session is over.
     pub async fn stop(&self) {
         let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).take();

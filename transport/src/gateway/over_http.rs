@@ -39,36 +39,28 @@ impl Gateway {
         })
     }
 
-    /// HTTP/1.1, for as long as it lasts.
+    /// HTTP of either version, for as long as it lasts.
     pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
         stream: S,
+        protocol: Protocol,
         visit: Visit,
         ongoing: &Ongoing,
     ) -> RelayEnd {
         let Some((web, caller)) = self.web.as_ref().zip(visit.caller.clone()) else {
             return RelayEnd::ClientGone;
         };
-        let answer = self.answer(visit);
-        tokio::select! {
-            () = web.server.serve(stream, &caller, &answer, || (), self.stopping.subscribe()) => RelayEnd::ClientClosed,
-            () = when_woken(ongoing.closed_by_operator()) => RelayEnd::Operator,
-        }
-    }
-
-    /// HTTP/2, for as long as it lasts.
-    pub(super) async fn exchange_second<S: AsyncRead + AsyncWrite + Unpin>(
-        self: &Arc<Self>,
-        stream: S,
-        visit: Visit,
-        ongoing: &Ongoing,
-    ) -> RelayEnd {
-        let Some((web, caller)) = self.web.as_ref().zip(visit.caller.clone()) else {
-            return RelayEnd::ClientGone;
+        let (answer, stopping) = (self.answer(visit), self.stopping.subscribe());
+        let served = async {
+            match protocol {
+                Protocol::Http2 => {
+                    web.server.serve_second(stream, &caller, &answer, stopping).await;
+                }
+                _ => web.server.serve(stream, &caller, &answer, || (), stopping).await,
+            }
         };
-        let answer = self.answer(visit);
         tokio::select! {
-            () = web.server.serve_second(stream, &caller, &answer, self.stopping.subscribe()) => RelayEnd::ClientClosed,
+            () = served => RelayEnd::ClientClosed,
             () = when_woken(ongoing.closed_by_operator()) => RelayEnd::Operator,
         }
     }
@@ -84,7 +76,7 @@ impl Gateway {
     ) -> RelayEnd {
         let peer = Arc::clone(&visit.kin.peer);
         if self.begins_as_http(&mut stream).await {
-            self.exchange(stream, visit, whose.1).await
+            self.exchange(stream, Protocol::Http, visit, whose.1).await
         } else if peer.is_agent() {
             self.work(stream, &peer, held, whose, keeper).await
         } else {
