@@ -20,6 +20,7 @@ use vouchsafe_transport::Revocations;
 pub(crate) use self::ca::Followed;
 pub(crate) use self::watched::Watched;
 use crate::assemble::server_name;
+use crate::confine::Needs;
 use crate::exit::Failure;
 use crate::identity::Present;
 
@@ -41,6 +42,15 @@ pub(crate) struct CaArgs {
 }
 
 impl CaArgs {
+    /// What following the CA needs of a process that is about to be confined.
+    pub(crate) fn add_to(&self, identity: &Path, needs: Needs) -> Result<Needs, Failure> {
+        if self.ca.is_none() {
+            return Ok(needs);
+        }
+        let cache = self.cache.clone().map_or_else(|| beside(identity), Ok)?;
+        Ok(needs.connections(true).file(&cache))
+    }
+
     /// The CA to follow, if one is named, for the owner of this identity directory.
     pub(crate) fn source(&self, identity: &Path) -> Result<Option<Source>, Failure> {
         let Some(address) = &self.ca else { return Ok(None) };

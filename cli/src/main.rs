@@ -5,6 +5,7 @@ mod args;
 mod assemble;
 mod client;
 mod commands;
+mod confine;
 mod context;
 mod demo_server;
 mod est;

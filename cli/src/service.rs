@@ -26,6 +26,7 @@ use vouchsafe_transport::{
 };
 
 use crate::assemble;
+use crate::confine::Confined;
 use crate::exit::Failure;
 use crate::follow::Source;
 use crate::identity::Present;
@@ -52,11 +53,13 @@ pub(crate) struct Settings {
     pub(crate) audit: Arc<Output>,
     /// How to see what it does.
     pub(crate) watch: WatchArgs,
+    /// What the process has given up.
+    pub(crate) confined: Confined,
 }
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn serve(authority: Authority, settings: Settings) -> Result<(), Failure> {
-    let Settings { listen, public, dns, ip, audit, watch } = settings;
+    let Settings { listen, public, dns, ip, audit, watch, confined } = settings;
     let (authority, signers) = (Arc::new(authority), Arc::new(Signers::start()?));
     let (own, present) = OwnCertificate::issue(Arc::clone(&authority), dns, ip)?;
     let web = HttpService {
@@ -80,6 +83,7 @@ pub(crate) async fn serve(authority: Authority, settings: Settings) -> Result<()
     let trust_domain = &authority.home().config().trust_domain;
     say(&format!("listening on {} for operators of {trust_domain}", address_of(&operators)?));
     say(&format!("listening on {} for everybody", address_of(&everybody)?));
+    say(&format!("confined: {confined}"));
     systemd::notify("READY=1");
     let upkeep = tokio::spawn(upkeep::run(own));
     tokio::join!(

@@ -26,6 +26,7 @@ use self::exposition::Exposition;
 use self::metrics::Metrics;
 use self::page::Page;
 use self::standing::Standing;
+use crate::confine::Needs;
 use crate::exit::Failure;
 use crate::identity::Present;
 use crate::notice::say;
@@ -60,6 +61,21 @@ pub(crate) struct Watch {
 }
 
 impl WatchArgs {
+    /// What it needs besides of a process that is about to be confined. The directory of the control
+    /// socket is made here, for then it is too late.
+    pub(crate) fn add_to(&self, needs: Needs) -> Result<Needs, Failure> {
+        let needs = needs.connections(self.alerts.tells_anybody());
+        Ok(match (&self.control, control::default_directory()) {
+            (Some(socket), _) => needs.file(socket),
+            (None, Some(directory)) => {
+                // Who did not ask for a socket can do without, as later.
+                drop(control::make(&directory));
+                needs.directory(&directory)
+            }
+            (None, None) => needs,
+        })
+    }
+
     /// Prepares it. Nothing is counted that nobody asked for.
     pub(crate) fn prepare(
         &self,

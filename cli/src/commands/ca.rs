@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::confine::{ConfineArgs, Needs};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::notice::{self, LogArgs};
@@ -46,19 +47,26 @@ pub(crate) struct Args {
     log: LogArgs,
 
     #[command(flatten)]
+    confine: ConfineArgs,
+
+    #[command(flatten)]
     passphrase: PassphraseFile,
 }
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     args.log.choose();
+    let audit = notice::audit(args.audit.as_deref())?;
+    let needs = args.watch.add_to(Needs::default().directory(context.home()?))?;
+    let confined = args.confine.enforce(Some(&needs))?;
     let authority = context.open_authority(&args.passphrase)?;
     let settings = Settings {
         listen: args.listen,
         public: args.public,
         dns: args.dns,
         ip: args.ip,
-        audit: notice::audit(args.audit.as_deref())?,
+        audit,
+        confined,
         watch: args.watch,
     };
     runtime::large()?.block_on(service::serve(authority, settings))

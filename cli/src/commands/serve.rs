@@ -22,6 +22,7 @@ use vouchsafe_transport::{
 use self::contents::ContentArgs;
 use self::limits::PrincipalLimitArgs;
 use crate::assemble::{self, IdentityDirectory};
+use crate::confine::{ConfineArgs, Needs};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::follow::{CaArgs, Source};
@@ -78,6 +79,8 @@ pub(crate) struct Args {
     watch: WatchArgs,
     #[command(flatten)]
     log: LogArgs,
+    #[command(flatten)]
+    confine: ConfineArgs,
     #[command(flatten)]
     upstream: UpstreamArgs,
 }
@@ -150,6 +153,8 @@ impl LimitArgs {
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     args.log.choose();
+    let audit = notice::audit(args.audit.as_deref())?;
+    let confined = args.confine.enforce(needs(args)?.as_ref())?;
     let directory = IdentityDirectory::open(&args.identity, &args.passphrase)?;
     let present = identity::follow(directory, say)?;
     let identity = present.now();
@@ -173,10 +178,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         None => trust,
     };
     let watch = args.watch.prepare(&present, &lists)?;
-    let audit = notice::audit(args.audit.as_deref())?;
     let log = EventLog::new(Arc::clone(&audit), Arc::new(DefaultTimeProvider));
     let announcement = announcement(&identity, &lists.borrow(), &source_name, context.now()?);
-    let announcement = announcement + &args.upstream.announcement();
+    let announcement =
+        format!("{announcement}{}\n  confined    {confined}", args.upstream.announcement());
     let (notes, lines) = mpsc::channel(256);
     let mut limits = args.limits.limits();
     limits.answer = args.upstream.answer();
@@ -251,6 +256,13 @@ async fn serve(
     };
     gateway.serve(listener, shutdown).await;
     Ok(())
+}
+
+/// What it needs where it starts no programs; `None` where it does.
+fn needs(args: &Args) -> Result<Option<Needs>, Failure> {
+    let Some(connects) = args.upstream.needs_connections() else { return Ok(None) };
+    let needs = Needs::default().connections(connects);
+    args.watch.add_to(args.ca.add_to(&args.identity, needs)?).map(Some)
 }
 
 /// Without a list a revoked device would be let in, so there is no way to serve without one.

@@ -21,6 +21,7 @@ use vouchsafe_certs::{Principal, Serial};
 use vouchsafe_transport::{LineReader, LineWriter, Live, LiveSession};
 
 use self::place::directory_of;
+pub(super) use self::place::make;
 pub(crate) use self::place::{default_directory, sockets};
 use crate::exit::Failure;
 use crate::json::{Moment, as_text};
@@ -112,7 +113,7 @@ impl Control {
         let path = match (path, default_directory()) {
             (Some(path), _) => path.to_owned(),
             (None, Some(directory)) => {
-                place::make(&directory)?;
+                make(&directory)?;
                 directory.join(format!("{}.sock", getpid().as_raw_nonzero()))
             }
             (None, None) => return Ok(None),

@@ -86,6 +86,11 @@ impl UpstreamArgs {
         }
     }
 
+    /// Whether the server is reached over TCP; `None` if it is a program that is to be started.
+    pub(super) fn needs_connections(&self) -> Option<bool> {
+        self.upstream.as_deref().map(|url| !url.starts_with("unix:"))
+    }
+
     /// How long an answer may take.
     pub(super) fn answer(&self) -> Duration {
         Duration::from_secs(self.upstream_timeout)

@@ -69,6 +69,11 @@ pub(crate) struct AlertArgs {
 }
 
 impl AlertArgs {
+    /// Whether there is somebody to be told.
+    pub(in crate::watch) fn tells_anybody(&self) -> bool {
+        self.alert_url.is_some() || self.alert_url_file.is_some()
+    }
+
     /// Prepares to tell, if there is somebody to be told.
     pub(in crate::watch) fn prepare(
         &self,

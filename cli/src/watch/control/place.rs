@@ -23,7 +23,7 @@ pub(crate) fn default_directory() -> Option<PathBuf> {
 }
 
 /// Makes it, unless it is there.
-pub(super) fn make(directory: &Path) -> Result<(), Failure> {
+pub(in crate::watch) fn make(directory: &Path) -> Result<(), Failure> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
             Err(Failure::new(format!("cannot make {}: {error}", directory.display())))
