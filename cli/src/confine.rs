@@ -180,6 +180,11 @@ mod linux {
 }
 
 #[cfg(all(test, target_os = "linux"))]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "what is written here is for the moment; a test that cannot go on should stop"
+)]
 mod tests {
     use std::fs;
     use std::net::{TcpListener, TcpStream};
