@@ -43,6 +43,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
+    /// The id of the event that was read last.
+    pub event_id: Option<String>,
     body: Incoming,
     unread: String,
 }
@@ -124,7 +126,8 @@ impl HttpClient {
         let response: Response<Incoming> =
             timeout(PATIENCE, sent).await.unwrap_or_else(|_| panic!("no answer came"))?;
         let (head, body) = response.into_parts();
-        Ok(Answer { status: head.status, headers: head.headers, body, unread: String::new() })
+        let (status, headers) = (head.status, head.headers);
+        Ok(Answer { status, headers, event_id: None, body, unread: String::new() })
     }
 
     /// Posts a message.
@@ -160,12 +163,15 @@ impl HttpClient {
         }
         let meta = &mut message["params"]["_meta"];
         meta["io.modelcontextprotocol/protocolVersion"] = STATELESS.into();
-        meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        if meta["io.modelcontextprotocol/clientCapabilities"].is_null() {
+            meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        }
         let mut request = self.request(Method::POST, &message);
         let headers = request.headers_mut();
         headers.insert("mcp-protocol-version", STATELESS.parse().unwrap());
         headers.insert("mcp-method", method.parse().unwrap());
-        if let Some(name) = message["params"]["name"].as_str() {
+        let named = ["name", "taskId"].map(|member| message["params"][member].as_str());
+        if let Some(name) = named.into_iter().flatten().next() {
             headers.insert("mcp-name", name.parse().unwrap());
         }
         self.send(request).await
@@ -199,9 +205,17 @@ impl Answer {
     /// # Errors
     /// If the connection breaks off.
     pub async fn event(&mut self) -> hyper::Result<Option<Value>> {
+        // Of its whole coming: lines that mean nothing keep nobody waiting for ever.
+        let coming = timeout(PATIENCE, self.next_event()).await;
+        coming.unwrap_or_else(|_| panic!("nothing came"))
+    }
+
+    async fn next_event(&mut self) -> hyper::Result<Option<Value>> {
         loop {
             if let Some((event, rest)) = self.unread.split_once("\n\n") {
-                let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+                let field = |name| event.lines().find_map(|line| line.strip_prefix(name));
+                let (id, data) = (field("id: ").map(str::to_owned), field("data: "));
+                self.event_id = id.or_else(|| self.event_id.take());
                 let message = data.and_then(|data| serde_json::from_str(data).ok());
                 self.unread = rest.to_owned();
                 if message.is_some() {
@@ -209,10 +223,7 @@ impl Answer {
                 }
                 continue;
             }
-            match timeout(PATIENCE, self.body.frame())
-                .await
-                .unwrap_or_else(|_| panic!("nothing came"))
-            {
+            match self.body.frame().await {
                 None => return Ok(None),
                 Some(frame) => {
                     let octets = frame?.into_data().unwrap_or_default();

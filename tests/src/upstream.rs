@@ -12,6 +12,7 @@ use rustls::crypto::aws_lc_rs;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use vouchsafe_transport::Identity;
@@ -64,6 +65,8 @@ pub enum Step {
     SayForever(String),
     /// Waits until the other side has gone.
     Wait,
+    /// Waits until this word has been said so often.
+    Until(watch::Receiver<Vec<String>>, String, usize),
     /// Counts that it has come so far.
     Count(Arc<AtomicUsize>),
     /// Closes the connection.
@@ -250,6 +253,13 @@ where
                 },
                 Step::Wait => {
                     drop(stream.read_u8().await);
+                    Ok(())
+                }
+                Step::Until(mut said, word, times) => {
+                    let is_said = |said: &Vec<String>| {
+                        said.iter().filter(|said| **said == word).count() >= times
+                    };
+                    drop(said.wait_for(is_said).await);
                     Ok(())
                 }
                 Step::Count(count) => {
