@@ -21,6 +21,9 @@ use crate::world::World;
 /// Longer than any answer takes, even on a machine that is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Octets of the longest answer: a page of a long list.
+const LONGEST: usize = 8 * 1024 * 1024;
+
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
@@ -61,6 +64,14 @@ impl Client {
         Self::begin(TcpStream::from(socket), config)
     }
 
+    /// Over TCP, and nothing else.
+    pub(crate) fn plain(address: SocketAddr) -> Result<Self> {
+        let tcp = TcpStream::connect(address)?;
+        tcp.set_nodelay(true)?;
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self::new(tcp))
+    }
+
     fn begin(tcp: TcpStream, config: &Arc<ClientConfig>) -> Result<Self> {
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
@@ -92,6 +103,9 @@ impl Client {
         self.stream.flush()?;
         let mut len = 0;
         loop {
+            if len == self.answer.len() && len < LONGEST {
+                self.answer.resize(2 * len, 0);
+            }
             let room = self.answer.get_mut(len..).unwrap_or_default();
             let read = self.stream.read(room)?;
             ensure!(read > 0, "the session ended, or its answer is too long");
@@ -155,6 +169,23 @@ pub(crate) enum KeyExchange {
 /// The agent of this world.
 pub(crate) fn agent(world: &World, exchange: KeyExchange) -> Result<Arc<ClientConfig>> {
     holder(&world.path("agent"), exchange)
+}
+
+/// The same without a word of which protocol it speaks, for servers that know no `mcp/1`.
+pub(crate) fn agent_without_alpn(
+    world: &World,
+    exchange: KeyExchange,
+) -> Result<Arc<ClientConfig>> {
+    let mut config = ClientConfig::clone(&*agent(world, exchange)?);
+    config.alpn_protocols.clear();
+    Ok(Arc::new(config))
+}
+
+/// The same identity over HTTP/1.1.
+pub(crate) fn agent_over_http(world: &World) -> Result<Arc<ClientConfig>> {
+    let mut config = ClientConfig::clone(&*agent(world, KeyExchange::PostQuantum)?);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// Whoever holds this identity. Never resumes a session, so every handshake is a full one.

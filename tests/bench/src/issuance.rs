@@ -3,7 +3,7 @@
 
 mod applicant;
 mod device;
-mod http;
+pub(crate) mod http;
 mod operator;
 mod report;
 mod step_ca;
@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-pub(crate) use self::report::print;
-
 use self::applicant::Applicant;
 use self::step_ca::StepCa;
-use crate::args::Arguments;
+use crate::args::How;
 use crate::disk;
+use crate::findings::Findings;
 use crate::measurement::{Round, Way};
 use crate::processes::{Running, pin};
 use crate::server::Ca;
@@ -37,7 +36,7 @@ const WARM_UP: Duration = Duration::from_millis(200);
 /// Syncs of the disk a round, while no CA has anything to do.
 const SYNCS: u32 = 100;
 
-pub(crate) struct Issuance {
+struct Issuance {
     lines: Vec<Line>,
     /// What one sync took, sorted.
     syncs: Vec<Duration>,
@@ -61,7 +60,11 @@ struct Crowd {
     applicants: Vec<Applicant>,
 }
 
-pub(crate) fn measure(world: &World, arguments: &Arguments) -> Result<Issuance> {
+pub(crate) fn measure(world: &World, how: &How) -> Result<Findings> {
+    Ok(report::findings(&run(world, how)?))
+}
+
+fn run(world: &World, how: &How) -> Result<Issuance> {
     pin(world.cores.client)?;
     let mut desks = vec![vouchsafe(world)?];
     if let Some(rival) = StepCa::installed() {
@@ -73,12 +76,12 @@ pub(crate) fn measure(world: &World, arguments: &Arguments) -> Result<Issuance> 
     let crowds = desks.iter().flat_map(|desk| &desk.crowds);
     let mut lines = crowds.map(line).collect::<Result<Vec<_>>>()?;
     let mut syncs = Vec::new();
-    for _ in 0..arguments.rounds.max(1) {
+    for _ in 0..how.rounds() {
         syncs.extend(disk::syncs(world.folder.path(), SYNCS)?);
         let turns = desks.iter_mut().flat_map(Desk::turns);
         for ((server, crowd), line) in turns.zip(&mut lines) {
             ask(crowd, WARM_UP)?;
-            line.way.rounds.push(Round::around(server, None, || ask(crowd, arguments.window()))?);
+            line.way.rounds.push(Round::around(server, None, || ask(crowd, how.window()))?);
             crowd.iter_mut().for_each(Applicant::rest);
         }
     }

@@ -1,5 +1,5 @@
-//! A revocation list as a CA has it after years: signed with the issuing CA's own key, because revoking ten
-//! thousand certificates one by one would first have to issue them.
+//! A revocation list as a CA has it after years: signed with the issuing CA's own key, because revoking very
+//! many certificates one by one would first have to issue them.
 
 use std::fs;
 use std::path::Path;
@@ -13,15 +13,12 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use time::{Duration, OffsetDateTime};
 use vouchsafe_certs::{CaCertificate, RevocationList};
 
-/// How many certificates the list revokes.
-pub(crate) const REVOKED: u64 = 10_000;
-
-/// The bundle of the home, with the issuing CA's list replaced by a long one of a higher number.
-pub(crate) fn make(home: &Path) -> Result<String> {
+/// The bundle of the home, with the issuing CA's list replaced by one of a higher number that revokes so many.
+pub(crate) fn make(home: &Path, revoked: u32) -> Result<String> {
     let issuing = CertificateDer::from_pem_file(home.join("issuing.pem"))?;
     let issuing_ca = CaCertificate::from_der(&issuing)?;
     let key = KeyPair::from_pem(&fs::read_to_string(home.join("issuing.key"))?)?;
-    let list = params(&issuing_ca).signed_by(&Issuer::from_ca_cert_der(&issuing, key)?)?;
+    let list = params(&issuing_ca, revoked).signed_by(&Issuer::from_ca_cert_der(&issuing, key)?)?;
     let bundle = fs::read_to_string(home.join("crl.pem"))?;
     let others = bundle.split_inclusive(END).filter(|pem| !is_of(pem, &issuing_ca));
     Ok(others.chain([list.pem()?.as_str()]).collect())
@@ -34,9 +31,9 @@ fn is_of(pem: &str, issuer: &CaCertificate) -> bool {
     list.is_ok_and(|list| RevocationList::from_der(&list, issuer).is_ok())
 }
 
-fn params(issuer: &CaCertificate) -> CertificateRevocationListParams {
+fn params(issuer: &CaCertificate, count: u32) -> CertificateRevocationListParams {
     let now = OffsetDateTime::now_utc();
-    let revoked = |nth: u64| RevokedCertParams {
+    let revoked = |nth: u32| RevokedCertParams {
         // As long as the serial numbers that the CA draws, and none of them.
         serial_number: SerialNumber::from((u128::from(nth) + (1 << 126)).to_be_bytes().to_vec()),
         revocation_time: now,
@@ -48,7 +45,7 @@ fn params(issuer: &CaCertificate) -> CertificateRevocationListParams {
         next_update: now + Duration::DAY,
         crl_number: SerialNumber::from(1_000_000_u64),
         issuing_distribution_point: None,
-        revoked_certs: (0..REVOKED).map(revoked).collect(),
+        revoked_certs: (0..count).map(revoked).collect(),
         key_identifier_method: KeyIdMethod::PreSpecified(issuer.key_identifier.clone()),
     }
 }

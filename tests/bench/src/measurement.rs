@@ -13,7 +13,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 
 /// One way to do it, with one measurement a round.
 pub(crate) struct Way {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) rounds: Vec<Round>,
 }
 
@@ -88,8 +88,14 @@ pub(crate) fn micros(duration: Duration) -> f64 {
 }
 
 impl Way {
-    pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, rounds: Vec::new() }
+    pub(crate) fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), rounds: Vec::new() }
+    }
+
+    /// Whatever stands for one operation: CPU time of this part of the process tree, by something that counts more.
+    pub(crate) fn cpu_per(&self, units: f64) -> Spread {
+        let Spread { median, least, most } = self.cpu();
+        Spread { median: median / units, least: least / units, most: most / units }
     }
 
     fn spread(&self, figure: impl Fn(&Round) -> f64) -> Spread {

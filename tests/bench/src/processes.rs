@@ -41,6 +41,13 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
+/// Gives this thread, and whatever it starts from now on, all cores again.
+pub(crate) fn unpin() -> Result<()> {
+    let mut set = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|core| set.set(core));
+    Ok(sched_setaffinity(None, &set)?)
+}
+
 /// A process that ends with its owner.
 #[derive(Debug)]
 pub(crate) struct Running(pub(crate) Child);
@@ -56,6 +63,23 @@ impl Running {
     pub(crate) fn cpu(&self) -> Cpu {
         Cpu::of_tree(self.0.id())
     }
+
+    /// What it and what it has started keep in memory.
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        let mut memory = Memory { private: 0.0, peak: 0.0 };
+        for id in tree(self.0.id(), &all_stats()) {
+            memory.private += kib(id, "smaps_rollup", "Pss_Anon:")?;
+            memory.peak += kib(id, "status", "VmHWM:")?;
+        }
+        Ok(memory)
+    }
+}
+
+fn kib(process: u32, file: &str, name: &str) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{process}/{file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("the kernel does not say {name} of process {process}"))
 }
 
 impl Drop for Running {
@@ -64,6 +88,14 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Memory in KiB.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    /// Not backed by a file: what it has allocated.
+    pub(crate) private: f64,
+    pub(crate) peak: f64,
 }
 
 /// CPU time, user and system.
@@ -82,11 +114,9 @@ impl Cpu {
             own: ticks(stat.own),
             children: ticks(stat.reaped),
         });
-        let mut parents = vec![root];
-        while let Some(parent) = parents.pop() {
-            for (id, stat) in stats.iter().filter(|(_, stat)| stat.parent == parent) {
+        for id in tree(root, &stats).into_iter().skip(1) {
+            if let Some(stat) = stats.get(&id) {
                 cpu.children += ticks(stat.own + stat.reaped);
-                parents.push(*id);
             }
         }
         cpu
@@ -104,9 +134,24 @@ impl Cpu {
     }
 }
 
+/// A process and all that come from it; itself first.
+fn tree(root: u32, stats: &HashMap<u32, Stat>) -> Vec<u32> {
+    let (mut found, mut next) = (vec![root], 0);
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(stats.iter().filter(|(_, stat)| stat.parent == parent).map(|(id, _)| *id));
+        next += 1;
+    }
+    found
+}
+
 /// CPU time of this process.
 pub(crate) fn own_cpu() -> Duration {
     Stat::read(id()).map(|stat| ticks(stat.own)).unwrap_or_default()
+}
+
+/// CPU time of the processes that this one has started and that have ended.
+pub(crate) fn children_cpu() -> Duration {
+    Stat::read(id()).map(|stat| ticks(stat.reaped)).unwrap_or_default()
 }
 
 /// What all cores together have spent, idle time left out.

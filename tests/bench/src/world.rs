@@ -1,5 +1,5 @@
 //! What every measurement needs: a CA made with the real command line, a gateway's and an agent's identity, and
-//! revocation lists of two lengths.
+//! revocation lists of any length.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -21,19 +21,9 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Result<Self> {
-        let own = env::current_exe()?;
-        let vouchsafe = match env::var_os("VOUCHSAFE") {
-            Some(path) => path.into(),
-            None => own.with_file_name("vouchsafe"),
-        };
-        ensure!(
-            vouchsafe.is_file(),
-            "there is no binary to measure: run `cargo build --release`, or set VOUCHSAFE"
-        );
-        let vouchsafe = vouchsafe.canonicalize()?;
+        let (own, vouchsafe) = (env::current_exe()?, program()?);
         let world = Self { folder: tempfile::tempdir()?, vouchsafe, own, cores: Cores::choose()? };
         world.make_ca()?;
-        world.make_long_list()?;
         Ok(world)
     }
 
@@ -48,30 +38,57 @@ impl World {
         command
     }
 
-    /// The list that revokes nobody, or the long one that revokes everybody but us.
-    pub(crate) fn list(&self, many_revoked: bool) -> PathBuf {
-        self.path(if many_revoked { "long-crl.pem" } else { "home/crl.pem" })
+    /// The lists of the home if `revoked` is 0; otherwise one that revokes so many, and nobody of this world.
+    pub(crate) fn list(&self, revoked: u32) -> Result<PathBuf> {
+        if revoked == 0 {
+            return Ok(self.path("home/crl.pem"));
+        }
+        let path = self.path(&format!("crl-{revoked}.pem"));
+        if !path.exists() {
+            write(&path, &long_list::make(&self.path("home"), revoked)?)?;
+        }
+        Ok(path)
     }
 
     fn make_ca(&self) -> Result<()> {
         self.vouchsafe(&["init", "--trust-domain", "acme.example"])?;
-        self.vouchsafe(&["issue", "agent", "--allow", "tools:*", "--out", "agent"])?;
+        self.issue_agent("agent")?;
         let gateway = ["issue", "gw", "--server", "--dns", "localhost", "--ip", "127.0.0.1"];
         self.vouchsafe(&[&gateway[..], &["--out", "gateway"]].concat())
+    }
+
+    /// An agent, whose identity is in the directory of its name.
+    pub(crate) fn issue_agent(&self, name: &str) -> Result<()> {
+        self.vouchsafe(&["issue", name, "--allow", "tools:*", "--out", name])
     }
 
     /// Runs `vouchsafe`, whose files go into this world.
     pub(crate) fn vouchsafe(&self, arguments: &[&str]) -> Result<()> {
         let mut command = self.command();
-        command.args(arguments).current_dir(self.folder.path()).stdout(Stdio::null());
-        let status = command.status().context("vouchsafe does not start")?;
-        ensure!(status.success(), "vouchsafe {} failed", arguments.join(" "));
+        command.args(arguments).current_dir(self.folder.path());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let output = command.output().context("vouchsafe does not start")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "vouchsafe {} failed: {said}", arguments.join(" "));
         Ok(())
     }
+}
 
-    fn make_long_list(&self) -> Result<()> {
-        let list = long_list::make(&self.path("home"))?;
-        #[expect(clippy::disallowed_methods, reason = "a file that lives as long as this run")]
-        Ok(fs::write(self.list(true), list)?)
-    }
+/// The binary that is measured.
+pub(crate) fn program() -> Result<PathBuf> {
+    let path = match env::var_os("VOUCHSAFE") {
+        Some(path) => path.into(),
+        None => env::current_exe()?.with_file_name("vouchsafe"),
+    };
+    ensure!(
+        path.is_file(),
+        "there is no binary to measure: run `cargo build --release`, or set VOUCHSAFE"
+    );
+    Ok(path.canonicalize()?)
+}
+
+/// For files that live as long as this run, or are a report that can be made again.
+#[expect(clippy::disallowed_methods, reason = "nothing is lost that cannot be made again")]
+pub(crate) fn write(path: &std::path::Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -1,67 +1,71 @@
 //! What it costs to issue a certificate that is durable before it is answered, without a network.
 
 use std::env;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider as _};
-use vouchsafe_ca::{
-    Actor, Authority, Change, Founding, Home, Kind, Ledger, Order, SledStore, Store, StoreError,
-};
+use vouchsafe_ca::{Actor, Authority, Founding, Home, Kind, Ledger, Order, Store};
 use vouchsafe_certs::{KeyType, Permission, PrivateKey, PublicKey, TrustDomain};
 
-use crate::args::Arguments;
+use crate::args::How;
+use crate::counting_store::CountingStore;
 use crate::disk;
+use crate::findings::{Findings, Table};
+use crate::measurement::micros;
 use crate::processes::own_cpu;
 use crate::statistics::quantile;
+use crate::world::World;
 
 const CROWDS: [u32; 3] = [1, 32, 256];
 
 /// One number of threads.
-pub(crate) struct Issuing {
-    pub(crate) threads: u32,
-    pub(crate) certificates: u32,
-    pub(crate) elapsed: Duration,
-    pub(crate) cpu: Duration,
-    pub(crate) p50: Duration,
-    pub(crate) p99: Duration,
+struct Issuing {
+    threads: u32,
+    certificates: u32,
+    elapsed: Duration,
+    cpu: Duration,
+    p50: Duration,
+    p99: Duration,
     /// Each one sync of the store and one of the journal, at the same time.
-    pub(crate) writes: u64,
+    writes: u64,
 }
 
-/// A durable store that counts its writes.
-#[derive(Debug)]
-struct CountingStore {
-    inner: SledStore,
-    writes: AtomicU64,
-}
+const METHOD: &str = "Threads share one CA in this process and ask for one certificate after the other: planned, signed, \
+    read again, compared with the plan, recorded in store and journal, both synced. Threads that ask while the disk is \
+    busy share the next write. All cores work.";
 
-impl Store for CountingStore {
-    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.get(key)
+pub(crate) fn measure(_: &World, how: &How) -> Result<Findings> {
+    crate::processes::unpin()?;
+    let (crowds, sync) = (crowds(how.window())?, sync()?);
+    let mut findings = Findings::new("issuing", "Durable certificates without a network", METHOD);
+    let heads = ["threads", "CPU µs", "per s", "p50 µs", "p99 µs", "writes"];
+    let mut table = Table::new("", heads);
+    for one in &crowds {
+        let each = f64::from(one.certificates);
+        let writes = f64::from(u32::try_from(one.writes).unwrap_or(u32::MAX)) / each;
+        table.push([
+            one.threads.to_string(),
+            format!("{:.1}", micros(one.cpu) / each),
+            format!("{:.0}", each / one.elapsed.as_secs_f64()),
+            format!("{:.0}", micros(one.p50)),
+            format!("{:.0}", micros(one.p99)),
+            format!("{writes:.3}"),
+        ]);
     }
-
-    fn scan_after(
-        &self,
-        prefix: &str,
-        after: &str,
-        visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        self.inner.scan_after(prefix, after, visit)
-    }
-
-    fn replace(&self, changes: &[Change]) -> Result<(), StoreError> {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        self.inner.replace(changes)
-    }
+    findings.tables.push(table);
+    findings.remarks.push(format!(
+        "All figures for one certificate. A write is one sync of the store and one of the journal at the same time; \
+         one sync alone takes {:.0} µs here.",
+        micros(sync)
+    ));
+    Ok(findings)
 }
 
 /// Each number of threads in turn, on one CA.
-pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Issuing>> {
+fn crowds(window: Duration) -> Result<Vec<Issuing>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("home");
     let clock = Arc::new(DefaultTimeProvider);
@@ -71,12 +75,12 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Vec<Issuing>> {
         Founding { trust_domain, key_type: KeyType::P256, passphrase: None, root_out: None };
     drop(Home::create(&path, founding, "bench", now()?)?);
     let home = Home::open(&path, "bench", now()?)?;
-    let store = Arc::new(CountingStore { inner: home.open_store()?, writes: AtomicU64::new(0) });
+    let store = Arc::new(CountingStore::new(home.open_store()?));
     let shared: Arc<dyn Store> = store.clone();
     let ledger = Ledger::open(shared, &home.journal_path())?;
     let authority = Authority::open(home, ledger, None, clock)?;
     let key = PrivateKey::generate(KeyType::P256)?.public_key()?;
-    let one = |threads| crowd(threads, &authority, &store, &key, arguments.window());
+    let one = |threads| crowd(threads, &authority, &store, &key, window);
     CROWDS.into_iter().map(one).collect()
 }
 
@@ -88,7 +92,7 @@ fn crowd(
     key: &PublicKey,
     window: Duration,
 ) -> Result<Issuing> {
-    let writes = store.writes.load(Ordering::Relaxed);
+    let writes = store.writes();
     let (cpu, begun) = (own_cpu(), Instant::now());
     let latencies = thread::scope(|scope| {
         let one = |nth| {
@@ -118,7 +122,7 @@ fn crowd(
         cpu,
         p50: quantile(&latencies, 1, 2),
         p99: quantile(&latencies, 99, 100),
-        writes: store.writes.load(Ordering::Relaxed) - writes,
+        writes: store.writes() - writes,
     })
 }
 
@@ -135,7 +139,7 @@ fn order(name: &str, key: &PublicKey) -> Result<Order> {
 }
 
 /// What one sync of a small write costs here: the least that a durable answer can take.
-pub(crate) fn sync() -> Result<Duration> {
+fn sync() -> Result<Duration> {
     let mut times = disk::syncs(&env::temp_dir(), 200)?;
     times.sort_unstable();
     Ok(quantile(&times, 1, 2))
