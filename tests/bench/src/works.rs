@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::args::How;
-use crate::client::{KeyExchange, agent_without_alpn};
+use crate::client::{KeyExchange, agent, agent_without_alpn};
 use crate::crowd::{Crowd, Door, Tool};
 use crate::findings::Findings;
 use crate::measurement::{Round, Way};
@@ -48,9 +48,12 @@ impl Gate {
         server: Server,
         exchange: KeyExchange,
     ) -> Result<Self> {
-        let config = agent_without_alpn(world, exchange)?;
+        // Peers know nothing of our protocol's name; our own clients always say it.
+        let name = name.into();
+        let is_ours = name.starts_with("vouchsafe");
+        let config = if is_ours { agent } else { agent_without_alpn }(world, exchange)?;
         let door = Door { address: server.address, config };
-        Ok(Self { name: name.into(), server, door })
+        Ok(Self { name, server, door })
     }
 }
 

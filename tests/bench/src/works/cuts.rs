@@ -52,7 +52,7 @@ pub(crate) fn measure(world: &World, how: &How) -> Result<Findings> {
     pin(world.cores.client)?;
     let sessions = how.cut_sessions.min(open_files().saturating_sub(OTHER_FILES));
     let server = Server::vouchsafe_for(world, Behind::Shared, 0, sessions)?;
-    let mut gate = Gate::new(world, "serve --share", server, KeyExchange::PostQuantum)?;
+    let mut gate = Gate::new(world, "vouchsafe serve --share", server, KeyExchange::PostQuantum)?;
     let mut cuts = Vec::new();
     for round in 0..how.rounds() {
         let device = format!("device-{round}");
