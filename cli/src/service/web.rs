@@ -13,6 +13,7 @@
 //! | `/healthz` | whether the CA is at work | |
 
 mod answer;
+mod asked;
 mod est;
 mod lists;
 mod status;

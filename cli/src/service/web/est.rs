@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,10 +16,10 @@ use vouchsafe_certs::{
     Certificate, CertificateError, CertificateRequest, RequestError, certs_only,
 };
 use vouchsafe_transport::Caller;
-use zeroize::Zeroizing;
 
 use super::Site;
 use super::answer::{failed, of, recorded, refusal, unauthorized};
+use super::asked::{Credential, decoded, has_content_type};
 
 /// RFC 7030 §4.2.3.
 const CERTS_ONLY: &str = "application/pkcs7-mime; smime-type=certs-only";
@@ -68,7 +68,7 @@ pub(super) fn attributes() -> Response<Bytes> {
 
 /// `simpleenroll` (RFC 7030 §4.2).
 pub(super) async fn enroll(site: Arc<Site>, request: Request<Bytes>) -> Response<Bytes> {
-    let Some(credential) = Credential::in_request(&request) else {
+    let Some(credential) = Credential::shown(request.headers()) else {
         return unauthorized("show an invitation: its id as the user, its secret as the password");
     };
     let work = move |site: &Site, request: &CertificateRequest| {
@@ -104,7 +104,7 @@ async fn issue<W>(site: Arc<Site>, request: &Request<Bytes>, work: W) -> Respons
 where
     W: Fn(&Site, &CertificateRequest) -> Result<Pending<Issued>, Error> + Send + Sync + 'static,
 {
-    if !has_content_type(request, "application/pkcs10") {
+    if !has_content_type(request.headers(), "application/pkcs10") {
         let said = "a certificate request has the content type application/pkcs10";
         return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, said);
     }
@@ -164,71 +164,12 @@ where
     Ok(answer.settled().await?.map_err(Error::from)?)
 }
 
-/// Whether a request's body is said to be of a type; its parameters do not count.
-pub(super) fn has_content_type(request: &Request<Bytes>, expected: &str) -> bool {
-    let said = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let said = said.and_then(|value| value.split(';').next());
-    said.is_some_and(|said| said.trim().eq_ignore_ascii_case(expected))
-}
-
-/// RFC 8951 §3.1: white space may stand anywhere in it.
-fn decoded(body: &[u8]) -> Option<Vec<u8>> {
-    let is_letter = |byte: &u8| !byte.is_ascii_whitespace();
-    let letters: Vec<u8> = body.iter().copied().filter(is_letter).collect();
-    Base64::decode_vec(std::str::from_utf8(&letters).ok()?).ok()
-}
-
-/// What HTTP Basic authentication shows (RFC 7617 §2).
-struct Credential {
-    id: String,
-    secret: Zeroizing<String>,
-}
-
-impl Credential {
-    fn in_request(request: &Request<Bytes>) -> Option<Self> {
-        let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, encoded) = value.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
-        }
-        let octets = Zeroizing::new(Base64::decode_vec(encoded.trim()).ok()?);
-        let (id, secret) = std::str::from_utf8(&octets).ok()?.split_once(':')?;
-        Some(Self { id: id.to_owned(), secret: Zeroizing::new(secret.to_owned()) })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn request(name: HeaderName, value: &str) -> Request<Bytes> {
-        Request::builder().header(name, value).body(Bytes::new()).unwrap()
-    }
-
     #[test]
-    fn a_credential_is_read_and_nothing_else_taken_for_one() {
-        let read = |value| Credential::in_request(&request(AUTHORIZATION, value));
-        // "id:a:b": a password may hold colons, a user may not.
-        let credential = read("bAsIc aWQ6YTpi").unwrap();
-        assert_eq!((credential.id.as_str(), credential.secret.as_str()), ("id", "a:b"));
-        for wrong in ["", "Basic", "Basic !", "Bearer aWQ6YTpi", "Basic aWQ=", "Basic //8="] {
-            assert!(read(wrong).is_none(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_content_type_may_have_parameters() {
-        let is = |value| has_content_type(&request(CONTENT_TYPE, value), "application/pkcs10");
-        assert!(is("application/pkcs10") && is("Application/PKCS10 ; charset=x"));
-        assert!(!is("application/pkcs10x") && !is("") && !is("text/plain"));
-    }
-
-    #[test]
-    fn bodies_are_base64_in_any_number_of_lines() {
-        assert_eq!(decoded(b" AQ\r\nID \n").unwrap(), [1, 2, 3]);
-        for wrong in [&b"AQI"[..], b"AQ!D", b"-----BEGIN CERTIFICATE REQUEST-----", b"\xff"] {
-            assert!(decoded(wrong).is_none());
-        }
+    fn bodies_are_base64_in_one_line() {
         assert_eq!(encoded("text/plain", &[1, 2, 3]).body(), "AQID");
     }
 }

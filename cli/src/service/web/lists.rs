@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
+use hyper::header::{ETAG, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -13,14 +13,10 @@ use vouchsafe_ca::{Authority, Lists};
 use vouchsafe_certs::Fingerprint;
 
 use super::answer::{of, refusal};
+use super::asked::{matches, preferred_wait};
 
-/// RFC 7240 §2.
-const PREFER: &str = "prefer";
 /// RFC 7240 §3.
 const PREFERENCE_APPLIED: &str = "preference-applied";
-
-/// A request for lists is held no longer than this, whatever it prefers.
-const LONGEST_WAIT: u64 = 60;
 
 const PEM: &str = "application/x-pem-file";
 
@@ -164,69 +160,16 @@ pub(super) async fn bundle(
     response
 }
 
-/// RFC 9110 §13.1.2: weak comparison, and `*` matches whatever there is.
-fn matches(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let named = headers.get_all(IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
-    let mut tags = named.flat_map(|value| value.split(',')).map(str::trim);
-    tags.any(|tag| {
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes()
-    })
-}
-
-/// RFC 7240 §4.3: in seconds, as many as are granted.
-fn preferred_wait(headers: &HeaderMap) -> Option<u64> {
-    let preferences = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
-    preferences
-        .flat_map(|value| value.split(','))
-        .filter_map(|preference| preference.split(';').next()?.split_once('='))
-        .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
-        .and_then(|(_, seconds)| seconds.trim().trim_matches('"').parse().ok())
-        .map(|seconds: u64| seconds.min(LONGEST_WAIT))
-}
-
 #[cfg(test)]
 mod tests {
+    use hyper::header::IF_NONE_MATCH;
     use vouchsafe_ca::pem;
 
     use super::*;
 
-    fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(name, HeaderValue::from_static(value));
-        }
-        headers
-    }
-
     fn published(text: &'static str) -> Arc<Published> {
         let (all, changes) = (Bundle::new(text), Bundle::new("changes"));
         Arc::new(Published { all, changes, single: HashMap::new() })
-    }
-
-    #[test]
-    fn what_one_has_already_is_recognised() {
-        let etag = HeaderValue::from_static("\"a\"");
-        for values in [&["\"a\""][..], &["\"b\", \"a\""], &["\"b\"", "W/\"a\""], &["*"]] {
-            assert!(matches(&headers("if-none-match", values), &etag), "{values:?}");
-        }
-        for values in [&[][..], &["\"b\""], &["a"], &[""]] {
-            assert!(!matches(&headers("if-none-match", values), &etag), "{values:?}");
-        }
-    }
-
-    #[test]
-    fn a_wait_is_asked_for_in_many_ways_and_bounded() {
-        for (values, wait) in [
-            (&["wait=30"][..], Some(30)),
-            (&["respond-async, Wait=\"10\"; x=y"], Some(10)),
-            (&["respond-async", "wait = 5"], Some(5)),
-            (&["wait=100000"], Some(LONGEST_WAIT)),
-            (&["wait=-1"], None),
-            (&["wait"], None),
-            (&[], None),
-        ] {
-            assert_eq!(preferred_wait(&headers(PREFER, values)), wait, "{values:?}");
-        }
     }
 
     #[test]
@@ -245,7 +188,7 @@ mod tests {
     async fn whoever_waits_is_answered_at_the_change_or_when_the_time_is_over() {
         let (sender, lists) = watch::channel(published("one"));
         let ask = |etag: &HeaderValue| {
-            let request = Request::builder().header(PREFER, "wait=30");
+            let request = Request::builder().header("prefer", "wait=30");
             request.header(IF_NONE_MATCH, etag).body(Bytes::new()).unwrap()
         };
         let request = ask(&etag(b"one"));
