@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{Request, Response};
 use thiserror::Error;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -182,6 +182,16 @@ impl Front {
         if tcp.set_nodelay(true).is_err() || !address.ip().is_loopback() {
             return;
         }
+        self.converse(tcp, address, stopping).await;
+    }
+
+    /// Answers what comes over a connection, whatever carries it.
+    pub(crate) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+        self: Arc<Self>,
+        stream: S,
+        address: SocketAddr,
+        stopping: watch::Receiver<bool>,
+    ) {
         let caller = Caller { address, peer: None };
         let (front, gate) = (Arc::clone(&self), self.secret.clone());
         let answer = Answer::new(move |request| {
@@ -190,7 +200,7 @@ impl Front {
         });
         // Of somebody who does not know the secret nothing more is read, and the place is free again.
         let answer = answer.behind(move |head| (!gate.opens(head.uri.path())).then(nothing_there));
-        self.server.serve(tcp, &caller, &answer, || (), stopping).await;
+        self.server.serve(stream, &caller, &answer, || (), stopping).await;
     }
 
     async fn answer(self: Arc<Self>, request: Request<Bytes>) -> Response<Body> {

@@ -94,6 +94,9 @@ mod event;
 mod fetch;
 mod frame;
 mod front;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod http;
 mod identity;

@@ -10,6 +10,8 @@
 mod annotations;
 pub(crate) mod client;
 mod endpoint;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod mirror;
 pub(crate) mod server;
 mod sse;
@@ -17,6 +19,8 @@ mod sse;
 use hyper::header::HeaderName;
 
 pub use endpoint::{Endpoint, EndpointError};
+#[cfg(fuzzing)]
+pub use fuzzing::events;
 
 /// The session of the eras that have one (up to 2025-11-25).
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");

@@ -9,6 +9,8 @@ mod answer;
 mod connection;
 mod exchange;
 mod failure;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod headers;
 mod lines;
 mod listening;
@@ -31,6 +33,8 @@ use tokio_rustls::client::TlsStream;
 use self::connection::Connection;
 pub(crate) use self::connection::Reach;
 use self::failure::Failure;
+#[cfg(fuzzing)]
+pub use self::fuzzing::talk;
 use self::near::Ending;
 pub use self::near::Near;
 use crate::child::Keeper;

@@ -108,7 +108,7 @@ fn is_same(one: &Peer, other: &Peer) -> bool {
 }
 
 impl Connection {
-    async fn on<S>(stream: S) -> Result<Self, Failure>
+    pub(super) async fn on<S>(stream: S) -> Result<Self, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
