@@ -14,9 +14,8 @@ use vouchsafe_transport::{ClientPolicy, Rules, ServerPolicy};
 
 fuzz_target!(|octets: &[u8]| {
     let Some((choice, lines)) = octets.split_first() else { return };
-    let held = held(*choice);
-    let mut policy = ClientPolicy::new(held.clone(), Arc::new(rules()));
-    let mut books = Books::new(held);
+    let mut policy = ClientPolicy::new(held(*choice), Arc::new(rules()));
+    let mut books = Books::new(*choice);
     for line in lines.split(|octet| *octet == b'\n') {
         match line.split_first() {
             Some((b'S', line)) => {

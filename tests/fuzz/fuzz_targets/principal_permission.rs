@@ -15,12 +15,13 @@ fuzz_target!(|text: &str| {
     let name = lines.next().unwrap_or_default();
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for line in lines.take(32) {
-        match line.strip_prefix('>') {
-            Some(line) => right.extend(parse_permission(line)),
-            None => left.extend(parse_permission(line)),
-        }
+        let (side, text) = match line.strip_prefix('>') {
+            Some(text) => (&mut right, text),
+            None => (&mut left, line),
+        };
+        side.extend(parse_permission(text).then_some(text));
     }
-    compare(&left.into_iter().collect(), &right.into_iter().collect(), kind, name);
+    compare(&left, &right, kind, name);
 });
 
 fn parse_principal(text: &str) {
@@ -32,27 +33,41 @@ fn parse_principal(text: &str) {
     assert!(principal.name().chars().all(allowed) && !principal.name().contains("//"));
 }
 
-fn parse_permission(text: &str) -> Option<Permission> {
-    let permission = Permission::parse(text).ok()?;
+fn parse_permission(text: &str) -> bool {
+    let Ok(permission) = Permission::parse(text) else { return false };
     assert!(permission.as_str() == text || text == "*");
     assert_eq!(format!("{}:{}", permission.kind(), permission.pattern()), permission.as_str());
-    Some(permission)
+    true
 }
 
-fn compare(left: &PermissionSet, right: &PermissionSet, kind: &str, name: &str) {
-    assert_eq!(left.is_within(right), is_within(left, right), "{left:?} within {right:?}");
+fn set_of(texts: &[&str]) -> PermissionSet {
+    texts.iter().map(|text| Permission::parse(text).expect("was parsed once")).collect()
+}
+
+/// What the sets say, against what the texts say that they were made of.
+fn compare(left_texts: &[&str], right_texts: &[&str], kind: &str, name: &str) {
+    let (left, right) = (&set_of(left_texts), &set_of(right_texts));
+    assert_eq!(
+        left.is_within(right),
+        is_within(left_texts, right_texts),
+        "{left:?} within {right:?}"
+    );
     let both = left.intersection(right);
     assert!(both.is_within(left) && both.is_within(right));
-    let mut names = witnesses(left);
-    names.extend(witnesses(right));
+    let mut names = witnesses(left_texts);
+    names.extend(witnesses(right_texts));
     names.push((kind.to_owned(), name.to_owned()));
     for (kind, name) in &names {
-        for set in [left, right] {
-            assert_eq!(set.allows(kind, name), allows(set, kind, name), "{set:?} {kind} {name}");
-            assert!(!set.allows(kind, name) || set.allows_some(kind, name));
+        let expected = [left_texts, right_texts].map(|texts| allows(texts, kind, name));
+        for (set, expected) in [left, right].into_iter().zip(expected) {
+            assert_eq!(set.allows(kind, name), expected, "{set:?} {kind} {name}");
+            assert!(!expected || set.allows_some(kind, name));
         }
-        let expected = allows(left, kind, name) && allows(right, kind, name);
-        assert_eq!(both.allows(kind, name), expected, "{left:?} and {right:?}: {kind} {name}");
+        assert_eq!(
+            both.allows(kind, name),
+            expected == [true; 2],
+            "{left:?} and {right:?}: {kind} {name}"
+        );
     }
     let some = Permission::parse(&format!("{kind}:{name}*"));
     // With a colon in it, the text would be read as another kind.

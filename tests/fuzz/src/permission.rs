@@ -1,14 +1,13 @@
-//! A second opinion on permissions, short enough to be seen to be right.
-
-use vouchsafe_certs::PermissionSet;
+//! A second opinion on permissions, short enough to be seen to be right. It works on the texts that were written, and
+//! on nothing that a set makes of them: a set that lost one would otherwise agree with itself.
 
 /// Begins with what no pattern may hold, so only a star can reach it.
 const BEYOND: &str = "\u{1}beyond";
 
-/// Whether a set allows a name, read off its texts.
-pub fn allows(set: &PermissionSet, kind: &str, name: &str) -> bool {
-    set.iter().any(|permission| {
-        let (own_kind, pattern) = permission.as_str().split_once(':').expect("every permission");
+/// Whether permissions allow a name.
+pub fn allows(texts: &[impl AsRef<str>], kind: &str, name: &str) -> bool {
+    texts.iter().any(|text| {
+        let (own_kind, pattern) = parts(text.as_ref());
         let fits = match pattern.strip_suffix('*') {
             Some(prefix) => name.as_bytes().starts_with(prefix.as_bytes()),
             None => name == pattern,
@@ -17,10 +16,15 @@ pub fn allows(set: &PermissionSet, kind: &str, name: &str) -> bool {
     })
 }
 
-/// Names that show how far a set reaches: if another set allows all of them, it allows all that this one allows.
-pub fn witnesses(set: &PermissionSet) -> Vec<(String, String)> {
+/// `*` alone is everything of every kind.
+fn parts(text: &str) -> (&str, &str) {
+    if text == "*" { ("*", "*") } else { text.split_once(':').expect("every permission") }
+}
+
+/// Names that show how far permissions reach: if others allow all of them, they allow all that these allow.
+pub fn witnesses(texts: &[impl AsRef<str>]) -> Vec<(String, String)> {
     let reach = |text: &str| {
-        let (kind, pattern) = text.split_once(':').expect("every permission");
+        let (kind, pattern) = parts(text);
         // No permission can name a kind with a capital, so only `*:*` reaches it.
         let kind = if kind == "*" { "Unknown" } else { kind };
         match pattern.strip_suffix('*') {
@@ -31,10 +35,10 @@ pub fn witnesses(set: &PermissionSet) -> Vec<(String, String)> {
             None => vec![(kind.to_owned(), pattern.to_owned())],
         }
     };
-    set.iter().flat_map(|permission| reach(permission.as_str())).collect()
+    texts.iter().flat_map(|text| reach(text.as_ref())).collect()
 }
 
-/// Whether `large` allows everything that `small` allows.
-pub fn is_within(small: &PermissionSet, large: &PermissionSet) -> bool {
+/// Whether `large` allow everything that `small` allow.
+pub fn is_within(small: &[impl AsRef<str>], large: &[impl AsRef<str>]) -> bool {
     witnesses(small).iter().all(|(kind, name)| allows(large, kind, name))
 }

@@ -7,6 +7,7 @@ use vouchsafe_certs::{Permission, PermissionSet};
 
 use crate::json::Meaning;
 use crate::permission;
+use crate::third::must_mean_the_same;
 use crate::verdict::is_one_line;
 
 /// Requests of one direction that may be in flight: few, so that the fuzzer finds the limit.
@@ -24,13 +25,17 @@ const HELD: [&[&str]; 4] = [
 ];
 
 pub fn held(choice: u8) -> PermissionSet {
-    let texts = HELD[usize::from(choice) % HELD.len()];
-    texts.iter().map(|text| Permission::parse(text).expect("well-formed")).collect()
+    let texts = held_texts(choice).iter();
+    texts.map(|text| Permission::parse(text).expect("well-formed")).collect()
+}
+
+fn held_texts(choice: u8) -> &'static [&'static str] {
+    HELD[usize::from(choice) % HELD.len()]
 }
 
 /// One session as it looks from outside.
 pub struct Books {
-    held: PermissionSet,
+    held: &'static [&'static str],
     /// Requests that the server was sent and has not answered, each with its method.
     open: HashMap<String, String>,
     /// Requests that the client has cancelled. Their answers may still come, so nothing else may have their ids.
@@ -41,9 +46,10 @@ pub struct Books {
 }
 
 impl Books {
-    pub fn new(held: PermissionSet) -> Self {
+    /// Of a client that holds what was chosen.
+    pub fn new(choice: u8) -> Self {
         Self {
-            held,
+            held: held_texts(choice),
             open: HashMap::new(),
             cancelled: HashSet::new(),
             asked: HashSet::new(),
@@ -85,7 +91,7 @@ impl Books {
             "notifications/progress" | "notifications/tasks/status" if !self.asked.is_empty() => {}
             _ => {
                 assert!(!is_request(method), "a request in the shape of a notification");
-                assert!(permission::allows(&self.held, "methods", method), "unknown notification");
+                assert!(permission::allows(self.held, "methods", method), "unknown notification");
             }
         }
     }
@@ -111,7 +117,7 @@ impl Books {
             "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => {
                 parameter("taskId").is_some_and(|task| self.tasks.contains(task))
             }
-            _ => permission::allows(&self.held, "methods", method),
+            _ => permission::allows(self.held, "methods", method),
         }
     }
 
@@ -136,8 +142,8 @@ impl Books {
     fn allows(&self, kind: &str, name: &str) -> bool {
         let (tool, kind_needed, name_needed) = MAPPED;
         match kind == "tools" && name == tool {
-            true => permission::allows(&self.held, kind_needed, name_needed),
-            false => permission::allows(&self.held, kind, name),
+            true => permission::allows(self.held, kind_needed, name_needed),
+            false => permission::allows(self.held, kind, name),
         }
     }
 
@@ -222,7 +228,7 @@ impl Books {
     fn some_expansion_is_allowed(&self, template: &str) -> bool {
         let literal = template.split('{').next().unwrap_or_default();
         self.allows("resources", literal)
-            || permission::witnesses(&self.held)
+            || permission::witnesses(self.held)
                 .iter()
                 .any(|(kind, name)| kind == "resources" && name.starts_with(literal))
     }
@@ -260,8 +266,12 @@ fn key(id: &Meaning) -> String {
     format!("{id:?}")
 }
 
-/// Reads what was sent: one line, and JSON to the other parser too.
+/// Reads what was sent: one line, and JSON with one meaning to the other parsers too.
 pub fn read(line: &[u8]) -> Meaning {
     assert!(is_one_line(line), "some readers see several messages here");
-    Meaning::read(line).unwrap_or_else(|error| panic!("accepted, but not JSON elsewhere: {error}"))
+    let meaning = Meaning::read(line);
+    let meaning =
+        meaning.unwrap_or_else(|error| panic!("accepted, but not JSON elsewhere: {error}"));
+    must_mean_the_same(line, &meaning);
+    meaning
 }
