@@ -4,6 +4,9 @@
 //! the stock verifier has accepted a chain, [`Trust`] is asked the same question that it is asked
 //! for the rest of the session, so that a refused peer gets the right alert in the handshake.
 
+#[cfg(test)]
+mod limbo;
+
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
