@@ -13,6 +13,7 @@ use vouchsafe_certs::{Principal, TrustDomain};
 
 use crate::args::Global;
 use crate::exit::Failure;
+use crate::output::say;
 use crate::passphrase::{Passphrase, PassphraseFile};
 
 /// What a command works with.
@@ -67,10 +68,10 @@ impl Context {
         }
         let mended = ledger.mended();
         if !mended.is_nothing() {
-            eprintln!(
-                "note: the last command was interrupted; {} records were added to the journal, {} to the store, and {} octets of an unfinished line removed",
+            say(format_args!(
+                "note: the last command was interrupted; {} records were added to the journal, {} to the store, and {} octets of an unfinished line removed\n",
                 mended.appended, mended.restored, mended.cut
-            );
+            ));
         }
         Ok((home, ledger))
     }
@@ -142,9 +143,9 @@ fn warn_of(Rebuilt { damage, set_aside, cut, .. }: &Rebuilt) {
         0 => "which holds every record".to_owned(),
         _ => format!("without its last {cut} octets, an unfinished record that nobody was told of"),
     };
-    eprintln!(
-        "warning: {damage}. It was built anew from the journal, {journal}{kept}. Check the disk"
-    );
+    say(format_args!(
+        "warning: {damage}. It was built anew from the journal, {journal}{kept}. Check the disk\n"
+    ));
 }
 
 /// A name in the trust domain, or a whole SPIFFE ID.

@@ -7,6 +7,7 @@ use vouchsafe_ca::file::FileError;
 use vouchsafe_ca::{LockError, Refusal};
 
 use crate::notice;
+use crate::output::say;
 
 /// Why a command did not do what was asked: what happened and why, and what to do next.
 #[derive(Debug)]
@@ -51,7 +52,8 @@ impl Failure {
 
     /// Says it on stderr.
     pub(crate) fn report(self) -> ExitCode {
-        eprintln!("{}", notice::in_the_end(&self.message, self.hint.as_deref()));
+        let words = notice::in_the_end(&self.message, self.hint.as_deref());
+        say(format_args!("{words}\n"));
         ExitCode::from(self.code)
     }
 }

@@ -32,7 +32,9 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     // Some failures of the store are panics that are caught; what they say is a note, not a trace.
-    std::panic::set_hook(Box::new(|panic| eprintln!("note: an internal check failed: {panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        output::say(format_args!("note: an internal check failed: {panic}\n"));
+    }));
     let args = args::Args::parse();
     match commands::run(args) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,17 @@
 //! Text for people: tables, dates and spans of time in words.
 
+use std::fmt::Display;
+use std::io::Write;
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 use time::OffsetDateTime;
+
+/// Says something on standard error. Where that goes may be full, or gone: no reason to fail.
+pub(crate) fn say(text: impl Display) {
+    // In one piece, so that whatever else writes there does not come in between.
+    let _ = std::io::stderr().write_all(text.to_string().as_bytes());
+}
 
 /// Columns that line up, two spaces apart. The last one is as long as it is.
 #[derive(Default)]

@@ -11,6 +11,7 @@ use crate::administration::AdministrationArgs;
 use crate::administration::crl::{CRL, Crl, Published};
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::output::say;
 use crate::root_key::RootKey;
 
 /// Sign the revocation list anew, and publish it
@@ -50,7 +51,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let now = context.now()?;
     context.show(&published, Published::in_words)?;
     if let Some(trouble) = published.trouble(now) {
-        eprintln!("warning: {trouble}; put root.key back into the CA's home and run vouchsafe crl");
+        say(format_args!(
+            "warning: {trouble}; put root.key back into the CA's home and run vouchsafe crl\n"
+        ));
     }
     Ok(())
 }

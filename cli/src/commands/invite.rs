@@ -14,6 +14,7 @@ use crate::administration::issue::ServerNames;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::json::Moment;
+use crate::output::say;
 
 /// Invite a device to enrol: prints one line for `vouchsafe enroll`
 ///
@@ -88,7 +89,8 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
     // What is said of it goes elsewhere, so that the line alone can be captured.
     let view = &invited.view;
-    eprint!("Invited {}\n{}", view.principal, view.sheet(context.now()?).to_text());
+    let sheet = view.sheet(context.now()?).to_text();
+    say(format_args!("Invited {}\n{sheet}", view.principal));
     context.print(&format!("{}\n", invited.invitation))
 }
 
