@@ -17,6 +17,7 @@ use crate::home::Home;
 use crate::issuer::{Entry, SigningError};
 use crate::ledger::Ledger;
 use crate::pem;
+use crate::profile::BACKDATING;
 use crate::publisher::Press;
 use crate::record::{Actor, Event, ListRecord, RevokedRecord, Tier};
 use crate::text;
@@ -174,7 +175,7 @@ impl Lists {
     }
 
     /// Whether a CA's list must be signed anew: there is none, it lacks the revocation at that place of
-    /// the journal, what is published is something else, or half its life is over.
+    /// the journal, what is published is something else, half its life is over, or it is of a time to come.
     pub(crate) fn is_due(
         &self,
         issuer: &Serial,
@@ -289,11 +290,13 @@ impl Edition {
     }
 }
 
-/// Whether half the life of a complete list is over, or it lacks something for too long.
+/// Whether half the life of a complete list is over, or it lacks something for too long; or the clock ran
+/// ahead when it was signed, so that certificates which it does not name any more may not have ended.
 fn is_old(complete: &ListRecord, lacks_something: bool, now: UnixTime) -> bool {
-    let begun = complete.this_update.as_secs();
+    let (begun, now) = (complete.this_update.as_secs(), now.as_secs());
     let half = (begun + complete.next_update.as_secs()) / 2;
-    now.as_secs() >= half || lacks_something && now.as_secs() >= begun + LAG
+    let ran_ahead = now + BACKDATING.as_secs() < begun;
+    ran_ahead || now >= half || lacks_something && now >= begun + LAG
 }
 
 /// How many revocations are told beside a complete list of this length before another is signed: as
