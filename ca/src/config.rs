@@ -9,6 +9,7 @@ use vouchsafe_certs::{Permission, PermissionSet, TrustDomain};
 
 use crate::lifetime::Lifetime;
 use crate::pointers::PublicUrl;
+use crate::store::StoreKind;
 use crate::text;
 
 /// What `ca.toml` says.
@@ -19,6 +20,9 @@ pub struct Config {
     /// The part of the world this CA vouches for. Fixed by `init`.
     #[serde(with = "text::as_text")]
     pub trust_domain: TrustDomain,
+    /// What keeps what the CA remembers. Chosen by `init`.
+    #[serde(default, with = "text::as_text")]
+    pub store: StoreKind,
     /// Where verifiers find lists, OCSP and CA certificates: certificates point there. Absent: they point nowhere.
     #[serde(default, with = "text::optional", skip_serializing_if = "Option::is_none")]
     pub public_url: Option<PublicUrl>,
@@ -160,9 +164,10 @@ pub struct Grant {
 impl Config {
     /// What `init` writes.
     #[must_use]
-    pub fn new(trust_domain: TrustDomain) -> Self {
+    pub fn new(trust_domain: TrustDomain, store: StoreKind) -> Self {
         Self {
             trust_domain,
+            store,
             public_url: None,
             lifetimes: Lifetimes::default(),
             roles: BTreeMap::new(),
@@ -193,6 +198,9 @@ impl Config {
             r#"# The CA of this home. Written once by `vouchsafe init`; edit the lifetimes and roles as you like.
 trust-domain = "{}"
 
+# What keeps what the CA remembers, in store/: sled or redb. To change over: say the other one, then vouchsafe restore --replace.
+store = "{}"
+
 # Where `vouchsafe ca --public` is found; certificates then point to its lists and its OCSP responder.
 # public-url = "https://ca.acme.example:8445"
 
@@ -207,7 +215,7 @@ root-list = "{root_list}"   # the root's own list
 # ttl = "8h"                   # optional: certificates with this role live at most so long
 # names = ["build-*"]          # optional: who may get it
 "#,
-            self.trust_domain
+            self.trust_domain, self.store
         )
     }
 
@@ -245,9 +253,10 @@ mod tests {
 
     #[test]
     fn what_init_writes_is_read() {
-        let written = Config::new(TrustDomain::parse("acme.example").unwrap());
+        let trust_domain = TrustDomain::parse("acme.example").unwrap();
+        let written = Config::new(trust_domain, StoreKind::Redb);
         let read = parse(&written.to_text()).unwrap();
-        assert_eq!(read.trust_domain, written.trust_domain);
+        assert_eq!((&read.trust_domain, read.store), (&written.trust_domain, written.store));
         assert_eq!(read.lifetimes, written.lifetimes);
         // The example, uncommented, is a role.
         let text = written.to_text().replace("# [roles", "[roles");
@@ -285,6 +294,7 @@ mod tests {
     fn mistakes_are_named() {
         for (text, expected) in [
             ("trust-domain = 'A'", "trust domain"),
+            ("trust-domain = 'a'\nstore = 'etcd'", "is no store: say sled or redb"),
             ("trust-domain = 'a'\nlifetime = '1h'", "unknown field `lifetime`"),
             ("trust-domain = 'a'\n[lifetimes]\ncertificate = '1 day'", "whole number with a unit"),
             ("trust-domain = 'a'\npublic-url = 'ca.example'", "begins with http"),

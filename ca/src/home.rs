@@ -36,7 +36,7 @@ use crate::ledger::Ledger;
 use crate::lock::HomeLock;
 use crate::pem;
 use crate::record::{Actor, CaRecord, Event, Tier};
-use crate::store::SledStore;
+use crate::store::{Store, StoreKind};
 
 const CONFIG: &str = "ca.toml";
 const STORE: &str = "store";
@@ -118,6 +118,8 @@ pub struct Founding<'a> {
     pub trust_domain: TrustDomain,
     /// What the keys of both CAs are made of.
     pub key_type: KeyType,
+    /// What keeps what it remembers.
+    pub store: StoreKind,
     /// What protects the keys on disk; `None`: the file's mode alone.
     pub passphrase: Option<&'a [u8]>,
     /// Where the root's key goes; `None`: into the home.
@@ -169,7 +171,7 @@ impl Home {
         command: &str,
         now: UnixTime,
     ) -> Result<(Self, Ledger), Error> {
-        let Founding { trust_domain, key_type, passphrase, root_out } = founding;
+        let Founding { trust_domain, key_type, store: kind, passphrase, root_out } = founding;
         file::create_private_directory(path)?;
         let lock = HomeLock::acquire(path, command, now)?;
         refuse_parts(path)?;
@@ -186,15 +188,14 @@ impl Home {
             file::create(&path, certificate.as_bytes(), Access::Public)?;
         }
         let (root, issuing) = (root.certificate().clone(), issuing.certificate().clone());
-        let store = Arc::new(SledStore::create(&path.join(STORE))?);
-        let ledger = Ledger::begin(store, &path.join(JOURNAL))?;
+        let ledger = Ledger::begin(kind.create(&path.join(STORE))?, &path.join(JOURNAL))?;
         let event = Event::Initialized {
             trust_domain: trust_domain.clone(),
             root: root.der.to_vec(),
             issuing: issuing.der.to_vec(),
         };
         ledger.record(&Actor::Home, &event, now)?;
-        let config = Config::new(trust_domain);
+        let config = Config::new(trust_domain, kind);
         file::create(&path.join(CONFIG), config.to_text().as_bytes(), Access::Private)?;
         Ok((Self { path: path.to_owned(), config, opened_at: now, _lock: lock }, ledger))
     }
@@ -218,12 +219,12 @@ impl Home {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn open_store(&self) -> Result<SledStore, Error> {
-        Ok(SledStore::open(&self.path.join(STORE))?)
+    pub fn open_store(&self) -> Result<Arc<dyn Store>, Error> {
+        Ok(self.config.store.open(&self.path.join(STORE))?)
     }
 
     fn open_ledger_as_it_is(&self) -> Result<Ledger, Error> {
-        let ledger = Ledger::open(Arc::new(self.open_store()?), &self.journal_path())?;
+        let ledger = Ledger::open(self.open_store()?, &self.journal_path())?;
         self.recognise(&ledger)?;
         Ok(ledger)
     }

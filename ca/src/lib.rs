@@ -14,7 +14,8 @@
 //!   only then is there an answer. Interrupted before that, the certificate was never anywhere.
 //! - **Events first.** The [`Ledger`] remembers [`Event`]s; everything else follows from them by one
 //!   function, so the store can be checked against the journal, and built from it.
-//! - **Durable means durable.** See [`Store`] for what is promised, and [`SledStore`] for how it is kept.
+//! - **Durable means durable.** See [`Store`] for what is promised, and [`SledStore`] and
+//!   [`RedbStore`] for how it is kept.
 //! - **Many at once.** Threads sign on their own and share the writes; no answer comes before its own is synced.
 //! - **Fail closed.** After a failed write nothing more is recorded until the home is opened anew.
 //!
@@ -86,5 +87,8 @@ pub use refusal::Refusal;
 pub use reserved::SERVICE_NAME;
 pub use responder::Responder;
 pub use rotation::{Retired, Rotated, Rotation};
-pub use store::{Change, MAX_KEY_LEN, MAX_VALUE_LEN, SledStore, Store, StoreError};
+pub use store::{
+    Change, MAX_KEY_LEN, MAX_VALUE_LEN, RedbStore, SledStore, Store, StoreError, StoreKind,
+    UnknownStore,
+};
 pub use verify::{Finding, Whole, verify};

@@ -1,6 +1,11 @@
 //! The one seam to storage: a small compare-and-swap store whose writes are durable when they return.
 
+#[cfg(test)]
+mod contract;
+mod damage;
+mod kind;
 mod overlay;
+mod redb;
 mod sled;
 
 use std::collections::HashSet;
@@ -10,7 +15,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub use self::kind::{StoreKind, UnknownStore};
 pub(crate) use self::overlay::Overlay;
+pub use self::redb::RedbStore;
 pub use self::sled::SledStore;
 
 /// How long a key is at most, in octets.
@@ -124,6 +131,14 @@ pub enum StoreError {
     /// The store's files are not where they belong.
     #[error("the store {} is missing", .0.display())]
     Missing(PathBuf),
+    /// The store's files are another backend's.
+    #[error("ca.toml says store = \"{said}\", but the store is one of {found}'s")]
+    OtherKind {
+        /// What `ca.toml` says.
+        said: StoreKind,
+        /// Whose files there are.
+        found: StoreKind,
+    },
     /// The store's files cannot be used now; they may be in order.
     #[error("the store {} does not open: {reason}", path.display())]
     DoesNotOpen {
@@ -159,6 +174,9 @@ impl StoreError {
             ),
             Self::DoesNotOpen { .. } => Some(
                 "see that no other process uses it, that its files can be read and written, and that there is room",
+            ),
+            Self::OtherKind { .. } => Some(
+                "put ca.toml back as it was; or to change over, have the store built anew from the journal: vouchsafe restore --replace",
             ),
             Self::Missing(_) => Some(
                 "no empty one is made, because that would forget revocations; build it anew from the journal: vouchsafe restore (from a copy of it: --journal FILE)",

@@ -28,7 +28,10 @@ fn refused(home: &Home, arguments: &[&str]) -> String {
 
 /// A CA that has issued and revoked.
 fn lived() -> Home {
-    let home = Home::new();
+    live(Home::new())
+}
+
+fn live(home: Home) -> Home {
     for name in ["build-7", "build-8"] {
         home.run(&["issue", name]);
     }
@@ -59,6 +62,52 @@ fn whoever_opens_a_home_with_a_damaged_store_is_told_and_served() {
     // It is on record; it is said once; and the history is whole.
     assert!(home.run(&["audit"]).contains("built the store anew from the journal: the store is"));
     assert!(output(&home, &["list"]).stderr.is_empty());
+    assert_eq!(json(&home.run(&["audit", "--verify", "--json"]))["whole"], true);
+}
+
+#[test]
+fn a_ca_on_redb_is_built_anew_and_restored_on_redb() {
+    let home = live(Home::with(&["--store", "redb"]));
+    let before = json(&home.run(&["list", "--json"]));
+    let db = home.path("home/store/redb");
+    let mut octets = fs::read(&db).unwrap();
+    let middle = octets.len() / 2;
+    octets[middle..].fill(0x5a);
+    file::replace(&db, &octets, Access::Private).unwrap();
+    let listed = output(&home, &["list", "--json"]);
+    assert_eq!(serde_json::from_slice::<Value>(&listed.stdout).unwrap(), before);
+    let said = String::from_utf8(listed.stderr).unwrap();
+    assert!(said.contains("It was built anew from the journal"), "{said}");
+    fs::rename(home.path("home/journal.jsonl"), home.path("kept.jsonl")).unwrap();
+    fs::remove_dir_all(home.path("home/store")).unwrap();
+    home.run(&["restore", "--journal", "kept.jsonl"]);
+    assert!(db.exists() && !home.path("home/store/db").exists());
+    assert_eq!(json(&home.run(&["list", "--json"])), before);
+    assert_eq!(json(&home.run(&["audit", "--verify", "--json"]))["whole"], true);
+}
+
+#[test]
+fn a_ca_changes_over_to_another_store_by_being_restored() {
+    let home = lived();
+    let before = json(&home.run(&["list", "--json"]));
+    let config = home.path("home/ca.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let changed = text.replace("store = \"sled\"", "store = \"redb\"");
+    file::replace(&config, changed.as_bytes(), Access::Private).unwrap();
+    // Not by the way.
+    for command in [&["list"][..], &["issue", "build-9"], &["restore"]] {
+        let said = refused(&home, command);
+        assert!(
+            said.contains("vouchsafe restore --replace") || said.contains("in order"),
+            "{said}"
+        );
+        assert!(home.path("home/store/db").exists());
+    }
+    let restored = json(&home.run(&["restore", "--replace", "--json"]));
+    assert!(restored["set_aside"][0].as_str().unwrap().contains("/store.replaced-20"));
+    assert!(home.path("home/store/redb").exists() && !home.path("home/store/db").exists());
+    assert_eq!(json(&home.run(&["list", "--json"])), before);
+    home.run(&["issue", "build-9"]);
     assert_eq!(json(&home.run(&["audit", "--verify", "--json"]))["whole"], true);
 }
 

@@ -7,7 +7,7 @@ the home must open, must be whole, and must know every certificate and revocatio
 
     cargo build -p vouchsafe
     cargo test -p vouchsafe-ca --test ca --no-run      # says where the test binary is
-    sudo tests/power-loss/power_loss.py target/debug/vouchsafe target/debug/deps/ca-… 40
+    sudo tests/power-loss/power_loss.py target/debug/vouchsafe target/debug/deps/ca-… 40 [sled|redb]
 """
 
 import fcntl
@@ -31,10 +31,10 @@ def run(*command, check=True):
 
 
 class World:
-    def __init__(self, folder, vouchsafe, crowd):
+    def __init__(self, folder, vouchsafe, crowd, store):
         self.image, self.mount = f"{folder}/image", f"{folder}/mount"
         self.home, self.said = f"{self.mount}/home", f"{folder}/said"
-        self.vouchsafe, self.crowd = vouchsafe, crowd
+        self.vouchsafe, self.crowd, self.store = vouchsafe, crowd, store
         os.mkdir(self.mount)
         with open(self.image, "wb") as image:
             image.truncate(400 * 1024 * 1024)
@@ -43,7 +43,7 @@ class World:
         run("umount", self.mount, check=False)
         run("mkfs.ext4", "-q", "-F", self.image)
         run("mount", "-o", "loop", self.image, self.mount)
-        self.ask("init", "--trust-domain", "acme.example")
+        self.ask("init", "--trust-domain", "acme.example", "--store", self.store)
 
     def ask(self, *arguments):
         return run(self.vouchsafe, "--home", self.home, *arguments)
@@ -82,10 +82,10 @@ class World:
         return len(status), "interrupted" in opened.stderr
 
 
-def main(vouchsafe, crowd, rounds="40"):
+def main(vouchsafe, crowd, rounds="40", store="sled"):
     vouchsafe, crowd = os.path.abspath(vouchsafe), os.path.abspath(crowd)
     with tempfile.TemporaryDirectory() as folder:
-        world = World(folder, vouchsafe, crowd)
+        world = World(folder, vouchsafe, crowd, store)
         world.begin()
         total = mended = 0
         try:
@@ -99,7 +99,7 @@ def main(vouchsafe, crowd, rounds="40"):
             run("umount", world.mount, check=False)
     if total == 0:
         sys.exit("nobody was answered: is that the tests of vouchsafe-ca?")
-    print(f"{rounds} power losses, {total} answers, none lost; journal or store was brought level after {mended}")
+    print(f"{store}: {rounds} power losses, {total} answers, none lost; journal or store was brought level after {mended}")
 
 
 if __name__ == "__main__":

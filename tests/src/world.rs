@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use vouchsafe_ca::{Actor, Authority, Founding, Home, Kind, Order, Reason, pem};
+use vouchsafe_ca::{Actor, Authority, Founding, Home, Kind, Order, Reason, StoreKind, pem};
 use vouchsafe_certs::{CaCertificate, KeyType, Permission, PermissionSet, PrivateKey, TrustDomain};
 use vouchsafe_transport::{
     ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
@@ -45,6 +45,7 @@ impl World {
         let founding = Founding {
             trust_domain: TrustDomain::parse(TRUST_DOMAIN).unwrap(),
             key_type: KeyType::P256,
+            store: StoreKind::default(),
             passphrase: None,
             root_out: None,
         };

@@ -23,7 +23,6 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
@@ -36,7 +35,7 @@ use crate::file::{self, FileError, sync_directory};
 use crate::journal::{JournalError, Lines};
 use crate::ledger::Ledger;
 use crate::record::{Actor, Event};
-use crate::store::{SledStore, Store, StoreError};
+use crate::store::{Store, StoreError, StoreKind};
 use crate::text;
 
 const BEING_BUILT: &str = "store.rebuilding";
@@ -218,11 +217,14 @@ impl Home {
         })
     }
 
-    /// Reads all of the store: its head, or what is wrong with it.
+    /// Reads all of the store: its head, or what is wrong with it. Whichever backend's it is: the one
+    /// that `ca.toml` names now may be another.
     fn look_at_store(&self, replace: bool) -> Result<(Option<Head>, Option<String>), Error> {
-        let head = self.open_store().and_then(|store| {
+        let directory = self.path.join(STORE);
+        let kind = StoreKind::found_in(&directory).unwrap_or(self.config.store);
+        let head = kind.open(&directory).map_err(Error::from).and_then(|store| {
             store.scan("", &mut |_, _| std::ops::ControlFlow::Continue(()))?;
-            Ok(stored_head(&store)?.ok_or_else(|| StoreError::Damaged { key: HEAD.to_owned() })?)
+            Ok(stored_head(&*store)?.ok_or_else(|| StoreError::Damaged { key: HEAD.to_owned() })?)
         });
         match head {
             Ok(Head { sequence, .. }) if !replace => {
@@ -261,8 +263,7 @@ impl Home {
         let directory = self.path.join(BEING_BUILT);
         remove(&directory)?;
         let build = || {
-            let store = Arc::new(SledStore::create(&directory)?);
-            let ledger = Ledger::begin(store, journal)?;
+            let ledger = Ledger::begin(self.config.store.create(&directory)?, journal)?;
             self.recognise(&ledger)?;
             check(ledger.store())?;
             let cut = (source.cut > 0).then_some(source.cut);

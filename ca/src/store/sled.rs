@@ -15,24 +15,22 @@
 mod opening;
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use self::opening::{does_not_open, guarded, is_damage};
+use self::opening::is_damage;
+use super::damage::{self, does_not_open, guarded};
 use super::{Change, Store, StoreError, refuse_beyond_limits};
-use crate::file::{self, Access, create_private_directory, sync_directory};
+use crate::file::{create_private_directory, sync_directory};
 
 /// The longest value kept in one piece: 19 of them with their keys stay well under 128 KiB.
 const PIECE_LEN: usize = 4 * 1024;
 
 /// sled takes what it is given as a limit, not a reservation.
 const CACHE_LEN: u64 = 128 * 1024 * 1024;
-
-/// The file beside sled's that says what was found damaged.
-const DAMAGED: &str = "damaged";
 
 /// First octet of a sled key: the values themselves.
 const VALUES: u8 = b'v';
@@ -48,7 +46,8 @@ const IN_PIECES: u8 = 1;
 
 /// A [`Store`] in one directory.
 pub struct SledStore {
-    db: sled::Db,
+    /// None once it was dropped.
+    db: Option<sled::Db>,
     /// Where it is, and our own handle of `db` there; none for a temporary store.
     place: Option<(PathBuf, File)>,
     /// One writer at a time; `true` once a write has failed.
@@ -56,6 +55,9 @@ pub struct SledStore {
 }
 
 impl SledStore {
+    /// In which nearly all of it is.
+    pub(super) const FILE: &'static str = "db";
+
     /// Creates a store in a directory that does not exist yet.
     ///
     /// # Errors
@@ -70,7 +72,7 @@ impl SledStore {
         let store = Self::open_in(directory)?;
         // sled syncs neither its configuration nor its directories.
         let sync = || {
-            for name in ["conf", "db"] {
+            for name in ["conf", Self::FILE] {
                 File::open(directory.join(name))?.sync_all()?;
             }
             Ok(())
@@ -88,30 +90,20 @@ impl SledStore {
     /// [`StoreError::Missing`] if there is none, [`StoreError::Corrupt`] if it is damaged, and
     /// [`StoreError::DoesNotOpen`] if it is in use, or there is no permission or no room.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let failed = |error: io::Error| does_not_open(directory)(error.into());
-        let length = match fs::metadata(directory.join("db")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(StoreError::Missing(directory.to_owned()));
-            }
-            found => found.map_err(failed)?.len(),
-        };
-        // An empty file would be taken for a new store.
-        if length == 0 {
-            return Err(StoreError::Corrupt { reason: "it is empty".into() });
-        }
-        match fs::read_to_string(directory.join(DAMAGED)) {
-            Ok(found) => Err(StoreError::Corrupt { reason: found.into() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::open_in(directory),
-            Err(error) => Err(failed(error)),
-        }
+        damage::refuse_unusable(directory, Self::FILE)?;
+        Self::open_in(directory)
     }
 
     fn open_in(directory: &Path) -> Result<Self, StoreError> {
         let config = sled::Config::new().path(directory).cache_capacity(CACHE_LEN);
         let db = opening::open(directory, &config)?;
-        let file = File::open(directory.join("db"))
+        let file = File::open(directory.join(Self::FILE))
             .map_err(|error| does_not_open(directory)(error.into()))?;
-        Ok(Self { db, place: Some((directory.to_owned(), file)), stopped: Mutex::new(false) })
+        Ok(Self {
+            db: Some(db),
+            place: Some((directory.to_owned(), file)),
+            stopped: Mutex::new(false),
+        })
     }
 
     /// A store that goes when it is dropped: for tests and for comparisons.
@@ -122,24 +114,25 @@ impl SledStore {
         let config = sled::Config::new().temporary(true).flush_every_ms(None);
         let db =
             opening::open_guarded(&config).map_err(|error| StoreError::Failed(error.into()))?;
-        Ok(Self { db, place: None, stopped: Mutex::new(false) })
+        Ok(Self { db: Some(db), place: None, stopped: Mutex::new(false) })
+    }
+
+    fn db(&self) -> sled::Result<&sled::Db> {
+        let dropped = || io::Error::from(io::ErrorKind::NotConnected).into();
+        self.db.as_ref().ok_or_else(dropped)
     }
 
     /// Reads from sled.
     fn read<T>(&self, read: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
-        guarded(|| read(&self.db)).map_err(|error| self.failed(error))
+        guarded(|| read(self.db()?)).map_err(|error| self.failed(error))
     }
 
-    /// What is damaged once stays so: whoever opens the store next hears of it at once, whether or not
-    /// they read the same place.
     fn failed(&self, error: sled::Error) -> StoreError {
         if !is_damage(&error) {
             return StoreError::Failed(error.into());
         }
         if let Some((directory, _)) = &self.place {
-            // Without the note, the damage is found again where it is.
-            let note = error.to_string();
-            let _ = file::replace(&directory.join(DAMAGED), note.as_bytes(), Access::Private);
+            damage::note(directory, &error.to_string());
         }
         StoreError::Corrupt { reason: error.into() }
     }
@@ -195,9 +188,11 @@ impl SledStore {
     }
 
     fn commit(&self, batch: sled::Batch) -> Result<(), StoreError> {
-        self.db.apply_batch(batch).map_err(|error| self.failed(error))?;
+        // A panic here is no damage: it ends the thread, and nothing more is written.
+        let db = self.db().map_err(|error| self.failed(error))?;
+        db.apply_batch(batch).map_err(|error| self.failed(error))?;
         if let Some((_, file)) = &self.place {
-            self.db.flush().map_err(|error| self.failed(error))?;
+            db.flush().map_err(|error| self.failed(error))?;
             file.sync_data().map_err(|error| StoreError::Failed(error.into()))?;
         }
         Ok(())
@@ -222,7 +217,7 @@ impl Store for SledStore {
             "" => Bound::Included(prefixed.clone()),
             after => Bound::Excluded(value_key(after)),
         };
-        let mut entries = self.db.range((start, Bound::Unbounded));
+        let mut entries = self.read(|db| Ok(db.range((start, Bound::Unbounded))))?;
         while let Some((key, stored)) = self.read(|_| entries.next().transpose())? {
             if !key.starts_with(&prefixed) {
                 break;
@@ -256,6 +251,17 @@ impl Store for SledStore {
     }
 }
 
+impl Drop for SledStore {
+    /// sled syncs once more when it is dropped, and panics if that fails. What was acknowledged is on disk.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let _ = guarded(|| {
+            drop(db);
+            sled::Result::Ok(())
+        });
+    }
+}
+
 /// sled would show everything it holds.
 impl fmt::Debug for SledStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -283,92 +289,14 @@ fn piece_count(stored: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::file::{self, Access};
     use crate::store::MAX_KEY_LEN;
-
-    fn put(key: &str, expected: Option<&[u8]>, new: Option<&[u8]>) -> Change {
-        let own = |value: &[u8]| value.to_vec();
-        Change { key: key.into(), expected: expected.map(own), new: new.map(own) }
-    }
-
-    fn keys(store: &SledStore, prefix: &str) -> Vec<String> {
-        let mut keys = Vec::new();
-        let mut visit = |key: &str, _: &[u8]| {
-            keys.push(key.to_owned());
-            ControlFlow::Continue(())
-        };
-        store.scan(prefix, &mut visit).unwrap();
-        keys
-    }
-
-    #[test]
-    fn all_changes_happen_or_none() {
-        let store = SledStore::temporary().unwrap();
-        store.replace(&[put("a", None, Some(b"1")), put("b", None, Some(b"2"))]).unwrap();
-        let refused = store.replace(&[put("c", None, Some(b"3")), put("a", None, Some(b"9"))]);
-        assert!(matches!(refused, Err(StoreError::Conflict { key }) if key == "a"));
-        assert_eq!(store.get("c").unwrap(), None);
-        store.replace(&[put("a", Some(b"1"), None), put("b", Some(b"2"), Some(b"2"))]).unwrap();
-        assert_eq!(keys(&store, ""), ["b"]);
-        assert!(store.replace(&[put("d", None, None), put("d", None, Some(b"1"))]).is_err());
-    }
-
-    #[test]
-    fn scans_are_ordered_and_can_stop() {
-        let store = SledStore::temporary().unwrap();
-        for key in ["x/2", "x/1", "y/1", "x", "x/10"] {
-            store.replace(&[put(key, None, Some(b""))]).unwrap();
-        }
-        assert_eq!(keys(&store, "x/"), ["x/1", "x/10", "x/2"]);
-        let mut seen = 0;
-        let mut visit = |_: &str, _: &[u8]| {
-            seen += 1;
-            ControlFlow::Break(())
-        };
-        store.scan("", &mut visit).unwrap();
-        assert_eq!(seen, 1);
-    }
-
-    #[test]
-    fn a_scan_goes_on_where_another_stopped() {
-        let store = SledStore::temporary().unwrap();
-        for key in ["x/1", "x/2", "x/3", "y/1"] {
-            store.replace(&[put(key, None, Some(b""))]).unwrap();
-        }
-        let after = |after: &str| {
-            let mut keys = Vec::new();
-            let mut visit = |key: &str, _: &[u8]| {
-                keys.push(key.to_owned());
-                ControlFlow::Continue(())
-            };
-            store.scan_after("x/", after, &mut visit).unwrap();
-            keys
-        };
-        assert_eq!(after(""), ["x/1", "x/2", "x/3"]);
-        assert_eq!(after("x/1"), ["x/2", "x/3"]);
-        // The key itself need not be there any more.
-        assert_eq!(after("x/2a"), ["x/3"]);
-        assert_eq!(after("x/3"), [""; 0]);
-    }
-
-    #[test]
-    fn a_store_is_reopened_but_never_recreated() {
-        let home = tempfile::tempdir().unwrap();
-        let directory = home.path().join("store");
-        assert!(matches!(SledStore::open(&directory), Err(StoreError::Missing(_))));
-        let store = SledStore::create(&directory).unwrap();
-        store.replace(&[put("a", None, Some(b"1"))]).unwrap();
-        assert!(matches!(SledStore::open(&directory), Err(StoreError::DoesNotOpen { .. })));
-        drop(store);
-        assert!(matches!(SledStore::create(&directory), Err(StoreError::DoesNotOpen { .. })));
-        assert_eq!(SledStore::open(&directory).unwrap().get("a").unwrap().unwrap(), b"1");
-        fs::remove_file(directory.join("db")).unwrap();
-        assert!(matches!(SledStore::open(&directory), Err(StoreError::Missing(_))));
-        File::create(directory.join("db")).unwrap();
-        assert!(matches!(SledStore::open(&directory), Err(StoreError::Corrupt { .. })));
-    }
+    use crate::store::contract::{keys, put};
 
     #[test]
     fn a_snapshot_that_nobody_lived_to_finish_is_no_damage() {
@@ -459,7 +387,7 @@ mod tests {
                 prop_assert_eq!(before.as_ref(), Some(&value));
             }
             store.replace(&[Change { key: "k".into(), expected: before, new: None }]).unwrap();
-            prop_assert_eq!(store.db.len(), 0);
+            prop_assert_eq!(store.db.as_ref().unwrap().len(), 0);
         }
     }
 }

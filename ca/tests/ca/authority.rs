@@ -190,7 +190,9 @@ fn the_largest_certificate_is_remembered_in_full() {
     assert_eq!(issued.certificate.permissions.len(), 60);
     world.open().revoke_device(&Actor::Home, &principal(&name), Reason::Unspecified).unwrap();
     world.check();
-    assert_eq!(fs::read_dir(world.path("store/blobs")).unwrap().count(), 0);
+    // Where sled puts what is too long for it, and nobody syncs it.
+    let blobs = fs::read_dir(world.path("store/blobs")).map_or(0, Iterator::count);
+    assert_eq!(blobs, 0);
 }
 
 /// RFC 5280 §3.3: an entry stays until one list beyond the certificate's validity has had it.
@@ -341,6 +343,7 @@ fn a_home_that_is_there_is_never_made_anew() {
         let founding = vouchsafe_ca::Founding {
             trust_domain: crate::world::trust_domain(),
             key_type: KeyType::P256,
+            store: crate::STORE,
             passphrase: None,
             root_out: None,
         };

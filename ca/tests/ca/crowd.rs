@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use crate::world::{World, is_active, principal};
 use vouchsafe_ca::{
-    Actor, Authority, Change, Error, Ledger, Reason, Refusal, SledStore, Store, StoreError, Tier,
+    Actor, Authority, Change, Error, Ledger, Reason, Refusal, Store, StoreError, Tier,
 };
 use vouchsafe_certs::{RevocationList, Serial};
 
 /// A store on a disk that takes its time.
 #[derive(Debug)]
 struct SlowStore {
-    inner: SledStore,
+    inner: Arc<dyn Store>,
     writes: AtomicUsize,
 }
 
@@ -43,7 +43,7 @@ impl Store for SlowStore {
 /// A store in which something is revoked just after what is revoked was read for a list.
 #[derive(Debug)]
 struct BusyStore {
-    inner: SledStore,
+    inner: Arc<dyn Store>,
     /// Whom to tell, and the key that they will write.
     meanwhile: Mutex<Option<(mpsc::Sender<()>, String)>>,
 }

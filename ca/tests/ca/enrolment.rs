@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Barrier;
 use std::thread;
 
-use crate::world::{DAY, REMAINS, World, is_active, principal};
+use crate::faulty::REMAINS;
+use crate::world::{DAY, World, is_active, principal};
 use vouchsafe_ca::{
     Actor, Authority, Error, InvitationRecord, InvitationState, Invited, Inviter, Issued, Kind,
     Lifetime, Offer, OfferError, ProfileError, Reason, Refusal,
@@ -103,7 +104,7 @@ fn the_secret_is_nowhere_to_be_found() {
     assert!(!format!("{invited:?} {:?}", invitations(&authority)).contains(&secret));
     redeem(&authority, &invited, &request()).unwrap();
     drop(authority);
-    for file in ["journal.jsonl", "store/db"] {
+    for file in ["journal.jsonl", crate::STORE_FILE] {
         let octets = fs::read(world.path(file)).unwrap();
         let found = octets.windows(secret.len()).any(|window| window == secret.as_bytes());
         assert!(!found, "{file} holds the secret");

@@ -1,152 +1,82 @@
-//! Nothing acknowledged is lost, whatever fails: each write of each act, in both ways a write can fail.
+//! Nothing acknowledged is lost, whatever fails: each write of each act, in each way a write can fail.
 
-use std::time::Duration;
-
-use crate::enrolment::{offer, redeem, request};
-use crate::world::{DAY, Fault, REMAINS, Remains, World, is_active, principal, reason};
 use proptest::prelude::*;
-use rustls_pki_types::UnixTime;
-use vouchsafe_ca::{Actor, Authority, Error, Inviter, Reason, Refusal};
-use vouchsafe_certs::{Certificate, Serial};
+use vouchsafe_ca::{Actor, Error, Reason};
+use vouchsafe_certs::Certificate;
 
-/// Something that somebody asks of the CA.
-#[derive(Clone, Copy, Debug)]
-enum Act {
-    Issue(u8),
-    RevokeLast(u8),
-    RevokeDevice(u8),
-    Reinstate(u8),
-    /// Invite, and redeem at once.
-    Enroll(u8),
-    /// Renew the latest certificate that was handed out.
-    RenewLast,
-    /// The same, and once more by somebody with a copy.
-    StealLast,
-    RevokeEverything(u8),
-    Publish,
-    Wait(u8),
+use crate::faulty::{Fault, Left, REMAINS, Remains};
+use crate::story::{Act, STORY, perform};
+use crate::world::{DAY, World, principal};
+
+pub(crate) fn is_fault(error: &Error) -> bool {
+    matches!(error, Error::Store(_) | Error::Journal(_) | Error::Stopped)
 }
 
-/// What was acknowledged.
-#[derive(Default)]
-struct Acknowledged {
-    issued: Vec<Serial>,
-    revoked: Vec<Serial>,
-    /// The highest number of a list that somebody was told.
-    list: u64,
-}
-
-impl Acknowledged {
-    /// The latest certificate that was handed out.
-    fn last(&self, authority: &Authority) -> Result<Option<Certificate>, Error> {
-        let Some(serial) = self.issued.last() else { return Ok(None) };
-        let record = authority.look_up(|ledger| ledger.certificate(serial))?;
-        Ok(record.map(|record| Certificate::from_der(&record.certificate).unwrap()))
+/// The world before each act of the story, and after the last.
+pub(crate) fn chapters(beginning: World) -> Vec<World> {
+    let mut chapters = vec![beginning];
+    for act in STORY {
+        let world = chapters.last().unwrap().twin();
+        perform(act, &world.open(), &world).unwrap();
+        world.check();
+        chapters.push(world);
     }
+    chapters
+}
 
-    /// Renews it, for another key.
-    fn renew(&mut self, authority: &Authority) -> Result<Option<Serial>, Error> {
-        let Some(last) = self.last(authority)? else { return Ok(None) };
-        let renewed = authority.renew(&last, &request())?.certificate.serial;
-        self.issued.push(renewed);
-        Ok(Some(renewed))
+/// One write of an act fails; says whether the act has so many.
+fn fails(before: &World, act: Act, nth: usize, remains: Remains) -> bool {
+    let world = before.twin();
+    let authority = world.open_faulty(nth, remains.store).unwrap();
+    let done = perform(act, &authority, &world);
+    let Err(error) = done else { return false };
+    assert!(is_fault(&error), "{act:?}: {error}");
+    // Fail-stop: nothing more is recorded, whoever asks.
+    let refused = authority.issue(&Actor::Home, world.order("other")).unwrap_err();
+    assert!(matches!(refused, Error::Stopped), "{refused}");
+    world.crash(authority, remains);
+    world.check();
+    world.check_restored();
+    // It goes on, with whatever has or has not happened.
+    let authority = world.open();
+    for act in [act, Act::Issue(1), Act::RevokeLast(0)] {
+        let done = perform(act, &authority, &world);
+        assert!(done.as_ref().err().is_none_or(|error| !is_fault(error)), "{act:?}: {done:?}");
     }
+    drop(authority);
+    world.check();
+    true
+}
 
-    fn check(&self, world: &World) {
-        let authority = world.open();
-        for serial in &self.issued {
-            let record = authority.look_up(|ledger| ledger.certificate(serial)).unwrap();
-            assert!(record.is_some(), "{serial} was handed out and is not on record");
+#[test]
+fn every_write_of_a_story_may_fail_in_every_way() {
+    let chapters = chapters(World::new());
+    let mut tried = 0;
+    for (before, act) in chapters.iter().zip(STORY) {
+        for remains in REMAINS {
+            let writes = (0..).take_while(|nth| fails(before, act, *nth, remains)).count();
+            let has_none = matches!(act, Act::Wait(_));
+            assert_eq!(writes == 0, has_none, "{act:?}");
+            tried += writes;
         }
-        drop(authority);
-        let list = world.published();
-        for serial in &self.revoked {
-            let authority = world.open();
-            assert!(!is_active(&authority, serial), "{serial} was revoked and is active");
-            let record = authority.look_up(|ledger| ledger.certificate(serial)).unwrap().unwrap();
-            assert!(list.revokes(serial) || record.planned.not_after < world.clock.now());
-        }
-        assert!(list.number >= self.list, "an older list is published than somebody was told");
     }
+    eprintln!("{tried} writes failed");
+    assert!(tried > STORY.len() * REMAINS.len(), "{tried}");
 }
 
-fn device(nth: u8) -> vouchsafe_certs::Principal {
-    principal(&format!("device-{nth}"))
-}
-
-/// Does it, and notes what was acknowledged.
-fn perform(
-    act: Act,
-    authority: &Authority,
-    world: &World,
-    noted: &mut Acknowledged,
-) -> Result<(), Error> {
-    let outcome = match act {
-        Act::Issue(nth) => {
-            let issued = authority.issue(&Actor::Home, world.order(&format!("device-{nth}")))?;
-            noted.issued.push(issued.certificate.serial);
-            return Ok(());
+/// A disk that lies: what it said was written is gone from one of the two files. The other has it.
+#[test]
+fn what_one_of_the_two_loses_after_all_the_other_gives_back() {
+    let chapters = chapters(World::new());
+    let last = chapters.last().unwrap();
+    for earlier in &chapters {
+        for lost in ["store", "journal.jsonl"] {
+            let world = last.twin();
+            world.take_from(earlier, lost);
+            world.check();
+            world.check_restored();
         }
-        Act::Enroll(nth) => {
-            let invited = authority.invite(&Inviter::Home, offer(&format!("device-{nth}")))?;
-            let issued = redeem(authority, &invited, &request())?;
-            noted.issued.push(issued.certificate.serial);
-            return Ok(());
-        }
-        Act::RenewLast => {
-            noted.renew(authority)?;
-            return Ok(());
-        }
-        Act::StealLast => {
-            let Some(copied) = noted.last(authority)? else { return Ok(()) };
-            let Some(renewed) = noted.renew(authority)? else { return Ok(()) };
-            let caught = authority.renew(&copied, &request()).unwrap_err();
-            if matches!(caught, Error::Refused(Refusal::Stolen { .. })) {
-                noted.revoked.extend([copied.serial, renewed]);
-                return Ok(());
-            }
-            return Err(caught);
-        }
-        Act::RevokeEverything(nth) => {
-            let soon = Duration::from_secs(world.clock.now().as_secs() + 1);
-            let soon = UnixTime::since_unix_epoch(soon);
-            let sweep = authority.revoke_issued_before(&Actor::Home, None, soon, tame(nth))?;
-            noted.revoked.clone_from(&noted.issued);
-            noted.list = sweep.list.number;
-            return Ok(());
-        }
-        Act::RevokeLast(nth) => {
-            let Some(serial) = noted.issued.last().copied() else { return Ok(()) };
-            let outcome = authority.revoke(&Actor::Home, &serial, tame(nth))?;
-            noted.revoked.push(serial);
-            outcome
-        }
-        Act::RevokeDevice(nth) => authority.revoke_device(&Actor::Home, &device(nth), tame(nth))?,
-        Act::Reinstate(nth) => authority.reinstate(&Actor::Home, &device(nth))?,
-        Act::Publish => {
-            noted.list = authority.publish(&Actor::Home)?.number;
-            return Ok(());
-        }
-        Act::Wait(hours) => {
-            world.clock.advance(u64::from(hours) * 3_600);
-            return Ok(());
-        }
-    };
-    noted.revoked.extend(outcome.certificates.iter().map(|record| record.planned.serial));
-    noted.list = outcome.list.number;
-    Ok(())
-}
-
-/// All devices here share one key, which must stay usable.
-fn tame(nth: u8) -> Reason {
-    match reason(usize::from(nth)) {
-        Reason::KeyCompromise => Reason::Superseded,
-        reason => reason,
     }
-}
-
-fn is_fault(error: &Error) -> bool {
-    matches!(error, Error::Store(_) | Error::Stopped)
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -176,32 +106,30 @@ proptest! {
         kept in prop::option::of(0..3_usize),
     ) {
         let world = World::new();
-        let mut noted = Acknowledged::default();
         let store = if lost { Fault::Lost } else { Fault::ReplyLost };
         if let Ok(authority) = world.open_faulty(nth, store) {
-            let mut remains = Remains { store, journal: None };
+            let mut remains = Remains { store, journal: Left::All };
             for act in before {
-                let done = perform(act, &authority, &world, &mut noted);
+                let done = perform(act, &authority, &world);
                 if done.is_err_and(|error| is_fault(&error)) {
                     // Fail-stop: nothing more is recorded, whoever asks.
                     let refused = authority.issue(&Actor::Home, world.order("other")).unwrap_err();
                     prop_assert!(matches!(refused, Error::Stopped), "{refused}");
-                    remains.journal = kept;
+                    remains.journal = kept.map_or(Left::All, Left::Octets);
                     break;
                 }
             }
             world.crash(authority, remains);
         }
-        noted.check(&world);
         world.check();
         let authority = world.open();
         for act in after {
-            let done = perform(act, &authority, &world, &mut noted);
+            let done = perform(act, &authority, &world);
             prop_assert!(done.as_ref().err().is_none_or(|error| !is_fault(error)), "{done:?}");
         }
         drop(authority);
-        noted.check(&world);
         world.check();
+        world.check_restored();
     }
 }
 

@@ -6,14 +6,14 @@ use std::path::Path;
 use crate::world::{World, is_active, principal};
 use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{
-    Actor, Change, Error, Finding, JournalError, Reason, Store, StoreError, Whole, verify,
+    Actor, Change, Error, Finding, JournalError, Reason, StoreError, Whole, verify,
 };
 use vouchsafe_certs::Fingerprint;
 
 fn judge(world: &World) -> Result<Whole, Finding> {
     let home = world.home();
     let store = home.open_store().unwrap();
-    verify(&home.journal_path(), &store).unwrap()
+    verify(&home.journal_path(), &*store).unwrap()
 }
 
 pub(crate) fn lines(world: &World) -> Vec<String> {
@@ -87,7 +87,7 @@ fn every_changed_octet_of_the_journal_is_found() {
         file::replace(&copy, &changed, Access::Private).unwrap();
         let line = 1 + honest[..at].iter().filter(|octet| **octet == b'\n').count();
         let line = u64::try_from(line).unwrap();
-        match verify(&copy, &store).unwrap() {
+        match verify(&copy, &*store).unwrap() {
             Err(Finding::Altered { line: found }) => assert_eq!(found, line, "octet {at}"),
             other => panic!("octet {at}: {other:?}"),
         }
@@ -316,10 +316,10 @@ fn a_store_that_is_missing_is_never_made_anew_without_a_word() {
     world.check();
     // A new and empty one, and zeros where records were: nothing acknowledged is missing after.
     fs::remove_dir_all(world.path("store")).unwrap();
-    drop(vouchsafe_ca::SledStore::create(&world.path("store")).unwrap());
+    drop(crate::STORE.create(&world.path("store")).unwrap());
     assert!(world.home().open_ledger().unwrap().rebuilt().is_some());
     world.check();
-    let db = world.path("store/db");
+    let db = world.path(crate::STORE_FILE);
     let octets = fs::read(&db).unwrap();
     file::replace(&db, &vec![0; octets.len()], Access::Private).unwrap();
     assert!(world.home().open_ledger().unwrap().rebuilt().is_some());

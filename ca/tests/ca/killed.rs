@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::crowd::crowd;
 use crate::world::{TestClock, World, open_at, order};
-use vouchsafe_ca::{Actor, Event, Ledger, Reason};
+use vouchsafe_ca::{Actor, Event, Ledger, Reason, StoreKind};
 use vouchsafe_certs::{KeyType, PrivateKey, Serial};
 
 /// The home in which [`a_crowd_at_work`] works.
@@ -22,6 +22,9 @@ const USUAL_KILLS: u64 = 60;
 
 /// After so many, everything is looked at.
 const CHAPTER: u64 = 20;
+
+/// After so many, another CA begins, whose journal is short.
+const LIFE: u64 = 100;
 
 /// Not a test: what `kill -9` is sent to below. Says each serial number once it is answered.
 #[test]
@@ -94,65 +97,75 @@ fn is_killed(status: ExitStatus) -> bool {
     status.signal() == Some(9)
 }
 
-/// Everything that was answered is so, and everything holds that must always hold.
-fn check(world: &World, answers: &[(String, Serial)]) {
-    let authority = world.open();
-    let list = world.published();
-    for (act, serial) in answers {
-        let record = authority.look_up(|ledger| ledger.certificate(serial)).unwrap();
-        let record = record.unwrap_or_else(|| panic!("{serial} was {act} and is unknown"));
-        if act == "revoked" {
-            assert!(record.revoked.is_some() && list.revokes(serial), "{serial}");
+/// What became of one CA, or of several.
+#[derive(Default)]
+struct Tally {
+    kills: u64,
+    opened: u64,
+    unfinished: u64,
+    known: usize,
+    records: usize,
+}
+
+impl Tally {
+    /// Hears what somebody was answered who was killed.
+    fn hear(&mut self, world: &World, heard: &[String]) {
+        self.unfinished += u64::from(has_unfinished_snapshot(world));
+        for line in heard {
+            let Some((act, serial)) = line.split_once(' ') else { continue };
+            self.opened += u64::from(act == "opened");
+            let Ok(serial) = serial.parse::<Serial>() else { continue };
+            self.known += 1;
+            world.note(|noted| match act {
+                "revoked" => noted.revoked.push(serial),
+                _ => noted.issued.push((serial, vec![])),
+            });
         }
     }
-    drop(authority);
-    world.check();
+}
+
+/// One CA, killed so often.
+fn one_life(kills: u64, tally: &mut Tally) {
+    let world = World::new();
+    let begun = Instant::now();
+    tally.hear(&world, &killed(&world, Moment::Answered(8)));
+    // How long it takes to the first answers: within that, it opens.
+    let opening = begun.elapsed();
+    for round in 1..=kills {
+        // The golden ratio's multiples are everywhere, and never the same.
+        let part = f64::from(u32::try_from(tally.kills).unwrap()) * 0.618_033_988_749_895 % 1.0;
+        let moment = match round % 4 {
+            0 => Moment::Answered(4 + usize::try_from(tally.kills * 7 % 200).unwrap()),
+            1 if crate::STORE == StoreKind::Sled => Moment::Snapshot(opening * 2),
+            _ => Moment::After(opening.mul_f64(part)),
+        };
+        let heard = killed(&world, moment);
+        tally.kills += 1;
+        tally.hear(&world, &heard);
+        if round % CHAPTER == 0 || round == kills {
+            world.check();
+        }
+    }
+    world.check_restored();
+    // A process that is killed damages nothing.
+    let events = world.events();
+    assert!(!events.iter().any(|event| matches!(event, Event::StoreRebuilt { .. })));
+    assert!(world.home().open_ledger().as_ref().map(Ledger::rebuilt).unwrap().is_none());
+    tally.records += events.len();
 }
 
 #[test]
 fn nothing_that_was_answered_is_lost_however_often_the_ca_is_killed() {
     let kills = std::env::var(KILLS).map_or(USUAL_KILLS, |kills| kills.parse().unwrap());
-    let world = World::new();
-    let (mut answers, mut opened) = (Vec::new(), 0);
-    let begun = Instant::now();
-    killed(&world, Moment::Answered(8));
-    // How long it takes to the first answers: within that, it opens.
-    let opening = begun.elapsed();
-    let (mut known, mut unfinished) = (0, 0);
-    for round in 1..=kills {
-        // The golden ratio's multiples are everywhere, and never the same.
-        let part = f64::from(u32::try_from(round).unwrap()) * 0.618_033_988_749_895 % 1.0;
-        let moment = match round % 4 {
-            0 => Moment::Answered(4 + usize::try_from(round * 7 % 200).unwrap()),
-            1 => Moment::Snapshot(opening * 2),
-            _ => Moment::After(opening.mul_f64(part)),
-        };
-        let heard = killed(&world, moment);
-        unfinished += u64::from(has_unfinished_snapshot(&world));
-        for line in heard {
-            let Some((act, serial)) = line.split_once(' ') else { continue };
-            opened += u64::from(act == "opened");
-            if let Ok(serial) = serial.parse::<Serial>() {
-                answers.push((act.to_owned(), serial));
-            }
-        }
-        if round % CHAPTER == 0 || round == kills {
-            check(&world, &answers);
-            known += answers.len();
-            answers.clear();
-        }
+    let (mut tally, begun) = (Tally::default(), Instant::now());
+    while tally.kills < kills {
+        one_life(LIFE.min(kills - tally.kills), &mut tally);
     }
-    let events = world.events();
-    let rebuilt = |event: &&Event| matches!(event, Event::StoreRebuilt { .. });
+    let Tally { kills, opened, unfinished, known, records } = tally;
     eprintln!(
         "{kills} killed within {:?}, {opened} after they had opened, {unfinished} in the middle of a snapshot; \
-         {known} answers, {} records, {} stores built anew",
+         {known} answers, {records} records",
         begun.elapsed(),
-        events.len(),
-        events.iter().filter(rebuilt).count(),
     );
-    // A process that is killed damages nothing.
-    assert!(!events.iter().any(|event| rebuilt(&event)));
     assert!(opened < kills && known > 100, "{opened} opened, {known} answers");
-    assert!(world.home().open_ledger().as_ref().map(Ledger::rebuilt).unwrap().is_none());
 }

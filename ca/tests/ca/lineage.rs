@@ -4,7 +4,8 @@ use std::sync::Barrier;
 use std::thread;
 
 use crate::enrolment::{offer, permissions, redeem, refusal, request};
-use crate::world::{DAY, REMAINS, World, is_active, principal};
+use crate::faulty::REMAINS;
+use crate::world::{DAY, World, is_active, principal};
 use vouchsafe_ca::{
     Actor, Authority, CertificateRecord, Error, Event, Inviter, Issued, Kind, Offer, Order, Reason,
     Refusal, Rotation,

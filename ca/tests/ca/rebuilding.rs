@@ -13,9 +13,9 @@ use vouchsafe_certs::Serial;
 use crate::history::{copy, lines, lived, write_lines};
 use crate::world::{World, is_active, principal};
 
-/// Nothing that sled could make sense of.
+/// Nothing that a backend could make sense of.
 fn damage(world: &World) {
-    let db = world.path("store/db");
+    let db = world.path(crate::STORE_FILE);
     let octets = fs::read(&db).unwrap();
     file::replace(&db, &vec![0x5a; octets.len()], Access::Private).unwrap();
 }
@@ -66,7 +66,9 @@ fn a_damaged_store_is_built_anew_and_kept() {
         world.events().last(),
         Some(Event::StoreRebuilt { damage: Some(_), cut: None })
     ));
-    let db = world.path(&kept(&world, "store.damaged-")[0]).join("db");
+    let db = world
+        .path(&kept(&world, "store.damaged-")[0])
+        .join(Path::new(crate::STORE_FILE).file_name().unwrap());
     assert!(fs::read(db).unwrap().iter().all(|octet| *octet == 0x5a));
     world.check();
     // Once. And a second time is kept apart from the first.
@@ -340,7 +342,7 @@ enum Fault {
 
 impl Fault {
     fn strike(&self, octets: &mut Vec<u8>) {
-        // Most of a file as long as sled makes it is empty.
+        // Most of a file as long as a backend makes it is empty.
         let used = octets.iter().rposition(|octet| *octet != 0).map_or(1, |last| last + 1);
         match self {
             Self::Cut(at) => octets.truncate(at.index(used)),
@@ -381,7 +383,7 @@ proptest! {
             }
         }
         drop(authority);
-        let db = world.path("store/db");
+        let db = world.path(crate::STORE_FILE);
         let mut octets = fs::read(&db).unwrap();
         faults.iter().for_each(|fault| fault.strike(&mut octets));
         file::replace(&db, &octets, Access::Private).unwrap();

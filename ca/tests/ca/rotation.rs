@@ -12,8 +12,9 @@ use vouchsafe_ca::{
 };
 use vouchsafe_certs::{CaCertificate, KeyError, KeyType, PrivateKey, RevocationList, Serial};
 
+use crate::faulty::{Fault, REMAINS};
 use crate::openssl::{has_openssl, openssl, written};
-use crate::world::{DAY, Fault, REMAINS, World, principal, trust_domain};
+use crate::world::{DAY, World, principal, trust_domain};
 
 const MINUTE: u64 = 60;
 const NOTICE: u64 = 5 * MINUTE;
@@ -346,6 +347,7 @@ fn the_roots_key_may_be_elsewhere_from_the_first_minute() {
     let founding = Founding {
         trust_domain: trust_domain(),
         key_type: KeyType::P256,
+        store: crate::STORE,
         passphrase: Some(b"battery staple"),
         root_out: Some(RootOut { directory: &elsewhere, passphrase: Some(b"correct horse") }),
     };

@@ -1,11 +1,8 @@
-//! A CA in a folder that goes when the test does, a clock that the test moves, a store that fails
-//! when it is told to, and one function that checks everything that must always hold.
+//! A CA in a folder that goes when the test does, a clock that the test moves, and what people were told.
 
-use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,15 +10,15 @@ use rustls::time_provider::TimeProvider;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use tempfile::TempDir;
-use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{
-    Actor, Authority, CertificateRecord, Change, Error, Event, Founding, Home, Issued, Kind,
-    Ledger, Order, Reason, Record, SledStore, Store, StoreError, verify,
+    Actor, Authority, Error, Event, Founding, Home, Issued, Kind, Order, Reason, Record,
 };
 use vouchsafe_certs::{
-    CaCertificate, Certificate, CertificateRequest, KeyType, Permission, Principal, PrivateKey,
-    PublicKey, RevocationList, Serial, SignedList, TrustDomain,
+    CaCertificate, CertificateRequest, KeyType, Permission, Principal, PrivateKey, PublicKey,
+    RevocationList, Serial, SignedList, TrustDomain,
 };
+
+use crate::check::Acknowledged;
 
 pub(crate) const DAY: u64 = 86_400;
 const BEGINNING: u64 = 1_800_000_000;
@@ -54,91 +51,13 @@ impl TimeProvider for TestClock {
     }
 }
 
-/// How a write fails. Whoever asked for it cannot tell the two apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Nothing was written.
-    Lost,
-    /// Everything was written, and only the reply was lost.
-    ReplyLost,
-}
-
-/// What a crash leaves of a write of which nobody was told that it is done.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Remains {
-    pub(crate) store: Fault,
-    /// How many octets of the journal's line; `None`: all of it.
-    pub(crate) journal: Option<usize>,
-}
-
-/// In the journal alone, in both, in the store alone, nowhere.
-pub(crate) const REMAINS: [Remains; 4] = [
-    Remains { store: Fault::Lost, journal: None },
-    Remains { store: Fault::ReplyLost, journal: None },
-    Remains { store: Fault::ReplyLost, journal: Some(7) },
-    Remains { store: Fault::Lost, journal: Some(7) },
-];
-
-impl Remains {
-    /// Whether it is remembered.
-    pub(crate) fn are_enough(self) -> bool {
-        self.store == Fault::ReplyLost || self.journal.is_none()
-    }
-}
-
-/// A store of which one write fails.
-#[derive(Debug)]
-pub(crate) struct FaultyStore {
-    inner: SledStore,
-    fault: Fault,
-    /// How many writes succeed before the one that fails.
-    remaining: AtomicUsize,
-    stopped: Mutex<bool>,
-}
-
-impl FaultyStore {
-    pub(crate) fn new(inner: SledStore, after: usize, fault: Fault) -> Self {
-        Self { inner, fault, remaining: AtomicUsize::new(after), stopped: Mutex::new(false) }
-    }
-}
-
-impl Store for FaultyStore {
-    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.get(key)
-    }
-
-    fn scan_after(
-        &self,
-        prefix: &str,
-        after: &str,
-        visit: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        self.inner.scan_after(prefix, after, visit)
-    }
-
-    fn replace(&self, changes: &[Change]) -> Result<(), StoreError> {
-        let mut stopped = self.stopped.lock().unwrap();
-        if *stopped {
-            return Err(StoreError::Stopped);
-        }
-        let before = self.remaining.fetch_sub(1, Ordering::SeqCst);
-        if before > 0 {
-            return self.inner.replace(changes);
-        }
-        *stopped = true;
-        if self.fault == Fault::ReplyLost {
-            self.inner.replace(changes)?;
-        }
-        Err(StoreError::Failed("the disk is on fire".into()))
-    }
-}
-
 /// A CA's folder and its clock. The CA itself is opened by each step.
 pub(crate) struct World {
     folder: TempDir,
     pub(crate) clock: Arc<TestClock>,
     /// One key for all, because making keys is not what is tested.
-    key: PrivateKey,
+    key: Arc<PrivateKey>,
+    acknowledged: Mutex<Acknowledged>,
 }
 
 impl World {
@@ -150,14 +69,31 @@ impl World {
         let world = Self {
             folder: tempfile::tempdir().unwrap(),
             clock: TestClock::new(),
-            key: PrivateKey::generate(key_type).unwrap(),
+            key: Arc::new(PrivateKey::generate(key_type).unwrap()),
+            acknowledged: Mutex::default(),
         };
         let trust_domain = trust_domain();
-        let founding = Founding { trust_domain, key_type, passphrase, root_out: None };
+        let founding =
+            Founding { trust_domain, key_type, store: crate::STORE, passphrase, root_out: None };
         let (home, ledger) =
             Home::create(&world.home_path(), founding, "test", world.clock.now()).unwrap();
         Authority::open(home, ledger, passphrase, world.clock()).unwrap();
         world
+    }
+
+    /// A folder beside this one, in which nothing is yet, with a clock of its own that shows the same.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock: Arc::new(TestClock(AtomicU64::new(self.clock.now().as_secs()))),
+            key: Arc::clone(&self.key),
+            acknowledged: Mutex::new(self.note(|noted| noted.clone())),
+        }
+    }
+
+    /// Looks at what people were told, or adds to it.
+    pub(crate) fn note<T>(&self, note: impl FnOnce(&mut Acknowledged) -> T) -> T {
+        note(&mut self.acknowledged.lock().unwrap())
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -188,30 +124,6 @@ impl World {
         let home = Home::open(&self.home_path(), "test", self.clock.now())?;
         let ledger = home.open_ledger()?;
         Authority::open(home, ledger, passphrase, self.clock())
-    }
-
-    /// With a store of which the write after `after` others fails.
-    pub(crate) fn open_faulty(&self, after: usize, fault: Fault) -> Result<Authority, Error> {
-        let home = self.home();
-        let store = Arc::new(FaultyStore::new(home.open_store()?, after, fault));
-        let ledger = Ledger::open(store, &home.journal_path())?;
-        Authority::open(home, ledger, None, self.clock())
-    }
-
-    /// The crash after a write that failed.
-    pub(crate) fn crash(&self, authority: Authority, remains: Remains) {
-        drop(authority);
-        if let Some(kept) = remains.journal {
-            self.tear(kept);
-        }
-    }
-
-    /// Leaves so many octets of the journal's last line.
-    fn tear(&self, kept: usize) {
-        let mut text = fs::read_to_string(self.path("journal.jsonl")).unwrap();
-        let last = text.trim_end().rfind('\n').unwrap() + 1;
-        text.truncate(last + kept);
-        file::replace(&self.path("journal.jsonl"), text.as_bytes(), Access::Private).unwrap();
     }
 
     pub(crate) fn public_key(&self) -> PublicKey {
@@ -266,94 +178,6 @@ impl World {
         }
         let complete = complete.unwrap();
         delta.map_or_else(|| complete.clone(), |delta| complete.with(&delta).unwrap())
-    }
-
-    /// Everything that must hold after every step, whatever has failed before it.
-    pub(crate) fn check(&self) {
-        let authority = self.open();
-        let path = authority.home().journal_path();
-        let whole =
-            authority.look_up(|ledger| verify(&path, ledger.store()).map_err(Error::from)).unwrap();
-        let whole = whole.unwrap_or_else(|finding| panic!("{finding}"));
-        assert!(!whole.interrupted, "opening has completed the journal");
-        let certificates = authority.look_up(Ledger::certificates).unwrap();
-        for record in &certificates {
-            let read = Certificate::from_der(&record.certificate).unwrap();
-            assert_eq!(read.serial, record.planned.serial);
-            assert_eq!(read.principal, record.planned.principal);
-            assert_eq!(read.permissions, record.planned.permissions);
-            assert_eq!(read.not_after, record.planned.not_after);
-        }
-        let now = self.clock.now();
-        let mut lists = HashMap::new();
-        for (serial, record) in authority.look_up(Ledger::cas).unwrap() {
-            let issuer = CaCertificate::from_der(&record.certificate).unwrap();
-            let list = self.published_by(&issuer);
-            assert!(!list.is_stale(now), "the list of {serial} is stale");
-            lists.insert(serial, list);
-        }
-        drop(authority);
-        check_lineages(&certificates);
-        self.check_events();
-        let revoked: HashSet<Serial> = certificates
-            .iter()
-            .filter(|record| record.revoked.is_some())
-            .map(|record| record.planned.serial)
-            .collect();
-        for record in &certificates {
-            let serial = &record.planned.serial;
-            let listed = lists[&record.planned.issuer].revokes(serial);
-            assert!(!listed || revoked.contains(serial), "{serial} is listed and not revoked");
-            let must_be_listed = revoked.contains(serial) && record.planned.not_after >= now;
-            assert!(listed || !must_be_listed, "{serial} is revoked and not listed");
-        }
-    }
-
-    fn check_events(&self) {
-        let mut issued = HashSet::new();
-        let mut numbers: HashMap<String, u64> = HashMap::new();
-        for event in self.events() {
-            match event {
-                Event::Issued { planned, .. } => {
-                    assert!(issued.insert(planned.serial), "a serial came twice");
-                }
-                Event::Revoked { serial, .. } => assert!(issued.contains(&serial)),
-                // RFC 5280 §5.2.3: the number rises with every list.
-                Event::ListSigned { issuer, number, base, .. } => {
-                    let last = numbers.insert(issuer.to_string(), number).unwrap_or_default();
-                    // "If a delta CRL and a complete CRL … are issued at the same time, they MUST have
-                    // the same CRL number" (RFC 5280 §5.2.3).
-                    let is_of_one_edition = base.is_none() && number == last;
-                    assert!(number == last + 1 || is_of_one_edition, "{number} after {last}");
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Every lineage is one line, from one grant, which nothing in it exceeds.
-fn check_lineages(certificates: &[CertificateRecord]) {
-    let find = |serial: &Serial| {
-        certificates.iter().find(|record| record.planned.serial == *serial).unwrap()
-    };
-    let mut succeeded = HashSet::new();
-    for record in certificates {
-        let first = find(&record.lineage);
-        assert_eq!(first.generation, 0);
-        assert_eq!(first.lineage, first.planned.serial);
-        assert_eq!(record.planned.principal, first.planned.principal);
-        assert!(record.planned.permissions.is_within(&first.planned.permissions));
-        assert_eq!(record.planned.kind(), first.planned.kind());
-        assert_eq!(record.succeeds.is_none(), record.generation == 0);
-        if let Some(before) = &record.succeeds {
-            assert!(succeeded.insert(*before), "{before} has two successors");
-            let before = find(before);
-            assert_eq!(
-                (before.lineage, before.generation + 1),
-                (record.lineage, record.generation)
-            );
-        }
     }
 }
 

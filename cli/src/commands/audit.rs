@@ -87,7 +87,7 @@ fn not_a_record() -> Failure {
 fn check_home(context: &Context) -> Result<Result<Checked, String>, Failure> {
     let home = context.open_home()?;
     let store = home.open_store()?;
-    let found = verify(&home.journal_path(), &store).map_err(vouchsafe_ca::Error::from)?;
+    let found = verify(&home.journal_path(), &*store).map_err(vouchsafe_ca::Error::from)?;
     Ok(match found {
         Ok(Whole { head, interrupted, .. }) => {
             Ok(Checked { head, interrupted, agreement: ", journal and store agree" })

@@ -5,7 +5,7 @@ mod operator;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vouchsafe_ca::{Actor, Authority, Founding, Home, Tier};
+use vouchsafe_ca::{Actor, Authority, Founding, Home, StoreKind, Tier};
 use vouchsafe_certs::{Certificate, KeyType, TrustDomain};
 
 use crate::context::Context;
@@ -25,6 +25,10 @@ pub(crate) struct Args {
     /// What the CA's keys are made of: p256, p384 or ed25519
     #[arg(long, value_name = "TYPE", default_value_t)]
     key_type: KeyType,
+
+    /// What keeps what the CA remembers: sled or redb
+    #[arg(long, value_name = "STORE", default_value_t)]
+    store: StoreKind,
 
     /// Ask at the terminal for a passphrase to protect the CA's keys with
     #[arg(long, conflicts_with = "passphrase_file")]
@@ -73,6 +77,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let founding = Founding {
         trust_domain: trust_domain.clone(),
         key_type: args.key_type,
+        store: args.store,
         passphrase,
         root_out,
     };

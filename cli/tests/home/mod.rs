@@ -14,8 +14,13 @@ pub(crate) struct Home(TempDir);
 impl Home {
     /// A new CA.
     pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// A new CA that is made in some way.
+    pub(crate) fn with(options: &[&str]) -> Self {
         let home = Self(tempfile::tempdir().unwrap());
-        home.run(&["init", "--trust-domain", "acme.example"]);
+        home.run(&[&["init", "--trust-domain", "acme.example"], options].concat());
         home
     }
 

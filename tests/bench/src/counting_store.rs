@@ -1,19 +1,20 @@
 //! A store that counts what it is asked to make durable.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vouchsafe_ca::{Change, SledStore, Store, StoreError};
+use vouchsafe_ca::{Change, Store, StoreError};
 
 /// A durable store that counts its writes.
 #[derive(Debug)]
 pub(crate) struct CountingStore {
-    inner: SledStore,
+    inner: Arc<dyn Store>,
     writes: AtomicU64,
 }
 
 impl CountingStore {
-    pub(crate) fn new(inner: SledStore) -> Self {
+    pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
         Self { inner, writes: AtomicU64::new(0) }
     }
 

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::store::{Cause, StoreError};
+use crate::store::StoreError;
+use crate::store::damage::{self, does_not_open, guarded};
 
 /// How long a store that does not open is tried again, and how often.
 const OPENING: Duration = Duration::from_secs(1);
@@ -66,24 +66,12 @@ pub(super) fn open_guarded(config: &sled::Config) -> sled::Result<sled::Db> {
     }
 }
 
-/// A panic of sled's while it reads is damage that it has not foreseen.
-pub(super) fn guarded<T>(read: impl FnOnce() -> sled::Result<T>) -> sled::Result<T> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_panic| Err(io::Error::from(io::ErrorKind::InvalidData).into()))
-}
-
 /// Whether the files are at fault; if not, there may be no room or no permission, or somebody else
 /// has them.
 pub(super) fn is_damage(error: &sled::Error) -> bool {
     match error {
         sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => true,
-        sled::Error::Io(error) => {
-            matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
-        }
+        sled::Error::Io(error) => damage::is_damage(error),
         _ => false,
     }
-}
-
-pub(super) fn does_not_open(directory: &Path) -> impl Fn(Cause) -> StoreError {
-    move |reason| StoreError::DoesNotOpen { path: directory.to_owned(), reason }
 }

@@ -9,7 +9,7 @@ use rmcp::model::{CallToolRequestParams, JsonObject};
 use rustls::time_provider::DefaultTimeProvider;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use vouchsafe_ca::{Actor, Authority, Founding, Home, Kind, Order, Reason};
+use vouchsafe_ca::{Actor, Authority, Founding, Home, Kind, Order, Reason, StoreKind};
 use vouchsafe_certs::{KeyType, Permission, PermissionSet, PrivateKey, TrustDomain};
 use vouchsafe_transport::{
     ChildCommand, Connector, EventLog, Gateway, GatewayConfig, Limits, Output, Rules, Upstream,
@@ -116,8 +116,13 @@ impl<'a> Stage<'a> {
 
     fn new_ca(&self, home: &Path) -> Result<Authority, Failure> {
         let trust_domain = TrustDomain::parse(TRUST_DOMAIN).map_err(Failure::new)?;
-        let founding =
-            Founding { trust_domain, key_type: KeyType::P256, passphrase: None, root_out: None };
+        let founding = Founding {
+            trust_domain,
+            key_type: KeyType::P256,
+            store: StoreKind::default(),
+            passphrase: None,
+            root_out: None,
+        };
         let now = self.context.now()?;
         let (home, ledger) = Home::create(home, founding, self.context.command(), now)?;
         self.context.authority(home, ledger, None)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider as _};
-use vouchsafe_ca::{Actor, Authority, Founding, Home, Kind, Ledger, Order, Store};
+use vouchsafe_ca::{Actor, Authority, Founding, Home, Kind, Ledger, Order, Store, StoreKind};
 use vouchsafe_certs::{KeyType, Permission, PrivateKey, PublicKey, TrustDomain};
 
 use crate::args::How;
@@ -71,8 +71,13 @@ fn crowds(window: Duration) -> Result<Vec<Issuing>> {
     let clock = Arc::new(DefaultTimeProvider);
     let now = || clock.current_time().ok_or_else(|| anyhow!("the clock cannot be read"));
     let trust_domain = TrustDomain::parse("bench.example")?;
-    let founding =
-        Founding { trust_domain, key_type: KeyType::P256, passphrase: None, root_out: None };
+    let founding = Founding {
+        trust_domain,
+        key_type: KeyType::P256,
+        store: StoreKind::default(),
+        passphrase: None,
+        root_out: None,
+    };
     drop(Home::create(&path, founding, "bench", now()?)?);
     let home = Home::open(&path, "bench", now()?)?;
     let store = Arc::new(CountingStore::new(home.open_store()?));

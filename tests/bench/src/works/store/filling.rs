@@ -59,7 +59,7 @@ fn open(path: &Path) -> Result<Authority> {
     let clock = Arc::new(DefaultTimeProvider);
     let now = clock.current_time().context("the clock cannot be read")?;
     let home = Home::open(path, "bench", now)?;
-    let ledger = Ledger::open(Arc::new(home.open_store()?), &home.journal_path())?;
+    let ledger = Ledger::open(home.open_store()?, &home.journal_path())?;
     Ok(Authority::open(home, ledger, None, clock)?)
 }
 
