@@ -7,6 +7,7 @@
 
 mod answer;
 mod connection;
+mod departure;
 mod exchange;
 mod failure;
 #[cfg(fuzzing)]
@@ -25,7 +26,7 @@ use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
@@ -101,6 +102,8 @@ struct State {
 /// A request that the server has not answered.
 struct InFlight {
     task: AbortHandle,
+    /// True once it is on its way whole; ends where that comes to nothing.
+    has_left: watch::Receiver<bool>,
     /// Of 2026-07-28: hanging up is how it is cancelled.
     is_modern: bool,
     /// It stays for as long as it is wanted.

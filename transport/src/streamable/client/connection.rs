@@ -4,9 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
@@ -20,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::departure::{Parcel, Present, Watched};
 use super::failure::Failure;
 use crate::acceptor::configure;
 use crate::connector::Way;
@@ -51,11 +50,12 @@ pub(crate) enum Reach {
 
 /// A connection on which one request follows another.
 pub(super) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Parcel>,
     /// Moves the octets, and knows in the end what went wrong.
     driver: Option<JoinHandle<Option<Cause>>>,
     abort: AbortHandle,
     idle_since: Instant,
+    present: Present,
 }
 
 impl Drop for Connection {
@@ -66,7 +66,7 @@ impl Drop for Connection {
 
 /// Why there is no answer, and the request if it was never sent.
 pub(super) struct Unsent {
-    pub(super) request: Option<Request<Full<Bytes>>>,
+    pub(super) request: Option<Request<Parcel>>,
     pub(super) failure: Failure,
 }
 
@@ -112,30 +112,32 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        Self::driven_by(|told| drive(stream, told)).await
+        Self::driven_by(|told, present| drive(stream, told, present)).await
     }
 
     /// To a peer who may be cut off at any time.
     pub(super) async fn of(session: Session<TlsStream<TcpStream>>) -> Result<Self, Failure> {
-        let work = |told| async move {
-            let driven = session.run(|stream| drive(stream, told)).await;
+        let work = |told, present| async move {
+            let driven = session.run(|stream| drive(stream, told, present)).await;
             driven.unwrap_or_else(|denial| Some(Cause::Refused(ConnectError::Denied(denial))))
         };
         Self::driven_by(work).await
     }
 
     async fn driven_by<W>(
-        work: impl FnOnce(oneshot::Sender<SendRequest<Full<Bytes>>>) -> W,
+        work: impl FnOnce(oneshot::Sender<SendRequest<Parcel>>, Present) -> W,
     ) -> Result<Self, Failure>
     where
         W: Future<Output = Option<Cause>> + Send + 'static,
     {
         let (told, sender) = oneshot::channel();
-        let driver = tokio::spawn(work(told));
+        let present = Present::default();
+        let driver = tokio::spawn(work(told, present.clone()));
         let abort = driver.abort_handle();
         match sender.await {
             Ok(sender) => {
-                Ok(Self { sender, driver: Some(driver), abort, idle_since: Instant::now() })
+                let idle_since = Instant::now();
+                Ok(Self { sender, driver: Some(driver), abort, idle_since, present })
             }
             Err(_) => Err(driver.await.ok().flatten().map_or_else(ended, Failure::from)),
         }
@@ -155,8 +157,9 @@ impl Connection {
     /// Asks, and waits for the head of the answer.
     pub(super) async fn ask(
         &mut self,
-        request: Request<Full<Bytes>>,
+        request: Request<Parcel>,
     ) -> Result<Response<Incoming>, Unsent> {
+        self.present.is(request.body().departure());
         match self.sender.try_send_request(request).await {
             Ok(response) => Ok(response),
             Err(mut error) => {
@@ -181,14 +184,19 @@ fn ended() -> Failure {
 }
 
 /// Moves the octets of one connection until it ends.
-async fn drive<S>(stream: S, told: oneshot::Sender<SendRequest<Full<Bytes>>>) -> Option<Cause>
+async fn drive<S>(
+    stream: S,
+    told: oneshot::Sender<SendRequest<Parcel>>,
+    present: Present,
+) -> Option<Cause>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BUFFER).max_headers(MAX_HEADERS);
     let driven = async {
-        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) =
+            builder.handshake(TokioIo::new(Watched::new(stream, present))).await?;
         // Whoever asked may have gone meanwhile.
         drop(told.send(sender));
         connection.await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
 use tokio::time::timeout;
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::Talk;
 use super::answer::{Answer, Kind, failure, line_of, unnamed_error};
 use super::connection::Unsent;
+use super::departure::{Departure, Parcel};
 use super::failure::Failure;
 use super::headers::session_id;
 use super::listening::{Followed, Mark};
@@ -33,6 +34,7 @@ pub(super) struct Ask {
     pub(super) method: String,
     pub(super) headers: HeaderMap,
     pub(super) line: Bytes,
+    pub(super) departure: Arc<Departure>,
     /// Of 2026-07-28.
     pub(super) is_modern: bool,
     /// It is answered when it ends.
@@ -54,7 +56,8 @@ impl Talk {
     }
 
     async fn exchange(&self, ask: &Ask) -> Result<(), Failure> {
-        let mut answer = self.asked(Method::POST, ask.headers.clone(), ask.line.clone()).await?;
+        let parcel = Parcel::watched(ask.line.clone(), &ask.departure);
+        let mut answer = self.asked(Method::POST, ask.headers.clone(), parcel).await?;
         if !answer.status.is_success() {
             return self.refused(ask, answer).await;
         }
@@ -173,7 +176,7 @@ impl Talk {
         &self,
         method: Method,
         headers: HeaderMap,
-        body: Bytes,
+        body: impl Into<Parcel>,
     ) -> Result<Answer, Failure> {
         let asking = self.send(method, headers, body);
         timeout(self.server.limits.answer, asking).await.map_err(|_| Failure::TooLate)?
@@ -184,9 +187,9 @@ impl Talk {
         &self,
         method: Method,
         headers: HeaderMap,
-        body: Bytes,
+        body: impl Into<Parcel>,
     ) -> Result<Answer, Failure> {
-        let mut request = self.request(method, headers, body);
+        let mut request = self.request(method, headers, body.into());
         loop {
             let (mut connection, is_new) = match self.idle() {
                 Some(connection) => (connection, false),
@@ -208,14 +211,14 @@ impl Talk {
         }
     }
 
-    fn request(&self, method: Method, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+    fn request(&self, method: Method, headers: HeaderMap, body: Parcel) -> Request<Parcel> {
         let endpoint = &self.server.endpoint;
         let accepted = match method {
             Method::GET => EVENTS.to_owned(),
             _ => format!("{JSON}, {EVENTS}"),
         };
         let is_post = method == Method::POST;
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = endpoint.target().clone();
         *request.headers_mut() = headers;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::{HeaderMap, Method};
 use tokio::io::{DuplexStream, ReadHalf};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::departure::Departure;
 use super::exchange::Ask;
 use super::failure::Failure;
 use super::headers::{mirrored, own_version};
@@ -108,17 +110,19 @@ impl Talk {
         if state.in_flight.len() >= MAX_IN_FLIGHT {
             return Err(Refusal::TooManyInFlight);
         }
+        let (departure, has_left) = Departure::new();
         let ask = Ask {
             id: id.clone(),
             method: (*method).to_owned(),
             headers: state.headers(method, *params),
             line: Bytes::copy_from_slice(line),
+            departure,
             is_modern,
             is_listen,
         };
         // The task cannot end before it is on record: for that it needs the state.
         let task = tasks.spawn(Arc::clone(self).answer(ask));
-        let in_flight = InFlight { task, is_modern, is_listen, is_cancelled: false };
+        let in_flight = InFlight { task, has_left, is_modern, is_listen, is_cancelled: false };
         state.in_flight.insert(id.clone(), in_flight);
         Ok(())
     }
@@ -132,10 +136,13 @@ impl Talk {
         tasks: &mut JoinSet<()>,
     ) {
         if method == "notifications/cancelled" {
-            match self.cancel(params) {
-                Some(task) => drop(tasks.spawn(Arc::clone(self).forget(task))),
-                None => return,
+            if let Some((task, has_left)) = self.cancel(params) {
+                tasks.spawn(Arc::clone(self).forget(task));
+                let headers = self.state().headers(method, params);
+                let line = Bytes::copy_from_slice(line);
+                tasks.spawn(Arc::clone(self).withdraw(line, headers, has_left));
             }
+            return;
         }
         let headers = self.state().headers(method, params);
         let is_taken = self.post(line, headers).await;
@@ -149,7 +156,7 @@ impl Talk {
 
     /// The request that a cancellation is to be posted for; in 2026-07-28 closing a request's stream is
     /// its cancellation.
-    fn cancel(&self, params: Option<Object<'_>>) -> Option<AbortHandle> {
+    fn cancel(&self, params: Option<Object<'_>>) -> Option<(AbortHandle, watch::Receiver<bool>)> {
         let id = params.and_then(|params| params.known(["requestId"]).ok()?.get("requestId"));
         let id = id.and_then(Id::from_value)?;
         let mut state = self.state();
@@ -161,7 +168,23 @@ impl Talk {
             state.in_flight.remove(&id);
             return None;
         }
-        Some(task)
+        Some((task, request.has_left.clone()))
+    }
+
+    /// Posts a cancellation behind the request that it is of: a server that hears of it before the
+    /// request would carry the request out. What never left needs none.
+    async fn withdraw(
+        self: Arc<Self>,
+        line: Bytes,
+        headers: HeaderMap,
+        mut has_left: watch::Receiver<bool>,
+    ) {
+        let leaving = has_left.wait_for(|has_left| *has_left);
+        let grace = self.server.limits.child_grace;
+        let left = timeout(grace, async { leaving.await.is_ok() }).await;
+        if left == Ok(true) {
+            self.post(&line, headers).await;
+        }
     }
 
     /// A server should not answer what was cancelled (MCP, cancellation), and need not close the stream
