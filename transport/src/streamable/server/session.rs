@@ -2,6 +2,7 @@
 
 mod state;
 
+use std::future::pending;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::state::{Addressed, State};
@@ -29,6 +30,12 @@ const MAX_STREAMS: usize = 1024;
 
 /// JSON-RPC: there is no such method.
 const METHOD_NOT_FOUND: i32 = -32601;
+
+/// Refusals that may wait for a server to read them. One that asks on without reading gets no more.
+const REFUSALS: usize = 64;
+
+/// Letters of a method that a refusal repeats.
+const SHOWN: usize = 64;
 
 /// How requests relate to sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,16 +245,18 @@ impl HttpSession {
     async fn read(self: Arc<Self>, from_server: ReadHalf<DuplexStream>) {
         let limits = &self.limits;
         let mut from_server = LineReader::new(from_server, limits.line, limits.patience);
+        let (refusals, waiting) = mpsc::channel(REFUSALS);
         let distributed = async {
             loop {
                 let line: Result<Option<&[u8]>, FrameError> = from_server.next().await;
                 let Ok(Some(line)) = line else { return };
-                self.distribute(line).await;
+                self.distribute(line, &refusals).await;
             }
         };
         tokio::select! {
             () = distributed => {}
             () = when_woken(self.until_idle()) => {}
+            () = when_woken(self.refuse(waiting)) => {}
         }
         self.close().await;
     }
@@ -265,15 +274,27 @@ impl HttpSession {
         }
     }
 
-    async fn distribute(&self, line: &[u8]) {
+    /// Answers requests of the server, beside what it says: one that does not read at present, be it
+    /// for a long message of one client's, keeps nobody else's answer back.
+    async fn refuse(&self, mut waiting: mpsc::Receiver<Vec<u8>>) {
+        while let Some(refusal) = waiting.recv().await {
+            if self.send(&refusal).await.is_err() {
+                break;
+            }
+        }
+        // The end of what the server says is the end of the session.
+        pending().await
+    }
+
+    async fn distribute(&self, line: &[u8], refusals: &mpsc::Sender<Vec<u8>>) {
         let Ok(message) = Message::read(line) else { return };
         match &message {
             Message::Request { id, method, .. } if self.era == Era::Stateless => {
                 // There is no client that could be asked (MCP 2026-07-28, basic).
-                let reason = format!("{method}: requests of servers are not served here");
-                let answer = error(Some(id), METHOD_NOT_FOUND, &reason, None);
-                // Where the session is over, nobody waits for it any more.
-                let _ = self.send(&answer).await;
+                let shown: String = method.chars().take(SHOWN).collect();
+                let reason = format!("{shown}: requests of servers are not served here");
+                // Where there is no room, nobody reads.
+                let _ = refusals.try_send(error(Some(id), METHOD_NOT_FOUND, &reason, None));
             }
             Message::Stray(_) => self.state().farewell = Some(Bytes::copy_from_slice(line)),
             _ => {

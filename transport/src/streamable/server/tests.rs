@@ -182,6 +182,15 @@ async fn event(body: &mut Body) -> Option<(String, Value)> {
     Some((field("id: ").unwrap_or_default().to_owned(), message))
 }
 
+/// The last message of a stream.
+async fn whole_stream(response: Response<Body>) -> Value {
+    let (mut body, mut last) = (response.into_body(), Value::Null);
+    while let Some((_, message)) = event(&mut body).await {
+        last = message;
+    }
+    last
+}
+
 #[tokio::test]
 async fn a_session_is_opened_used_and_ended() {
     let served = Served::new();
@@ -409,6 +418,29 @@ async fn stateless_requests_share_a_session_and_do_not_meet() {
     // And whoever never uses it again has no server behind it.
     advance(200 * SECOND).await;
     assert!(line.is_over().await);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_while_it_reads_a_long_request_keeps_no_answer_back() {
+    let served = Served::new();
+    let first = served.asking(stateless(&call(1, None)));
+    let mut line = served.line().await;
+    line.lists(json!([])).await;
+    let one = line.hear().await;
+    // More than the way to the server holds, and the server does not read on.
+    let mut long = call(2, None);
+    long["params"]["arguments"] = json!({"text": "x".repeat(500_000)});
+    let second = served.asking(stateless(&long));
+    let begun = line.0.fill_buf().await.unwrap();
+    assert!(!begun.is_empty());
+    line.say(&json!({"jsonrpc": "2.0", "id": "s", "method": "sampling/createMessage"})).await;
+    line.say(&json!({"jsonrpc": "2.0", "id": one["id"], "result": {"of": 1}})).await;
+    let response = timeout(5 * SECOND, first).await.expect("the answer was kept back").unwrap();
+    assert_eq!(whole_stream(response).await["result"]["of"], 1);
+    let two = line.hear().await;
+    assert_eq!(line.hear().await["error"]["code"], -32601);
+    line.say(&json!({"jsonrpc": "2.0", "id": two["id"], "result": {"of": 2}})).await;
+    assert_eq!(whole_stream(second.await.unwrap()).await["result"]["of"], 2);
 }
 
 #[tokio::test(start_paused = true)]
