@@ -82,7 +82,9 @@ async fn an_answer_that_is_too_long_is_no_end_of_the_others() {
     let mut greedy = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
     let call = json!({"jsonrpc": "2.0", "id": 99, "method": "tools/call", "params": {"name": "large", "arguments": {"octets": 1_000_000}}});
     greedy.write(format!("{call}\n").as_bytes()).await.unwrap();
-    // The server takes one after the other, so this comes after that.
+    let failed = greedy.line().await.unwrap().unwrap();
+    assert_eq!(failed["id"], 99);
+    assert_eq!(failed["error"]["message"], "The server's answer is longer than 100000 octets");
     assert_eq!(greedy.call("echo", json!({"text": "on"})).await, "on");
     assert_eq!(other.call("echo", json!({"text": "on"})).await, "on");
 }

@@ -16,6 +16,8 @@ use crate::Permit;
 const READ_LEN: usize = 16 * 1024;
 /// A larger buffer is given back once it is empty.
 const KEPT_LEN: usize = 64 * 1024;
+/// Last octets that are kept of a line that is passed over.
+const LAST_LEN: usize = 128;
 
 /// Why no further line can be read or written.
 #[derive(Debug, Error)]
@@ -96,20 +98,28 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
     }
 
-    /// Passes over the line that was too long ([`FrameError::TooLong`]), up to its end; whether there is
-    /// more. For streams that many share, of which one must not end all.
-    pub(crate) async fn skip(&mut self) -> Result<bool, FrameError> {
+    /// What has come of the line that was too long ([`FrameError::TooLong`]): its beginning.
+    pub(crate) fn beginning(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// Passes over the line that was too long, up to its end: gives the last octets of it, or `None`
+    /// where the stream ends. For streams that many share, of which one must not end all.
+    pub(crate) async fn skip(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
+        let mut last = Vec::new();
         loop {
             if let Some(end) = self.find_end() {
+                keep_last(&mut last, self.buffer.get(self.start..end));
                 self.start = end + 1;
                 self.searched = self.start;
-                return Ok(true);
+                return Ok(Some(last));
             }
+            keep_last(&mut last, self.buffer.get(self.start..));
             self.start = self.buffer.len();
             self.make_room();
             let read = timeout(self.deadline, self.stream.read_buf(&mut self.buffer)).await;
             if read.map_err(|_| FrameError::TooSlow(self.deadline))?? == 0 {
-                return Ok(false);
+                return Ok(None);
             }
         }
     }
@@ -140,6 +150,14 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         }
         self.buffer.reserve(READ_LEN);
     }
+}
+
+/// Keeps the last octets of what goes by.
+fn keep_last(last: &mut Vec<u8>, octets: Option<&[u8]>) {
+    let octets = octets.unwrap_or_default();
+    let octets = octets.get(octets.len().saturating_sub(LAST_LEN)..).unwrap_or_default();
+    last.drain(..(last.len() + octets.len()).saturating_sub(LAST_LEN).min(last.len()));
+    last.extend_from_slice(octets);
 }
 
 fn is_blank(line: &[u8]) -> bool {
@@ -263,10 +281,10 @@ mod tests {
         let mut reader = LineReader::new(text.as_bytes(), 10, SECOND);
         assert_eq!(reader.next().await.unwrap(), Some(&b"one"[..]));
         assert!(matches!(reader.next().await, Err(FrameError::TooLong(10))));
-        assert!(reader.skip().await.unwrap());
+        assert_eq!(reader.skip().await.unwrap(), Some(vec![b'x'; LAST_LEN]));
         assert_eq!(reader.next().await.unwrap(), Some(&b"two"[..]));
         assert!(matches!(reader.next().await, Err(FrameError::TooLong(10))));
-        assert!(!reader.skip().await.unwrap());
+        assert_eq!(reader.skip().await.unwrap(), None);
     }
 
     #[tokio::test]

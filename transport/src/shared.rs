@@ -8,6 +8,7 @@
 //! elicitation, roots), and its log messages reach nobody, for they belong to nobody. It is started
 //! without a principal in its environment.
 
+mod overlong;
 mod seat;
 mod switch;
 
@@ -142,18 +143,22 @@ impl Host {
         mut from_server: LineReader<ChildStdout>,
     ) {
         loop {
-            let is_too_long = match from_server.next().await {
+            match from_server.next().await {
                 Ok(Some(line)) => {
                     let actions = running.switch().hear_server(line);
                     running.act_at_once(actions);
                     continue;
                 }
-                ended => matches!(ended, Err(FrameError::TooLong(_))),
-            };
-            // It was one session's, and nobody knows whose; the others go on.
-            if !is_too_long || !matches!(from_server.skip().await, Ok(true)) {
-                break;
+                Err(FrameError::TooLong(_)) => {}
+                Ok(None) | Err(_) => break,
             }
+            // It was one session's; the others go on.
+            let head = from_server.beginning();
+            let head = head.get(..overlong::HEAD_LEN).unwrap_or(head).to_vec();
+            let Ok(Some(tail)) = from_server.skip().await else { break };
+            let concerned = overlong::concerned(&head, &tail);
+            let actions = running.switch().is_too_long(concerned, self.limits.line);
+            running.act_at_once(actions);
         }
         self.forget(&running);
         // Every session ends with its server.

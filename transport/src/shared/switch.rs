@@ -6,11 +6,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::overlong::Concerned;
 use crate::message::{Concerning, Id, Message, Object, Outcome, Value, progress_token, request_as};
 use crate::policy::error;
 use crate::streamable::WITH_SESSIONS;
 
 const METHOD_NOT_FOUND: i32 = -32601;
+/// JSON-RPC: the fault is not the client's.
+const INTERNAL_ERROR: i32 = -32603;
 
 /// Subscriptions of one session. Whoever has more is told that there are too many.
 const MAX_SUBSCRIPTIONS: usize = 1024;
@@ -301,6 +304,56 @@ impl Switch {
             .map(|concerning| concerning.called(&id, token.as_ref()).into_bytes());
         let mut actions: Vec<Action> =
             answer.into_iter().map(|answer| Action::ToClient(seat, answer)).collect();
+        actions.extend(self.close_if_done(seat));
+        actions
+    }
+
+    /// An answer was longer than a message may be. Whoever waits for it gets an error instead; where
+    /// it does not show who that is, everybody who waits, for one of them would wait for ever.
+    pub(super) fn is_too_long(&mut self, concerned: Concerned, limit: usize) -> Vec<Action> {
+        let (numbers, reason) = match concerned {
+            Concerned::Nobody => return Vec::new(),
+            Concerned::Request(number) => {
+                (vec![number], format!("The server's answer is longer than {limit} octets"))
+            }
+            Concerned::Unknown => {
+                let asked = match &self.initialized {
+                    Initialized::Asked(number, _) => Some(*number),
+                    Initialized::Not | Initialized::Done(_) => None,
+                };
+                let reason = format!(
+                    "The server gave an answer longer than {limit} octets that names no request, so it may be this one's; try again"
+                );
+                (self.flights.keys().copied().chain(asked).collect(), reason)
+            }
+        };
+        let is_certain = matches!(concerned, Concerned::Request(_));
+        numbers.into_iter().flat_map(|number| self.fail(number, &reason, is_certain)).collect()
+    }
+
+    /// Answers a request with an error in the server's place. One that it may still be at is cancelled.
+    fn fail(&mut self, number: u64, reason: &str, is_answered: bool) -> Vec<Action> {
+        if let Initialized::Asked(asked, waiting) = &mut self.initialized
+            && *asked == number
+        {
+            let waiting = std::mem::take(waiting);
+            self.initialized = Initialized::Not;
+            let failed = waiting.into_iter().flat_map(|(seat, id)| {
+                let answer = error(Some(&id), INTERNAL_ERROR, reason, None);
+                let done = self.close_if_done(seat);
+                std::iter::once(Action::ToClient(seat, answer)).chain(done)
+            });
+            return failed.collect();
+        }
+        let Some(Flight { seat, id, .. }) = self.flights.remove(&number) else {
+            return Vec::new();
+        };
+        self.present(seat).flights.remove(&id);
+        let answer = error(Some(&id), INTERNAL_ERROR, reason, None);
+        let mut actions = vec![Action::ToClient(seat, answer)];
+        if !is_answered {
+            actions.push(Action::ToServer(cancellation(number)));
+        }
         actions.extend(self.close_if_done(seat));
         actions
     }

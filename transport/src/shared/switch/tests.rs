@@ -221,3 +221,43 @@ fn a_session_ends_when_it_has_said_everything_and_was_answered_everything() {
     assert_eq!(sessions.answer(&number, json!({})).closed, [A]);
     assert_eq!(done(sessions.0.finish(B)).closed, [B]);
 }
+
+#[test]
+fn an_answer_that_is_too_long_is_an_error_of_whoever_waits_for_it_and_of_nobody_else() {
+    let mut sessions = Sessions::default();
+    let of_a = sessions.ask(A, &json!("a"), "tools/call", json!({"name": "x"}));
+    let of_b = sessions.ask(B, &json!("b"), "tools/call", json!({"name": "x"}));
+    let number = of_a.as_u64().unwrap();
+    let failed = done(sessions.0.is_too_long(Concerned::Request(number), 100));
+    assert_eq!(
+        (&failed.to_a[0]["id"], &failed.to_a[0]["error"]["code"]),
+        (&json!("a"), &json!(-32603))
+    );
+    assert!(failed.to_b.is_empty() && failed.to_server.is_empty(), "{failed:?}");
+    // It was answered, so whatever comes under that number is nobody's.
+    assert!(sessions.answer(&of_a, json!({})).to_a.is_empty());
+    let again = done(sessions.0.is_too_long(Concerned::Request(number), 100));
+    assert!(again.to_a.is_empty() && again.to_b.is_empty());
+    assert!(done(sessions.0.is_too_long(Concerned::Nobody, 100)).to_b.is_empty());
+    assert_eq!(sessions.answer(&of_b, json!({})).to_b[0]["id"], "b");
+}
+
+#[test]
+fn where_an_answer_that_is_too_long_may_be_anybodys_nobody_waits_for_ever() {
+    let mut sessions = Sessions::default();
+    let of_a = sessions.ask(A, &json!(1), "tools/call", json!({"name": "x"}));
+    sessions.ask(B, &json!(1), "tools/list", json!({}));
+    let initialize = json!({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {}});
+    sessions.client(B, &initialize);
+    let failed = done(sessions.0.is_too_long(Concerned::Unknown, 100));
+    assert_eq!((failed.to_a.len(), failed.to_b.len()), (1, 2));
+    for answer in failed.to_a.iter().chain(&failed.to_b) {
+        assert_eq!(answer["error"]["code"], -32603, "{answer}");
+    }
+    // The server may still be at those, of which nobody hears any more.
+    assert_eq!(failed.to_server.len(), 2);
+    assert!(failed.to_server.iter().all(|said| said["method"] == "notifications/cancelled"));
+    assert!(sessions.answer(&of_a, json!({})).to_a.is_empty());
+    // Whoever initializes next asks the server anew.
+    assert_eq!(sessions.client(A, &initialize).to_server[0]["method"], "initialize");
+}
