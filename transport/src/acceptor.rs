@@ -193,7 +193,7 @@ pub(crate) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 }
 
 /// The handshakes under way, of each source the oldest first.
-struct Handshakes {
+pub(crate) struct Handshakes {
     limit: usize,
     state: Mutex<State>,
 }
@@ -205,7 +205,7 @@ struct State {
 }
 
 /// A place among the handshakes under way, left when it is dropped.
-struct Place<'a> {
+pub(crate) struct Place<'a> {
     handshakes: &'a Handshakes,
     source: Source,
     number: u64,
@@ -213,7 +213,8 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    async fn gives_way(&mut self) {
+    /// Waits until it is needed for a newer one.
+    pub(crate) async fn gives_way(&mut self) {
         if (&mut self.signal).await.is_err() {
             // The sender went without a word: the place is kept.
             std::future::pending().await
@@ -245,13 +246,13 @@ impl State {
 }
 
 impl Handshakes {
-    fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { limit: limit.max(1), state: Mutex::default() }
     }
 
     /// Takes a place. If there are too many, the oldest of the source with most gives way: an honest
     /// handshake takes milliseconds, and a flood from elsewhere does not take its place.
-    fn admit(&self, source: Source) -> Place<'_> {
+    pub(crate) fn admit(&self, source: Source) -> Place<'_> {
         let mut state = self.lock();
         while state.sources.values().map(BTreeMap::len).sum::<usize>() >= self.limit {
             let Some((crowd, oldest)) = state.dispensable() else { break };

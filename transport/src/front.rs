@@ -6,30 +6,40 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::{Request, Response};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::{Request, Response, StatusCode};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::acceptor::Handshakes;
 use crate::frame::LineWriter;
 use crate::http::{Answer, Body, Caller, Server};
 use crate::policy::protocol_error;
 use crate::random::{is_same, secret_name};
+use crate::source::Source;
 use crate::streamable::server::{Endpoint, Open, Owner, Site, Work};
 use crate::web::{nothing_there, of_endpoint, of_http};
 use crate::{Limits, MCP_PATH};
 
-/// Connections at once.
+/// Connections at once of those who have shown the secret.
 const CONNECTIONS: usize = 256;
+
+/// Connections at once of those who have not yet. Beyond that the oldest gives way to the newest: who
+/// knows the secret says it with the first octets, and needs the place for a moment.
+const STRANGERS: usize = 64;
+
+/// For a stranger to show the secret.
+const INTRODUCTION: Duration = Duration::from_secs(5);
 
 /// How long accepting pauses where the system has no descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -109,6 +119,26 @@ pub struct Front {
     bridging: Bridging,
     patience: Duration,
     places: Arc<Semaphore>,
+    strangers: Handshakes,
+}
+
+/// Who is at the other end of a connection: nobody, until the secret has been shown.
+#[derive(Default)]
+struct Acquaintance {
+    place: Mutex<Option<OwnedSemaphorePermit>>,
+    made: Notify,
+}
+
+impl Acquaintance {
+    /// The secret has been shown. Whether there is a place among those who know it.
+    fn make(&self, places: &Arc<Semaphore>) -> bool {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.is_none() {
+            *place = Arc::clone(places).try_acquire_owned().ok();
+            self.made.notify_one();
+        }
+        place.is_some()
+    }
 }
 
 impl fmt::Debug for Front {
@@ -134,6 +164,7 @@ impl Front {
             bridging: Arc::new(move |stream| Box::pin(bridge(stream))),
             patience: limits.drain,
             places: Arc::new(Semaphore::new(CONNECTIONS)),
+            strangers: Handshakes::new(STRANGERS),
         }
     }
 
@@ -177,8 +208,6 @@ impl Front {
         address: SocketAddr,
         stopping: watch::Receiver<bool>,
     ) {
-        // Beyond so many the newest is closed: all are this machine's own.
-        let Ok(_place) = Arc::clone(&self.places).try_acquire_owned() else { return };
         if tcp.set_nodelay(true).is_err() || !address.ip().is_loopback() {
             return;
         }
@@ -193,14 +222,30 @@ impl Front {
         stopping: watch::Receiver<bool>,
     ) {
         let caller = Caller { address, peer: None };
-        let (front, gate) = (Arc::clone(&self), self.secret.clone());
+        // All are this machine's own, whatever addresses of it they take.
+        let mut place = self.strangers.admit(Source::of(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let (front, gate) = (Arc::clone(&self), Arc::clone(&self));
+        let acquaintance = Arc::<Acquaintance>::default();
+        let shown = Arc::clone(&acquaintance);
         let answer = Answer::new(move |request| {
             let front = Arc::clone(&front);
             Box::pin(async move { front.answer(request).await })
         });
         // Of somebody who does not know the secret nothing more is read, and the place is free again.
-        let answer = answer.behind(move |head| (!gate.opens(head.uri.path())).then(nothing_there));
-        self.server.serve(stream, &caller, &answer, || (), stopping).await;
+        let answer = answer.behind(move |head| match gate.secret.opens(head.uri.path()) {
+            false => Some(nothing_there()),
+            true => (!shown.make(&gate.places)).then(no_place),
+        });
+        let mut served = pin!(self.server.serve(stream, &caller, &answer, || (), stopping));
+        tokio::select! {
+            biased;
+            () = &mut served => return,
+            () = acquaintance.made.notified() => {}
+            () = place.gives_way() => return,
+            () = sleep(INTRODUCTION) => return,
+        }
+        drop(place);
+        served.await;
     }
 
     async fn answer(self: Arc<Self>, request: Request<Bytes>) -> Response<Body> {
@@ -221,6 +266,14 @@ impl Front {
     }
 }
 
+/// All places are taken by those who know the secret.
+fn no_place() -> Response<Body> {
+    let mut response = Response::new(Body::from("There are too many connections\n"));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 /// A connection that died in the queue concerns nobody; descriptors that ran out take time to come back.
 async fn accept_failed(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
@@ -231,11 +284,55 @@ async fn accept_failed(error: &io::Error) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    /// Asks for nothing that there is, and reads the head of the answer and its short body.
+    async fn ask(stream: &mut TcpStream, secret: &FrontSecret) -> String {
+        let path = format!("/{}/mcp", secret.expose());
+        let head = format!("PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        while !answer.ends_with('}') {
+            let mut octets = [0; 1024];
+            let read = stream.read(&mut octets).await.unwrap();
+            assert!(read > 0, "closed after {answer:?}");
+            answer.push_str(std::str::from_utf8(&octets[..read]).unwrap());
+        }
+        answer
+    }
+
+    #[tokio::test]
+    async fn strangers_take_no_place_from_those_who_know_the_secret() {
+        let secret = FrontSecret::random().unwrap();
+        let own = secret.clone();
+        let front = Front::new(secret, &Limits::default(), |stream| async { (stream, None) });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(Arc::new(front).serve(listener, std::future::pending()));
+        // They say nothing, or half of something, and come again and again.
+        let mut strangers = Vec::new();
+        for number in 0..CONNECTIONS + STRANGERS {
+            let mut stranger = TcpStream::connect(address).await.unwrap();
+            if number % 2 == 0 {
+                stranger.write_all(b"POST /0123").await.unwrap();
+            }
+            strangers.push(stranger);
+        }
+        let mut client = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut client, &own).await.starts_with("HTTP/1.1 405"));
+        // Nor do they take one that is held.
+        for _ in 0..STRANGERS * 2 {
+            strangers.push(TcpStream::connect(address).await.unwrap());
+        }
+        assert!(ask(&mut client, &own).await.starts_with("HTTP/1.1 405"));
+        // The first of them have given way.
+        assert_eq!(strangers[1].read(&mut [0]).await.unwrap(), 0);
+    }
 
     #[tokio::test]
     async fn of_whoever_does_not_know_the_secret_nothing_is_read() {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let secret = FrontSecret::random().unwrap();
         let front = Front::new(secret, &Limits::default(), |stream| async { (stream, None) });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
