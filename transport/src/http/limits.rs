@@ -16,6 +16,9 @@ pub struct HttpLimits {
     pub answer: Duration,
     /// For a caller that does not read to take the next octet.
     pub write: Duration,
+    /// Of a connection of HTTP/2 on which nothing is asked and nothing answered; it is closed after
+    /// twice as long at the latest. Over HTTP/1.1 the next request has as long as its head ([`head`](Self::head)).
+    pub idle: Duration,
     /// Octets of a request's head.
     pub head_len: usize,
     /// Header fields of a request.
@@ -42,6 +45,7 @@ impl Default for HttpLimits {
             body: Duration::from_secs(10),
             answer: Duration::from_secs(90),
             write: Duration::from_secs(30),
+            idle: Duration::from_secs(2 * 60),
             head_len: 16 * 1024,
             header_fields: 64,
             body_len: 32 * 1024,

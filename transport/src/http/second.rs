@@ -1,22 +1,25 @@
 //! HTTP/2 (RFC 9113) on one connection: the same requests and answers, many at once.
 
+mod streams;
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
-use std::future::pending;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
+use self::streams::{Open, Streams};
 use super::paced::Paced;
 use super::server::{Answer, Server};
 use super::{Body, Caller};
@@ -31,12 +34,14 @@ const BODIES: usize = 2;
 /// connection's window, so those that wait for room never hold up those that have it.
 const WINDOW: u32 = 64 * 1024;
 
-/// A connection that answers no PING for so long is dead.
+/// So often a client is asked whether it is still there, also where nothing is open. One that does not
+/// answer for as long as it may take to read something ([`write`](super::HttpLimits::write)) is dead.
 const PING: Duration = Duration::from_secs(60);
 
 impl Server {
-    /// Serves one connection until it ends, or until `stopping` turns true and the answers that are
-    /// due have been given. Nothing of it outlives this future.
+    /// Serves one connection until it ends, until nothing has been open on it for too long, or until
+    /// `stopping` turns true and the answers that are due have been given. Nothing of it outlives this
+    /// future.
     pub(crate) async fn serve_second<S: AsyncRead + AsyncWrite + Unpin>(
         self: &Arc<Self>,
         stream: S,
@@ -45,21 +50,38 @@ impl Server {
         mut stopping: watch::Receiver<bool>,
     ) {
         let room = Arc::new(Semaphore::new(BODIES * kibibytes(self.limits.body_len)));
-        let asked = AtomicBool::new(false);
+        let streams = Arc::<Streams>::default();
         let service = service_fn(|request: Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
-            let (server, caller) = (Arc::clone(self), caller.clone());
+            let (server, caller, open) = (Arc::clone(self), caller.clone(), streams.open());
             let (answer, room) = (answer.clone(), Arc::clone(&room));
             async move {
-                // Held until the body has gone where it should; a semaphore that is never closed has
-                // no error.
-                let _held = room.acquire_many(server.room_for(&request)).await;
-                let answered = server.respond(&caller, &answer, || (), request).await;
-                Ok::<_, Infallible>(answered)
+                let answered = server.respond_within(&room, &caller, &answer, request).await;
+                Ok::<_, Infallible>(answered.map(|body| open.until_sent(body)))
             }
         });
         let tasks = TasksOfConnection::default();
-        let mut builder = http2::Builder::new(tasks.0.clone());
+        let stream = TokioIo::new(Paced::new(stream, self.limits.write));
+        let builder = self.second(tasks.0.clone());
+        let mut connection =
+            std::pin::pin!(builder.serve_connection::<_, _, Open<Body>>(stream, service));
+        let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
+        // However it ended, whoever was served is gone.
+        tokio::select! {
+            _ = &mut connection => {}
+            () = streams.until_silent(self.limits.head) => {}
+            () = streams.until_idle(self.limits.idle) => {
+                connection.as_mut().graceful_shutdown();
+                drop(timeout(self.limits.write, connection).await);
+            }
+            () = stopped => {
+                connection.as_mut().graceful_shutdown();
+                drop(connection.await);
+            }
+        }
+    }
+
+    fn second(&self, tasks: Tasks) -> http2::Builder<Tasks> {
+        let mut builder = http2::Builder::new(tasks);
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
@@ -68,19 +90,26 @@ impl Server {
             .max_header_list_size(u32::try_from(self.limits.head_len).unwrap_or(u32::MAX))
             .keep_alive_interval(PING)
             .keep_alive_timeout(self.limits.write);
-        let stream = TokioIo::new(Paced::new(stream, self.limits.write));
-        let mut connection =
-            std::pin::pin!(builder.serve_connection::<_, _, Body>(stream, service));
-        let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
-        // However it ended, whoever was served is gone.
-        drop(tokio::select! {
-            ended = &mut connection => ended,
-            () = until_silent(self.limits.head, &asked) => return,
-            () = stopped => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        });
+        builder
+    }
+
+    /// Answers a request once there is room for its body, which it has until the body has gone where
+    /// it should. For room it waits no longer than for an answer; those that have it lose it in time,
+    /// whatever they do: to send a body has a deadline as well.
+    async fn respond_within(
+        &self,
+        room: &Semaphore,
+        caller: &Caller,
+        answer: &Answer,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        // A semaphore that is never closed has no other error than time.
+        let held = room.acquire_many(self.room_for(&request));
+        let Ok(Ok(mut held)) = timeout(self.limits.answer, held).await else {
+            return self.has_no_room(caller).await;
+        };
+        let whole = |octets: usize| give_back(&mut held, kibibytes(octets));
+        self.respond(caller, answer, || (), whole, request).await
     }
 
     /// What the body of a request may come to, in the semaphore's units.
@@ -93,12 +122,9 @@ impl Server {
     }
 }
 
-/// Waits until no request has come in time.
-async fn until_silent(patience: Duration, asked: &AtomicBool) {
-    sleep(patience).await;
-    if asked.load(Ordering::Relaxed) {
-        pending::<()>().await;
-    }
+/// Of a body that did not say how long it is, all the room there can be was kept.
+fn give_back(held: &mut SemaphorePermit<'_>, needed: usize) {
+    drop(held.split(held.num_permits().saturating_sub(needed)));
 }
 
 fn kibibytes(octets: usize) -> usize {

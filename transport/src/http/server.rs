@@ -85,7 +85,7 @@ impl Server {
         let service = service_fn(|request| {
             let number = count.fetch_add(1, Ordering::Relaxed) + 1;
             Box::pin(async move {
-                let mut response = self.respond(caller, answer, asked, request).await;
+                let mut response = self.respond(caller, answer, asked, |_| (), request).await;
                 if number >= self.limits.requests {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -130,18 +130,34 @@ impl Server {
         }
     }
 
+    /// Answers one request. `asked` is called if it is within the caller's rate, and `whole` with the
+    /// length of its body once that has come.
     pub(super) async fn respond(
         &self,
         caller: &Caller,
         answer: &Answer,
         asked: impl Fn(),
+        whole: impl FnOnce(usize),
         request: Request<Incoming>,
     ) -> Response<Body> {
-        let response = match self.answer(caller, answer, asked, request).await {
+        let response = match self.answer(caller, answer, asked, whole, request).await {
             Ok(response) => response,
             Err(refusal) => refusal.into_response(),
         };
-        if let Some(Refused(reason)) = response.extensions().get() {
+        self.tell(caller, response.extensions().get()).await;
+        response
+    }
+
+    /// What is answered where there is no room for a body.
+    pub(super) async fn has_no_room(&self, caller: &Caller) -> Response<Body> {
+        let response = Refusal::NoRoom.into_response();
+        self.tell(caller, response.extensions().get()).await;
+        response
+    }
+
+    /// Puts a refusal on record.
+    async fn tell(&self, caller: &Caller, refused: Option<&Refused>) {
+        if let Some(Refused(reason)) = refused {
             let principal = caller.peer.as_ref().map(|peer| as_json(peer.principal.as_str()));
             let serial = caller.peer.as_ref().map(|peer| as_json(&peer.serial.to_string()));
             let event = Event {
@@ -154,7 +170,6 @@ impl Server {
             };
             self.refusals.tell_of(event).await;
         }
-        response
     }
 
     async fn answer(
@@ -162,6 +177,7 @@ impl Server {
         caller: &Caller,
         answer: &Answer,
         asked: impl Fn(),
+        whole: impl FnOnce(usize),
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
         let source = Source::of(caller.address.ip());
@@ -175,6 +191,7 @@ impl Server {
             return Ok(refused);
         }
         let request = self.whole(Request::from_parts(head, body)).await?;
+        whole(request.body().len());
         timeout(self.limits.answer, (answer.whole)(request)).await.map_err(|_| Refusal::NoAnswer)
     }
 
@@ -203,6 +220,8 @@ impl Server {
 enum Refusal {
     /// There is a token after so many whole seconds, and a part of one.
     TooOften(u64),
+    /// Other requests of the connection have it all.
+    NoRoom,
     TooLong(usize),
     TooSlow,
     Broken,
@@ -213,6 +232,10 @@ impl Refusal {
     fn into_response(self) -> Response<Body> {
         let (status, said) = match &self {
             Self::TooOften(_) => (StatusCode::TOO_MANY_REQUESTS, "Too many requests.".to_owned()),
+            Self::NoRoom => {
+                let said = "There is no room for one more long request on this connection.";
+                (StatusCode::SERVICE_UNAVAILABLE, said.to_owned())
+            }
             Self::TooLong(limit) => {
                 let said = format!("The request's body is longer than {limit} octets.");
                 (StatusCode::PAYLOAD_TOO_LARGE, said)
@@ -227,12 +250,13 @@ impl Refusal {
         };
         let mut response = Response::new(Body::from(format!("{said}\n")));
         *response.status_mut() = status;
-        if let Self::TooOften(seconds) = self {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds + 1));
-        } else {
+        let (name, value) = match self {
+            Self::TooOften(seconds) => (RETRY_AFTER, HeaderValue::from(seconds + 1)),
+            Self::NoRoom => (RETRY_AFTER, HeaderValue::from(1)),
             // What is left of the body is not read to its end.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+            _ => (CONNECTION, HeaderValue::from_static("close")),
+        };
+        response.headers_mut().insert(name, value);
         response.extensions_mut().insert(Refused(said));
         response
     }
