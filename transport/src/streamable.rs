@@ -50,6 +50,12 @@ pub(crate) const WITH_SESSIONS: [&str; 4] =
 /// Where a request of 2026-07-28 says in its `_meta` which version it speaks.
 pub(crate) const VERSION_IN_META: &str = "io.modelcontextprotocol/protocolVersion";
 
+/// And what its client can do.
+pub(crate) const CAPABILITIES_IN_META: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// MCP 2026-07-28: a header and the body say different things.
+pub(crate) const HEADER_MISMATCH: i32 = -32020;
+
 /// A body that is one message.
 pub(crate) const JSON: &str = "application/json";
 

@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 
 use hyper::header::HeaderName;
+use serde_json::json;
 
-use crate::message::{Object, Value};
-use crate::streamable::PARAM_PREFIX;
+use crate::message::{Id, Object, Value};
+use crate::streamable::{CAPABILITIES_IN_META, PARAM_PREFIX, STATELESS, VERSION_IN_META};
+
+/// Pages of a list of tools that are asked for.
+pub(crate) const PAGES: usize = 64;
 
 const ANNOTATION: &str = "x-mcp-header";
 
@@ -73,6 +77,21 @@ impl Annotations {
         };
         annotated.find(disagrees).map(|(_, header)| header)
     }
+}
+
+/// Asks for a page of the list, where nobody else has.
+pub(crate) fn list_tools(id: &Id, cursor: Option<&str>) -> Vec<u8> {
+    let meta = json!({VERSION_IN_META: STATELESS, CAPABILITIES_IN_META: {}});
+    let mut params = json!({"_meta": meta});
+    if let (Some(cursor), Some(params)) = (cursor, params.as_object_mut()) {
+        params.insert("cursor".to_owned(), cursor.into());
+    }
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list","params":{params}}}"#).into_bytes()
+}
+
+/// Where the next page begins, if there is one.
+pub(crate) fn next_cursor(result: Object<'_>) -> Option<String> {
+    Some(result.known(["nextCursor"]).ok()?.get("nextCursor")?.as_str()?.into_owned())
 }
 
 /// The annotations that stand on properties of properties. `None` if they contradict themselves: then

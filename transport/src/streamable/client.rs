@@ -15,6 +15,7 @@ mod fuzzing;
 mod headers;
 mod lines;
 mod listening;
+mod mirroring;
 mod near;
 
 use std::collections::HashMap;

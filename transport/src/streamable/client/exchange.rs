@@ -1,6 +1,6 @@
 //! One request and its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::headers::session_id;
 use super::listening::{Followed, Mark};
 use crate::message::{Id, Message, Object, Outcome, Value};
+use crate::streamable::annotations::next_cursor;
 use crate::streamable::{EVENTS, JSON, SESSION_ID};
 
 /// Connections that are kept for what may be asked next.
@@ -39,6 +40,15 @@ pub(super) struct Ask {
     pub(super) is_modern: bool,
     /// It is answered when it ends.
     pub(super) is_listen: bool,
+    /// Of a list that the talk itself asks for: where its next page begins.
+    pub(super) next_page: Option<OnceLock<String>>,
+}
+
+/// An answer whose status is no success.
+pub(super) struct Refused {
+    /// The error in it, if there is one.
+    pub(super) said: Option<Vec<u8>>,
+    failed: Failure,
 }
 
 impl Ask {
@@ -56,10 +66,28 @@ impl Talk {
     }
 
     async fn exchange(&self, ask: &Ask) -> Result<(), Failure> {
+        let Some(refused) = self.tried(ask, ask.headers.clone()).await? else { return Ok(()) };
+        // A server that asks for other headers has done nothing yet.
+        let refused = match self.other_headers(ask, &refused).await {
+            Some(headers) => self.tried(ask, headers).await?,
+            None => Some(refused),
+        };
+        match refused {
+            Some(refused) => self.pass_on(ask, refused).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks once, and passes on the answer, unless its status is no success.
+    pub(super) async fn tried(
+        &self,
+        ask: &Ask,
+        headers: HeaderMap,
+    ) -> Result<Option<Refused>, Failure> {
         let parcel = Parcel::watched(ask.line.clone(), &ask.departure);
-        let mut answer = self.asked(Method::POST, ask.headers.clone(), parcel).await?;
+        let mut answer = self.asked(Method::POST, headers, parcel).await?;
         if !answer.status.is_success() {
-            return self.refused(ask, answer).await;
+            return self.refused(ask, answer).await.map(Some);
         }
         if ask.method == "initialize" {
             self.begin_session(&answer)?;
@@ -67,14 +95,14 @@ impl Talk {
         let mut mark = Mark::default();
         loop {
             match answer.kind() {
-                Kind::Message => return self.hear_body(ask, answer).await,
+                Kind::Message => return self.hear_body(ask, answer).await.map(|()| None),
                 Kind::Events => {}
                 Kind::Other => return Err(Failure::ContentType),
             }
             match self.follow(&mut answer, Some(ask), &mut mark).await? {
                 Followed::Answered => {
                     self.finish(answer).await;
-                    return Ok(());
+                    return Ok(None);
                 }
                 Followed::Ended(reason) => answer = self.resume(ask, &mut mark, reason).await?,
             }
@@ -82,7 +110,7 @@ impl Talk {
     }
 
     /// An answer whose status is no success: the error in it, if there is one.
-    async fn refused(&self, ask: &Ask, mut answer: Answer) -> Result<(), Failure> {
+    async fn refused(&self, ask: &Ask, mut answer: Answer) -> Result<Refused, Failure> {
         let failed = failure(answer.status, ask.has_session());
         if answer.kind() != Kind::Message || answer.status.is_redirection() {
             return Err(failed);
@@ -94,6 +122,11 @@ impl Talk {
             _ => unnamed_error(&line, &ask.id),
         };
         self.finish(answer).await;
+        Ok(Refused { said, failed })
+    }
+
+    async fn pass_on(&self, ask: &Ask, refused: Refused) -> Result<(), Failure> {
+        let Refused { said, failed } = refused;
         let Some(said) = said else { return Err(failed) };
         if self.settle(&ask.id) {
             self.say(&said).await;
@@ -157,7 +190,12 @@ impl Talk {
             }
             // There is no session.
             ("initialize", Outcome::Error(_)) => self.state().session = None,
-            ("tools/list", Outcome::Result(result)) => self.state().annotations.note(result),
+            ("tools/list", Outcome::Result(result)) => {
+                self.state().annotations.note(result);
+                if let (Some(next_page), Some(cursor)) = (&ask.next_page, next_cursor(result)) {
+                    let _ = next_page.set(cursor);
+                }
+            }
             _ => {}
         }
     }

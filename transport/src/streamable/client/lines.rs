@@ -119,6 +119,7 @@ impl Talk {
             departure,
             is_modern,
             is_listen,
+            next_page: None,
         };
         // The task cannot end before it is on record: for that it needs the state.
         let task = tasks.spawn(Arc::clone(self).answer(ask));

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use serde::de::IgnoredAny;
-use serde_json::json;
 use tokio::time::timeout;
 
 use super::events::Events;
@@ -18,13 +17,13 @@ use super::refusal::Refusal;
 use super::registry::Registry;
 use super::session::{Era, HttpSession, NoStream, Reading, SessionLimits};
 use super::site::Site;
-use super::stateless::{Asked, CAPABILITIES_IN_META, Revision};
+use super::stateless::{Asked, Revision};
 use super::{Open, Owner};
 use crate::http::Body;
 use crate::message::{Id, Message, Outcome, Value, progress_token};
+use crate::streamable::annotations::{PAGES, list_tools, next_cursor};
 use crate::streamable::{
-    EVENTS, JSON, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, STATELESS, VERSION_IN_META,
-    WITH_SESSIONS,
+    EVENTS, JSON, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, STATELESS, WITH_SESSIONS,
 };
 
 /// Octets that the two ends of a session hold for each other, in each direction.
@@ -35,9 +34,6 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// For what a session that has ended said last.
 const LAST_WORD: Duration = Duration::from_secs(1);
-
-/// Pages of a list of tools that are asked for.
-const PAGES: usize = 64;
 
 /// nginx and others hold back what they forward, unless they are told not to.
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -332,8 +328,8 @@ fn on_one_line(body: Bytes) -> Bytes {
 async fn learn(session: &Arc<HttpSession>) -> Result<(), Bytes> {
     let mut cursor = None;
     for _ in 0..PAGES {
-        let line = list_tools(cursor.as_ref());
         let id = Id::Integer(0);
+        let line = list_tools(&id, cursor.as_deref());
         let Ok(mut reading) = session.ask(&line, id, "tools/list", None).await else {
             return Ok(());
         };
@@ -349,7 +345,7 @@ async fn learn(session: &Arc<HttpSession>) -> Result<(), Bytes> {
             let (StatusCode::NOT_FOUND, _) = said_by(&answer.line) else { return Err(answer.line) };
             session.has_no_tools();
         }
-        cursor = next_cursor(&answer.line);
+        cursor = next_page(&answer.line);
         if cursor.is_none() {
             break;
         }
@@ -357,21 +353,11 @@ async fn learn(session: &Arc<HttpSession>) -> Result<(), Bytes> {
     Ok(())
 }
 
-fn list_tools(cursor: Option<&String>) -> Vec<u8> {
-    let meta = json!({VERSION_IN_META: STATELESS, CAPABILITIES_IN_META: {}});
-    let mut params = json!({"_meta": meta});
-    if let (Some(cursor), Some(params)) = (cursor, params.as_object_mut()) {
-        params.insert("cursor".to_owned(), cursor.as_str().into());
-    }
-    let request = json!({"jsonrpc": "2.0", "id": 0, "method": "tools/list", "params": params});
-    request.to_string().into_bytes()
-}
-
-fn next_cursor(line: &[u8]) -> Option<String> {
+fn next_page(line: &[u8]) -> Option<String> {
     let Ok(Message::Response { outcome: Outcome::Result(result), .. }) = Message::read(line) else {
         return None;
     };
-    Some(result.known(["nextCursor"]).ok()?.get("nextCursor")?.as_str()?.into_owned())
+    next_cursor(result)
 }
 
 fn cancelled(asked: &Asked<'_>) -> Option<Id> {

@@ -12,10 +12,8 @@ use super::stateless::TASKS;
 use crate::http::{Body, Refused};
 use crate::message::{Id, Message, Outcome, ReadError};
 use crate::policy::{self, error};
-use crate::streamable::{JSON, STATELESS};
+use crate::streamable::{HEADER_MISMATCH, JSON, STATELESS, WITH_SESSIONS};
 
-/// MCP 2026-07-28: a header and the body say different things.
-const HEADER_MISMATCH: i32 = -32020;
 /// MCP 2026-07-28: the client does not say that it can do what this takes.
 const MISSING_CAPABILITY: i32 = -32021;
 /// MCP 2026-07-28: the revision is not spoken here.
@@ -45,6 +43,9 @@ pub(crate) enum Refusal {
     Conflict,
     Version(Option<Id>, String),
     Mismatch(Option<Id>, Cow<'static, str>),
+    /// An argument that its tool wants in this header is not there: its client has not seen the list
+    /// of tools, or not the latest.
+    NotMirrored(Option<Id>, String),
     Parameters(Option<Id>, &'static str),
     /// A method of an earlier revision.
     NoSuchMethod(Option<Id>),
@@ -114,6 +115,7 @@ impl Refusal {
             | Self::NoSession(_)
             | Self::Version(..)
             | Self::Mismatch(..)
+            | Self::NotMirrored(..)
             | Self::Parameters(..)
             | Self::WithoutTasks(_)
             | Self::DuplicateId(_) => StatusCode::BAD_REQUEST,
@@ -139,6 +141,7 @@ impl Refusal {
             | Self::UnknownSession(id)
             | Self::Version(id, _)
             | Self::Mismatch(id, _)
+            | Self::NotMirrored(id, _)
             | Self::Parameters(id, _)
             | Self::NoSuchMethod(id)
             | Self::WithoutTasks(id)
@@ -153,7 +156,7 @@ impl Refusal {
     fn code(&self) -> i32 {
         match self {
             Self::Version(..) => UNSUPPORTED_VERSION,
-            Self::Mismatch(..) => HEADER_MISMATCH,
+            Self::Mismatch(..) | Self::NotMirrored(..) => HEADER_MISMATCH,
             Self::Parameters(..) => INVALID_PARAMS,
             Self::NoSuchMethod(_) => METHOD_NOT_FOUND,
             Self::WithoutTasks(_) => MISSING_CAPABILITY,
@@ -179,6 +182,9 @@ impl Refusal {
             Self::Mismatch(_, what) => {
                 return format!("The header {what} does not agree with the body").into();
             }
+            Self::NotMirrored(_, header) => {
+                return format!("The header {header} is missing").into();
+            }
             Self::Parameters(_, what) => what,
             Self::NoSuchMethod(_) => "Method not found",
             Self::WithoutTasks(_) => "Missing required client capability",
@@ -195,7 +201,9 @@ impl Refusal {
     fn data(&self) -> Option<Value> {
         match self {
             Self::Version(_, requested) => {
-                Some(json!({"supported": [STATELESS], "requested": requested}))
+                let supported: Vec<&str> =
+                    std::iter::once(STATELESS).chain(WITH_SESSIONS.iter().rev().copied()).collect();
+                Some(json!({"supported": supported, "requested": requested}))
             }
             Self::WithoutTasks(_) => {
                 Some(json!({"requiredCapabilities": {"extensions": {TASKS: {}}}}))

@@ -10,11 +10,9 @@ use crate::message::{Id, Object, Value};
 use crate::streamable::annotations::Annotations;
 use crate::streamable::mirror::{decoded, named_by};
 use crate::streamable::{
-    METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION, STATELESS, VERSION_IN_META, WITH_SESSIONS,
+    CAPABILITIES_IN_META, METHOD, NAME, PARAM_PREFIX, PROTOCOL_VERSION, STATELESS, VERSION_IN_META,
+    WITH_SESSIONS,
 };
-
-/// Where a request says what its sender can do.
-pub(crate) const CAPABILITIES_IN_META: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// The extension that whoever uses tasks must know.
 pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
@@ -156,6 +154,9 @@ impl Asked<'_> {
         }
         match annotations.disagreeing(&tool, arguments, said) {
             None => Ok(()),
+            Some(header) if !headers.contains_key(header) => {
+                Err(Refusal::NotMirrored(self.id(), header.to_string()))
+            }
             Some(header) => Err(Refusal::Mismatch(self.id(), header.to_string().into())),
         }
     }
