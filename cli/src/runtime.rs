@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Failure;
 
@@ -19,6 +20,19 @@ pub(crate) fn large() -> Result<Runtime, Failure> {
         return small();
     }
     Builder::new_multi_thread().enable_all().build().map_err(failed)
+}
+
+/// Waits until somebody at the terminal, or whoever started this, asks it to stop (SIGINT, SIGTERM).
+/// From now on neither ends the process by itself.
+pub(crate) fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 fn failed(error: std::io::Error) -> Failure {

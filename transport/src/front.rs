@@ -198,7 +198,9 @@ impl Front {
         }
         drop(listener);
         stop.send_replace(true);
+        // Streams end with their sessions, and connections with their streams.
         let ended = async { while connections.join_next().await.is_some() {} };
+        let ended = async { tokio::join!(self.endpoint.close(), ended) };
         drop(timeout(Duration::from_secs(1), ended).await);
     }
 

@@ -18,6 +18,8 @@ use crate::session::{Failed, SessionArgs};
 /// A session that is lost is followed by another one, and a renewed certificate is used as soon as
 /// it is there. What was in flight is answered with an error that says to try again.
 ///
+/// SIGTERM and SIGINT end it as the end of stdin does: over HTTP the gateway is told that the session is over.
+///
 /// Exit code: 0 after a session that ended well, 1 if it was refused or broke off, 2 for wrong usage,
 /// 3 if the gateway cannot be reached.
 #[derive(clap::Args, Debug)]
@@ -45,7 +47,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
 async fn bridge(connector: &Connector, limits: &Limits) -> Result<(), Failed> {
     let news = |news: &BridgeNews<'_>| say(&format!("vouchsafe: {}", harmless(&news.to_string())));
     let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
-    let end = Bridge::run(connector, input, output, limits, &news).await;
+    let stop = runtime::told_to_stop().map_err(|error| Failed::Broken(error.to_string()))?;
+    let end = tokio::select! {
+        end = Bridge::run(connector, input, output, limits, &news) => end,
+        () = stop => BridgeEnd::Done,
+    };
     connector.close().await;
     match end {
         BridgeEnd::Done => Ok(()),

@@ -7,19 +7,20 @@ use std::sync::Arc;
 
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use vouchsafe_ca::file::{self, Access};
 use vouchsafe_transport::{Bridge, BridgeEnd, BridgeNews, Connector, Front, FrontSecret, Limits};
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::notice::{harmless, say};
+use crate::runtime;
+use crate::watch::ip_and_port;
 
 /// Where the front listens, and what it is called.
 #[derive(clap::Args, Debug)]
 pub(super) struct FrontArgs {
     /// Serve Streamable HTTP on this loopback address instead of stdio, and print its URL; port 0 takes a free one
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "IP:PORT", value_parser = ip_and_port)]
     pub(super) http: Option<SocketAddr>,
     /// Keep the secret part of the URL in this file, so that the URL stays the same; made if it is not there
     #[arg(long, value_name = "FILE", requires = "http")]
@@ -42,20 +43,15 @@ pub(super) async fn serve(
     // Asked before anybody is listened to: a front that others can reach must not be there for a moment.
     front.url(address).map_err(Failure::usage)?;
     let failed = |error| Failure::new(format!("cannot listen on {address}: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let shutdown = runtime::told_to_stop().map_err(failed)?;
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let url = front.url(listener.local_addr().map_err(failed)?).map_err(Failure::new)?;
     // Alone, on standard output: whoever starts this reads it from there.
     context.print(&format!("{url}\n"))?;
     say("vouchsafe: whoever has this URL, and is on this machine, acts in this identity's name");
-    let shutdown = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
     Arc::new(front).serve(listener, shutdown).await;
+    // The sessions are over here, and soon for the gateway as well.
+    connector.close().await;
     Ok(())
 }
 

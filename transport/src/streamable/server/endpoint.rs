@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use serde::de::IgnoredAny;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::events::Events;
@@ -83,6 +84,15 @@ impl Endpoint {
             },
         };
         answered.unwrap_or_else(Refusal::into_response)
+    }
+
+    /// Ends every session: whatever stands behind them is told that its client has said everything.
+    pub(crate) async fn close(&self) {
+        let mut closing = JoinSet::new();
+        for session in self.sessions.all() {
+            closing.spawn(async move { session.close().await });
+        }
+        closing.join_all().await;
     }
 
     async fn post(

@@ -44,6 +44,12 @@ impl Registry {
         self.lock().named.remove(id);
     }
 
+    /// Every session that there is.
+    pub(crate) fn all(&self) -> Vec<Arc<HttpSession>> {
+        let sessions = self.lock();
+        sessions.named.values().chain(&sessions.shared).map(Arc::clone).collect()
+    }
+
     /// The session that all requests under one certificate share, opened if there is none.
     pub(crate) fn shared(
         &self,
