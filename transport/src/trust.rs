@@ -120,6 +120,12 @@ impl Trust {
         &self.roots
     }
 
+    /// Whether this certificate is one of the roots in force.
+    #[must_use]
+    pub fn is_rooted_in(&self, certificate: &[u8]) -> bool {
+        self.published.borrow().iter().any(|root| *root.der == *certificate)
+    }
+
     pub(crate) fn clock(&self) -> Arc<dyn TimeProvider> {
         Arc::clone(&self.clock)
     }

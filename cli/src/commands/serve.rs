@@ -12,7 +12,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::time_provider::DefaultTimeProvider;
 use rustls_pki_types::UnixTime;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use vouchsafe_certs::{Permission, PermissionSet, Usage};
 use vouchsafe_transport::{
@@ -153,6 +152,7 @@ impl LimitArgs {
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     args.log.choose();
+    args.upstream.must_name_a_server()?;
     let audit = notice::audit(args.audit.as_deref())?;
     let confined = args.confine.enforce(needs(args)?.as_ref())?;
     let directory = IdentityDirectory::open(&args.identity, &args.passphrase)?;
@@ -172,7 +172,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let source = source(args, context)?;
     let source_name = source.to_string();
     let lists = source.follow(&present, say)?;
-    let trust = assemble::trust_with_lists(&present, &lists);
+    let strict = assemble::trust_with_lists(&present, &lists);
+    let trust = strict.clone();
     let trust = match when_stale(args)? {
         Some(permissions) => trust.with_stale_lists_for(permissions),
         None => trust,
@@ -186,7 +187,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let mut limits = args.limits.limits();
     limits.answer = args.upstream.answer();
     limits.principals = args.principals.follow(say)?;
-    let (upstream, shared) = args.upstream.upstream(notes, &limits)?;
+    let (upstream, shared) = args.upstream.upstream(notes, &limits, &strict)?;
     let gateway = Gateway::new(GatewayConfig {
         identity: present.identity,
         trust,
@@ -239,8 +240,7 @@ async fn serve(
     (watch, audit): (Watch, Arc<Output>),
 ) -> Result<(), Failure> {
     let failed = |error| Failure::new(format!("cannot listen on {listen}: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let told_to_stop = runtime::told_to_stop().map_err(failed)?;
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     // The library's queue of 128 makes honest clients wait behind a flood (listen(2) may be repeated).
     rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
@@ -248,10 +248,7 @@ async fn serve(
     say(&format!("listening on {}{announcement}", listener.local_addr().map_err(failed)?));
     tokio::spawn(show_stderr(lines));
     let shutdown = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        told_to_stop.await;
         say("stopping: every session is closed");
     };
     gateway.serve(listener, shutdown).await;

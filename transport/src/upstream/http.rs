@@ -14,7 +14,7 @@ use vouchsafe_certs::Permission;
 use super::UpstreamError;
 use crate::child::Keeper;
 use crate::streamable::client::{Near, Notes, Reach, Server, start};
-use crate::{Endpoint, Limits, Peer, tls};
+use crate::{Endpoint, Limits, Peer, Trust, tls};
 
 /// What a server is told of the client, as a child is by its environment. No client can say any of
 /// this: a session's lines hold no headers.
@@ -26,9 +26,19 @@ const SERIAL: HeaderName = HeaderName::from_static("vouchsafe-serial");
 #[derive(Clone)]
 pub struct HttpUpstream {
     endpoint: Endpoint,
-    /// `None` for plain HTTP.
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    proof: Proof,
     notes: Option<mpsc::Sender<(u64, String)>>,
+}
+
+/// What a server must prove.
+#[derive(Clone)]
+enum Proof {
+    /// Nothing: plain HTTP.
+    Nothing,
+    /// Its name, by roots that are not ours.
+    Web(Arc<ClientConfig>, ServerName<'static>),
+    /// Its name, to our own CA, which may revoke it.
+    Own(Trust, ServerName<'static>),
 }
 
 impl fmt::Debug for HttpUpstream {
@@ -41,7 +51,7 @@ impl HttpUpstream {
     /// Without TLS.
     #[must_use]
     pub fn plain(endpoint: Endpoint) -> Self {
-        Self { endpoint, tls: None, notes: None }
+        Self { endpoint, proof: Proof::Nothing, notes: None }
     }
 
     /// Over TLS 1.3, to a server whose certificate carries the endpoint's host and leads to one of these roots.
@@ -53,10 +63,19 @@ impl HttpUpstream {
         roots: Vec<CertificateDer<'static>>,
         clock: Arc<dyn TimeProvider>,
     ) -> Result<Self, UpstreamError> {
-        let name = endpoint.server_name();
-        let name = name.ok_or_else(|| UpstreamError::Name(endpoint.address()))?;
+        let name = name_of(&endpoint)?;
         let config = tls::web_config(&roots, clock).map_err(UpstreamError::Tls)?;
-        Ok(Self { endpoint, tls: Some((Arc::new(config), name)), notes: None })
+        Ok(Self { endpoint, proof: Proof::Web(Arc::new(config), name), notes: None })
+    }
+
+    /// Over TLS 1.3, to a server of the CA that is trusted here. A connection to one that is revoked,
+    /// or of which nobody knows whether it is, is not made, and one that there is ends at once.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Name`].
+    pub fn of_own_ca(endpoint: Endpoint, trust: Trust) -> Result<Self, UpstreamError> {
+        let name = name_of(&endpoint)?;
+        Ok(Self { endpoint, proof: Proof::Own(trust, name), notes: None })
     }
 
     /// Says what goes wrong with the server, with the number of the session; what nobody takes in
@@ -68,9 +87,10 @@ impl HttpUpstream {
 
     /// Begins to speak for a session of `peer`. Nothing is sent yet.
     pub(crate) fn start(&self, session: u64, peer: &Peer, limits: &Limits, keeper: Keeper) -> Near {
-        let reach = match &self.tls {
-            None => Reach::Plain,
-            Some((config, name)) => Reach::Tls(Arc::clone(config).into(), name.clone()),
+        let reach = match &self.proof {
+            Proof::Nothing => Reach::Plain,
+            Proof::Web(config, name) => Reach::Tls(Arc::clone(config).into(), name.clone()),
+            Proof::Own(trust, name) => Reach::Own(Box::new(trust.clone()), name.clone()),
         };
         let server = Server {
             endpoint: self.endpoint.clone(),
@@ -81,6 +101,10 @@ impl HttpUpstream {
         };
         start(server, keeper)
     }
+}
+
+fn name_of(endpoint: &Endpoint) -> Result<ServerName<'static>, UpstreamError> {
+    endpoint.server_name().ok_or_else(|| UpstreamError::Name(endpoint.address()))
 }
 
 /// Who asks, and what they may do: the permissions as an array of JSON, in ASCII.

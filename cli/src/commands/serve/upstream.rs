@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::time_provider::DefaultTimeProvider;
 use tokio::sync::mpsc;
 use vouchsafe_transport::{
-    ChildCommand, ChildError, Endpoint, HttpUpstream, Limits, SharedServer, SocketUpstream,
+    ChildCommand, ChildError, Endpoint, HttpUpstream, Limits, SharedServer, SocketUpstream, Trust,
     Upstream,
 };
 
@@ -23,7 +23,7 @@ pub(super) struct UpstreamArgs {
     /// Serve a server that runs already, instead of COMMAND: tcp:HOST:PORT or unix:PATH (MCP in lines), http://HOST:PORT/PATH or https://… (Streamable HTTP)
     #[arg(long, value_name = "URL", conflicts_with = "command")]
     upstream: Option<String>,
-    /// To what the certificate of an https:// server must lead, PEM [default: the roots of the system]
+    /// To what the certificate of an https:// server must lead, PEM [default: the roots of the system]; with the gateway's own roots.pem it must not be revoked either
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     upstream_roots: Option<PathBuf>,
     /// Seconds from a request to the answer of an http:// or https:// server, unless it gives a sign of life
@@ -36,20 +36,31 @@ pub(super) struct UpstreamArgs {
     #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "upstream")]
     env: Vec<OsString>,
     /// The MCP server and its arguments
-    #[arg(last = true, required_unless_present = "upstream", value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 impl UpstreamArgs {
+    /// Said before anything is read: without a server there is nothing to serve.
+    pub(super) fn must_name_a_server(&self) -> Result<(), Failure> {
+        if self.upstream.is_some() || !self.command.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::usage("there is no server to serve: neither COMMAND nor --upstream is given").hint(
+            "start one for each session with `-- COMMAND ARGS…`, or name one that runs already with `--upstream URL`",
+        ))
+    }
+
     /// Reads what was said; `notes` get what servers print, and what is wrong with them. A server that
     /// is shared is to be stopped when the gateway has.
     pub(super) fn upstream(
         &self,
         notes: mpsc::Sender<(u64, String)>,
         limits: &Limits,
+        trust: &Trust,
     ) -> Result<(Upstream, Option<SharedServer>), Failure> {
         if let Some(url) = &self.upstream {
-            return Ok((self.elsewhere(url, notes)?, None));
+            return Ok((self.elsewhere(url, notes, trust)?, None));
         }
         let command = ChildCommand::new(self.command.clone(), environment(&self.env)?);
         let command = command.map_err(Failure::new)?.with_stderr(notes);
@@ -65,6 +76,7 @@ impl UpstreamArgs {
         &self,
         url: &str,
         notes: mpsc::Sender<(u64, String)>,
+        trust: &Trust,
     ) -> Result<Upstream, Failure> {
         let upstream = match url.split_once(':') {
             Some(("tcp", address)) => tcp(address)?,
@@ -72,7 +84,7 @@ impl UpstreamArgs {
                 Upstream::Socket(SocketUpstream::Unix(path.into()))
             }
             Some(("http" | "https", _)) => {
-                let http = self.http(Endpoint::parse(url).map_err(Failure::usage)?)?;
+                let http = self.http(Endpoint::parse(url).map_err(Failure::usage)?, trust)?;
                 return Ok(Upstream::Http(Box::new(http.with_notes(notes))));
             }
             _ => {
@@ -104,10 +116,14 @@ impl UpstreamArgs {
         }
     }
 
-    fn http(&self, endpoint: Endpoint) -> Result<HttpUpstream, Failure> {
+    fn http(&self, endpoint: Endpoint, trust: &Trust) -> Result<HttpUpstream, Failure> {
         if endpoint.is_https() {
             let roots = web_roots::read(self.upstream_roots.as_deref(), "--upstream-roots")?;
-            let made = HttpUpstream::over_tls(endpoint, roots, Arc::new(DefaultTimeProvider));
+            let made = match roots.iter().filter(|root| trust.is_rooted_in(root)).count() {
+                0 => HttpUpstream::over_tls(endpoint, roots, Arc::new(DefaultTimeProvider)),
+                own if own == roots.len() => HttpUpstream::of_own_ca(endpoint, trust.clone()),
+                _ => return Err(of_two_kinds()),
+            };
             return made.map_err(Failure::new);
         }
         if self.upstream_roots.is_some() {
@@ -118,6 +134,13 @@ impl UpstreamArgs {
         }
         Ok(HttpUpstream::plain(endpoint))
     }
+}
+
+/// What our CA has revoked is known here, and what others have is not: which of the two a server is must
+/// not be up to the server.
+fn of_two_kinds() -> Failure {
+    Failure::usage("some of the roots for --upstream are those of this gateway's own CA, and some are not")
+        .hint("name one kind alone with --upstream-roots FILE: roots.pem of the identity, or those of the others")
 }
 
 fn without_certificate() -> Failure {

@@ -21,9 +21,9 @@ use tokio_rustls::client::TlsStream;
 use super::departure::{Parcel, Present, Watched};
 use super::failure::Failure;
 use crate::acceptor::configure;
-use crate::connector::Way;
+use crate::connector::{Way, refusal_in};
 use crate::http::Cause;
-use crate::{ConnectError, Endpoint, Peer, Session};
+use crate::{Anchor, ConnectError, Endpoint, Peer, Role, Session, Trust, tls};
 
 /// Octets that are read at once, and of an answer's whole head.
 const BUFFER: usize = 64 * 1024;
@@ -44,6 +44,8 @@ pub(crate) enum Reach {
     Plain,
     /// TLS; the server proves its name by a certificate.
     Tls(TlsConnector, ServerName<'static>),
+    /// TLS; the server proves its name by a certificate of our CA, which may revoke it.
+    Own(Box<Trust>, ServerName<'static>),
     /// A gateway of ours, which must stay who it was when the session began.
     Gateway(Arc<Way>, Arc<Peer>),
 }
@@ -88,6 +90,9 @@ impl Reach {
                     let stream = tls.connect(name.clone(), connecting.await?).await?;
                     Connection::on(stream).await
                 }
+                Self::Own(trust, name) => {
+                    Connection::of(session_with(trust, name, connecting.await?).await?).await
+                }
                 Self::Gateway(way, server) => {
                     let session = way.open().await?;
                     if !is_same(server, session.peer()) {
@@ -100,6 +105,25 @@ impl Reach {
         let late = |_| Failure::Unreachable(io::ErrorKind::TimedOut.into());
         timeout(deadline, opening).await.map_err(late)?
     }
+}
+
+/// The verdict is that of now, by the roots and the lists in force.
+async fn session_with(
+    trust: &Trust,
+    name: &ServerName<'static>,
+    tcp: TcpStream,
+) -> Result<Session<TlsStream<TcpStream>>, Failure> {
+    let trust = trust.present();
+    let config = tls::http_config(None, &Anchor::Trust(trust.clone()));
+    let config = config.map_err(ConnectError::Identity)?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name.clone(), tcp).await;
+    let refused = |error| refusal_in(&error).map_or_else(|| error.into(), Failure::from);
+    let stream = stream.map_err(refused)?;
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let none = || ConnectError::Tls(rustls::Error::NoCertificatesPresented);
+    let (leaf, intermediates) = chain.split_first().ok_or_else(none)?;
+    let peer = Peer::from_chain(leaf, intermediates, trust.roots(), Role::Server);
+    Ok(Session::new(stream, peer.map_err(ConnectError::Denied)?, trust))
 }
 
 /// Whether what was concluded from the one certificate follows from the other.
