@@ -19,7 +19,9 @@ use tokio_rustls::server::TlsStream;
 use crate::denial::why_it_failed;
 use crate::present::Present;
 use crate::source::Source;
-use crate::{Denial, HTTP, HTTP_2, Identity, Limits, Peer, Role, Session, TlsError, Trust, tls};
+use crate::{
+    Denial, HTTP, HTTP_2, Identity, Limits, Peer, Role, Session, Spoken, TlsError, Trust, tls,
+};
 
 /// How long, and how much, is read from a refused peer so that it gets to see the alert.
 const LINGER: Duration = Duration::from_millis(500);
@@ -64,6 +66,18 @@ pub(crate) enum Protocol {
     Behind,
     /// The client did not say, and there is a choice: its first octet tells.
     Unsaid,
+}
+
+impl Protocol {
+    /// The same, as whoever looks at the live sessions sees it.
+    pub(crate) fn spoken(self) -> Spoken {
+        match self {
+            Self::Mcp => Spoken::Lines,
+            Self::Http | Self::Http2 => Spoken::Connection,
+            Self::Behind => Spoken::Http,
+            Self::Unsaid => Spoken::Unsaid,
+        }
+    }
 }
 
 /// What may be spoken, and by whom.

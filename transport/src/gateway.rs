@@ -220,7 +220,8 @@ impl Gateway {
         let opened = Event { address, cause, ..subject.event("opened") };
         // No record, no call.
         if self.log.record(opened).await.is_ok() {
-            let ongoing = self.live.enter(subject.session, &peer, address, self.log.now());
+            let (number, now) = (subject.session, self.log.now());
+            let ongoing = self.live.enter(number, &peer, address, protocol.spoken(), now);
             let caller = address.map(|address| Caller { address, peer: Some(Arc::clone(&peer)) });
             let visit = Visit { caller, kin: session.kin(), alive };
             self.session(session, (&subject, &ongoing), protocol, visit).await;

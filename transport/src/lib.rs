@@ -136,7 +136,7 @@ pub use http::{
 };
 pub use identity::{Identity, IdentityError};
 pub use limits::Limits;
-pub use live::{Live, LiveSession, Traffic};
+pub use live::{Live, LiveSession, Spoken, Traffic};
 pub use message::ReadError;
 pub use peer::{Peer, Role};
 pub use policy::{

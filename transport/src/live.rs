@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -39,6 +39,38 @@ pub struct Traffic {
     pub sent: u64,
 }
 
+/// What is spoken in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Spoken {
+    /// MCP in lines, over the session's own connection.
+    Lines,
+    /// A connection of HTTP: behind it are as many sessions as were opened, or none.
+    Connection,
+    /// MCP behind requests of HTTP.
+    Http,
+    /// What the client's first octet will tell.
+    Unsaid,
+}
+
+impl Spoken {
+    fn number(self) -> u8 {
+        match self {
+            Self::Lines => 0,
+            Self::Connection => 1,
+            Self::Http => 2,
+            Self::Unsaid => 3,
+        }
+    }
+
+    fn of_number(number: u8) -> Self {
+        [Self::Lines, Self::Connection, Self::Http]
+            .into_iter()
+            .find(|spoken| spoken.number() == number)
+            .unwrap_or(Self::Unsaid)
+    }
+}
+
 /// One session, as it is now.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -49,6 +81,8 @@ pub struct LiveSession {
     pub peer: Arc<Peer>,
     /// Where from. Never what an authorization rests on.
     pub address: Option<SocketAddr>,
+    /// What is spoken in it.
+    pub spoken: Spoken,
     /// Since when; `None` where the clock could not be read.
     pub since: Option<UnixTime>,
     /// Requests allowed.
@@ -65,6 +99,7 @@ impl Live {
             number: *number,
             peer: Arc::clone(&session.peer),
             address: session.address,
+            spoken: Spoken::of_number(session.spoken.load(Ordering::Relaxed)),
             since: session.since,
             calls: session.calls.load(Ordering::Relaxed),
             traffic: session.traffic(),
@@ -103,6 +138,7 @@ impl Live {
         number: u64,
         peer: &Arc<Peer>,
         address: Option<SocketAddr>,
+        spoken: Spoken,
         since: Option<UnixTime>,
     ) -> Entered {
         let peer = Arc::clone(peer);
@@ -110,6 +146,7 @@ impl Live {
         let session = Ongoing {
             peer,
             address,
+            spoken: AtomicU8::new(spoken.number()),
             since,
             calls: AtomicU64::new(0),
             junk: AtomicU64::new(0),
@@ -143,6 +180,7 @@ impl Traffic {
 pub(crate) struct Ongoing {
     peer: Arc<Peer>,
     address: Option<SocketAddr>,
+    spoken: AtomicU8,
     since: Option<UnixTime>,
     /// Requests allowed.
     pub(crate) calls: AtomicU64,
@@ -163,6 +201,11 @@ impl Ongoing {
     /// Waits until the operator closes it.
     pub(crate) async fn closed_by_operator(&self) {
         self.closing.notified().await;
+    }
+
+    /// The client has shown what it speaks.
+    pub(crate) fn speaks(&self, spoken: Spoken) {
+        self.spoken.store(spoken.number(), Ordering::Relaxed);
     }
 
     /// Counts the octets of its stream.

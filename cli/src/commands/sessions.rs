@@ -76,13 +76,24 @@ fn in_words(sessions: &[SessionView], now: UnixTime) -> String {
         return "no sessions\n".to_owned();
     }
     let mut table = Table::default();
-    table.row(["SESSION", "PRINCIPAL", "OPENED", "FROM", "CALLS", "IN", "OUT", "CERTIFICATE ENDS"]);
+    table.row([
+        "SESSION",
+        "PRINCIPAL",
+        "OPENED",
+        "FROM",
+        "SPEAKS",
+        "CALLS",
+        "IN",
+        "OUT",
+        "CERTIFICATE ENDS",
+    ]);
     for session in sessions {
         table.row([
             &session.session.to_string(),
             session.principal.as_str(),
             &session.since.map_or_else(|| "-".to_owned(), |since| relative(since.0, now)),
             &session.address.map_or_else(|| "-".to_owned(), |address| address.to_string()),
+            &session.speaks.to_string(),
             &session.calls.to_string(),
             &octets(session.received),
             &octets(session.sent),

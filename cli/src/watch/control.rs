@@ -5,6 +5,7 @@
 
 mod place;
 
+use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use vouchsafe_certs::{Principal, Serial};
-use vouchsafe_transport::{LineReader, LineWriter, Live, LiveSession};
+use vouchsafe_transport::{LineReader, LineWriter, Live, LiveSession, Spoken};
 
 use self::place::directory_of;
 pub(super) use self::place::make;
@@ -68,6 +69,7 @@ pub(crate) struct SessionView {
     pub(crate) serial: Serial,
     pub(crate) since: Option<Moment>,
     pub(crate) address: Option<std::net::SocketAddr>,
+    pub(crate) speaks: Speaks,
     /// Requests allowed.
     pub(crate) calls: u64,
     /// Octets from the client.
@@ -75,6 +77,42 @@ pub(crate) struct SessionView {
     /// Octets to the client.
     pub(crate) sent: u64,
     pub(crate) not_after: Moment,
+}
+
+/// What is spoken in a session.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Speaks {
+    /// MCP in lines.
+    Lines,
+    /// MCP over HTTP.
+    Http,
+    /// A connection of HTTP, behind which the sessions are.
+    HttpConnection,
+    /// Nothing yet.
+    Unknown,
+}
+
+impl From<Spoken> for Speaks {
+    fn from(spoken: Spoken) -> Self {
+        match spoken {
+            Spoken::Lines => Self::Lines,
+            Spoken::Http => Self::Http,
+            Spoken::Connection => Self::HttpConnection,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Speaks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lines => "lines",
+            Self::Http => "HTTP",
+            Self::HttpConnection => "HTTP connection",
+            Self::Unknown => "-",
+        })
+    }
 }
 
 impl From<LiveSession> for SessionView {
@@ -85,6 +123,7 @@ impl From<LiveSession> for SessionView {
             serial: session.peer.serial,
             since: session.since.map(Moment),
             address: session.address,
+            speaks: session.spoken.into(),
             calls: session.calls,
             received: session.traffic.received,
             sent: session.traffic.sent,

@@ -65,6 +65,20 @@ fn who_is_connected_is_listed_with_what_they_have_done() {
     assert!(received > less && less > 100 && sent > fewer && fewer > 100, "{found:?}");
     assert!(found[0]["since"].as_str() < found[0]["not_after"].as_str(), "{found:?}");
 
+    assert_eq!((&found[0]["speaks"], &found[1]["speaks"]), (&json!("lines"), &json!("lines")));
+    let url = format!("https://{}/mcp", serving.address);
+    let over_http = Talk::with_options(&home, &url, "editor", &["--server-name", "localhost"]);
+    let spoken = || {
+        let all = listed(&home);
+        all.iter().map(|session| session["speaks"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // A connection or more, and the session behind them.
+    assert!(spoken().contains(&"http".to_owned()), "{:?}", spoken());
+    assert!(spoken().contains(&"http-connection".to_owned()), "{:?}", spoken());
+    let (_, table, _) = sessions(&home, &AT);
+    assert!(table.contains("  HTTP connection  ") && table.contains("  lines  "), "{table}");
+    over_http.leaves();
+
     let (_, table, _) = sessions(&home, &AT);
     assert!(table.starts_with("SESSION  PRINCIPAL"), "{table}");
     assert!(

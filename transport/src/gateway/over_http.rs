@@ -17,7 +17,7 @@ use crate::session::Kin;
 use crate::streamable::server::Work;
 use crate::web::nothing_there;
 use crate::woken::when_woken;
-use crate::{Denial, Role};
+use crate::{Denial, Role, Spoken};
 
 /// Somebody who is connected.
 #[derive(Clone)]
@@ -76,8 +76,10 @@ impl Gateway {
     ) -> RelayEnd {
         let peer = Arc::clone(&visit.kin.peer);
         if self.begins_as_http(&mut stream).await {
+            whose.1.speaks(Spoken::Connection);
             self.exchange(stream, Protocol::Http, visit, whose.1).await
         } else if peer.is_agent() {
+            whose.1.speaks(Spoken::Lines);
             self.work(stream, &peer, held, whose, keeper).await
         } else {
             let reason = Denial::Usage(Role::Client).to_string();
