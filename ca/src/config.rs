@@ -14,7 +14,11 @@ use crate::text;
 
 /// What `ca.toml` says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    rename_all = "kebab-case",
+    deny_unknown_fields,
+    expecting = "trust-domain = \"…\", [lifetimes] and [roles.NAME]"
+)]
 #[non_exhaustive]
 pub struct Config {
     /// The part of the world this CA vouches for. Fixed by `init`.
@@ -36,7 +40,12 @@ pub struct Config {
 
 /// How long what the CA signs lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[serde(
+    rename_all = "kebab-case",
+    deny_unknown_fields,
+    default,
+    expecting = "a table: [lifetimes] with certificate, longest, list and root-list below it"
+)]
 #[non_exhaustive]
 pub struct Lifetimes {
     /// A certificate, if nobody says otherwise.
@@ -66,7 +75,11 @@ impl Default for Lifetimes {
 
 /// A bundle of permissions with a name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    rename_all = "kebab-case",
+    deny_unknown_fields,
+    expecting = "a table: [roles.NAME] with allow, ttl and names below it"
+)]
 #[non_exhaustive]
 pub struct Role {
     /// What the role permits.
@@ -296,6 +309,8 @@ mod tests {
             ("trust-domain = 'A'", "trust domain"),
             ("trust-domain = 'a'\nstore = 'etcd'", "is no store: say sled or redb"),
             ("trust-domain = 'a'\nlifetime = '1h'", "unknown field `lifetime`"),
+            ("trust-domain = 'a'\nlifetimes = 5", "expected a table: [lifetimes] with certificate"),
+            ("trust-domain = 'a'\n[roles]\nreader = 5", "expected a table: [roles.NAME] with"),
             ("trust-domain = 'a'\n[lifetimes]\ncertificate = '1 day'", "whole number with a unit"),
             ("trust-domain = 'a'\npublic-url = 'ca.example'", "begins with http"),
             ("trust-domain = 'a'\n[roles.x]\nallow = ['tools']", "kind:pattern"),

@@ -2,7 +2,9 @@
 
 use rmcp::RoleClient;
 use rmcp::model::{ErrorData, ProtocolVersion};
-use rmcp::service::{ClientLifecycleMode, ClientServiceExt, RunningService, ServiceError};
+use rmcp::service::{
+    ClientInitializeError, ClientLifecycleMode, ClientServiceExt, RunningService, ServiceError,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use vouchsafe_transport::{ConnectError, Connector, Session};
 
@@ -34,20 +36,46 @@ where
             preferred_versions: vec![ProtocolVersion::LATEST],
             legacy_version: None,
         };
-        let client = ().serve_with_lifecycle(stream, lifecycle).await.ok()?;
+        let client = ().serve_with_lifecycle(stream, lifecycle).await?;
         let done = work(&client).await;
         // The work is done; how the session ends changes nothing of it.
         drop(client.cancel().await);
-        Some(done)
+        Ok(done)
     });
     let worked = worked.await;
     connector.close().await;
     match worked {
-        Ok(Some(Ok(done))) => Ok(done),
-        Ok(Some(Err(ServiceError::McpError(error)))) => Err(Failed::Answer(in_words(&error))),
-        Ok(Some(Err(error))) => Err(broken(connector, &error.to_string()).await),
-        Ok(None) => Err(broken(connector, "the session ended before a version was agreed").await),
+        Ok(Ok(Ok(done))) => Ok(done),
+        Ok(Ok(Err(ServiceError::McpError(error)))) => Err(Failed::Answer(in_words(&error))),
+        Ok(Ok(Err(error))) => Err(broken(connector, &error.to_string()).await),
+        Ok(Err(error)) => Err(disagreed(connector, error).await),
         Err(denial) => Err(ConnectError::Denied(denial).into()),
+    }
+}
+
+/// There is no client: what is there refuses, is no server of MCP, or has gone.
+async fn disagreed(connector: &Connector, error: ClientInitializeError) -> Failed {
+    let reason = match error {
+        // The older way of beginning was the last attempt.
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => *fallback,
+        error => error,
+    };
+    let reason = match reason {
+        ClientInitializeError::JsonRpcError(error) => in_words(&error),
+        ClientInitializeError::ConnectionClosed(_)
+        | ClientInitializeError::TransportError { .. }
+        | ClientInitializeError::Cancelled => {
+            return broken(connector, "the session ended before a version was agreed").await;
+        }
+        ClientInitializeError::ExpectedInitResponse(_)
+        | ClientInitializeError::ExpectedInitResult(_) => {
+            "what answers there does not speak MCP".to_owned()
+        }
+        other => other.to_string(),
+    };
+    match broken(connector, &reason).await {
+        Failed::Broken(reason) => Failed::Disagreed(reason),
+        known => known,
     }
 }
 

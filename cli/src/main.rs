@@ -15,6 +15,7 @@ mod identity;
 mod invitation;
 mod json;
 mod keyfile;
+mod mistyped;
 mod notice;
 mod output;
 mod passphrase;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         output::say(format_args!("note: an internal check failed: {panic}\n"));
     }));
-    let args = args::Args::parse();
+    let args = args::Args::try_parse().unwrap_or_else(|error| mistyped::tell(&error));
     match commands::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -63,6 +63,9 @@ pub(crate) enum Failed {
     /// The server answered with an error.
     #[error("{0}")]
     Answer(String),
+    /// No version of MCP was agreed on.
+    #[error("the server and this client did not come to terms: {0}")]
+    Disagreed(String),
     /// It ended, and nobody said why.
     #[error("{0}")]
     Broken(String),
@@ -74,7 +77,7 @@ impl Failed {
         let cause = match self {
             Self::Connect(cause) => cause,
             Self::Ended(_, cause) => cause,
-            Self::Answer(_) | Self::Broken(_) => return false,
+            Self::Answer(_) | Self::Disagreed(_) | Self::Broken(_) => return false,
         };
         matches!(cause, ConnectError::Unreachable { .. } | ConnectError::TooSlow(_))
     }
@@ -82,10 +85,16 @@ impl Failed {
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
-        match failed.is_unreachable() {
-            true => Self::unreachable(failed)
-                .hint("see that the gateway is running and that the address is right"),
-            false => Self::new(harmless(&failed.to_string())),
+        if failed.is_unreachable() {
+            return Self::unreachable(failed)
+                .hint("see that the gateway is running and that the address is right");
+        }
+        let failure = Self::new(harmless(&failed.to_string()));
+        match failed {
+            Failed::Disagreed(_) => failure.hint(
+                "see that an MCP server is at this address; in an https:// URL the path counts, and a gateway's is /mcp",
+            ),
+            _ => failure,
         }
     }
 }

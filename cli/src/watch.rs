@@ -36,7 +36,7 @@ use crate::notice::say;
 #[command(next_help_heading = "Watching")]
 pub(crate) struct WatchArgs {
     /// Answer /metrics (OpenMetrics, for Prometheus) and /healthz over plain HTTP at this loopback address
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = ip_and_port)]
     metrics: Option<SocketAddr>,
 
     /// Another name or address under which --metrics may be asked, which may then be one of the network; may be repeated
@@ -49,6 +49,14 @@ pub(crate) struct WatchArgs {
 
     #[command(flatten)]
     alerts: AlertArgs,
+}
+
+/// Whom a name means is asked of others, so where something listens is never left to one.
+pub(crate) fn ip_and_port(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an IP address and a port, such as 127.0.0.1:9090 or [::1]:9090; a host name is none"
+            .to_owned()
+    })
 }
 
 /// What watches, before there is anything to see.

@@ -108,7 +108,10 @@ fn limits_change_while_sessions_go_on_and_a_broken_file_changes_nothing() {
     let broken = b"[principals.\"team/*\"]\nrequests-per-second = 1000\nbusrt = 4\n";
     replace(&file, broken);
     let (at, warning) = serving.says.wait_for(0, "WARNING: the limits in limits.toml");
-    assert!(warning.contains("line 3: unknown field `busrt`"), "{warning}");
+    assert!(
+        warning.contains("line 3: unknown key `busrt`, expected one of `requests-per-second`"),
+        "{warning}"
+    );
     assert!(warning.ends_with("; those in force stay"), "{warning}");
     assert!(calls(&mut busy).is_some());
     replace(&file, b"[principals.\"team/*\"]\nrequests-per-second = 1000\nsessions = 1\n");

@@ -236,7 +236,10 @@ fn nobody_there_and_wrong_usage_differ_from_refusal() {
             vec!["call", "localhost:1", "--identity", "a", "x", "[]"],
             "error: [] is not a JSON object\n",
         ),
-        (with(&[]), "<COMMAND>..."),
+        (
+            with(&[]),
+            "error: there is no server to serve: neither COMMAND nor --upstream is given\n",
+        ),
         (with(&["--require", "x", "--", "y"]), "error: --require x: write TOOL=PERMISSION\n"),
         (
             with(&["--require", "x=y", "--", "y"]),

@@ -13,8 +13,10 @@ mod serving;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
+use std::process::Stdio;
 
 use home::{Home, VOUCHSAFE};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use serving::{Serving, Talk};
 use tokio::runtime::Runtime;
@@ -165,7 +167,16 @@ fn what_makes_no_server_is_wrong_usage() {
         assert_eq!(code, Some(2), "{more:?}: {said}");
         assert!(said.contains(what), "{more:?}: {said}");
     };
-    usage(&[], "COMMAND");
+    usage(&[], "neither COMMAND nor --upstream is given");
+    // Wherever a number is asked for.
+    for negative in
+        [&["--max-sessions", "-5"][..], &["--max-sessions=-5"], &["--alert-window", "-1"]]
+    {
+        usage(
+            &[negative, &["--", "cat"]].concat(),
+            "every number that is asked for here is 0 or more",
+        );
+    }
     usage(&["--upstream", "http://localhost:1/", "--", "cat"], "cannot be used with");
     usage(&["--upstream", "http://localhost:1/", "--env", "A=b"], "cannot be used with");
     for more in [["--upstream-roots", "gw/roots.pem"], ["--upstream-timeout", "5"]] {
@@ -183,6 +194,58 @@ fn what_makes_no_server_is_wrong_usage() {
         serve(&["--upstream", "https://localhost/", "--upstream-roots", "gw/key.pem"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("there is no certificate in it"), "{said}");
+}
+
+#[test]
+fn whoever_asks_something_else_than_a_server_of_mcp_is_told_what_it_is() {
+    let home = cast();
+    let runtime = Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let server = HttpServer::tls(&identity(&home, "gw"), |asked| match &*asked.target {
+        "/mcp" => serve(asked),
+        "/page" => status("200 OK", "Content-Type: text/html\r\n", "<h1>hello</h1>"),
+        _ => status("404 Not Found", "", ""),
+    });
+    let port = server.address.port();
+    let ask = |what: &[&str], path: &str| {
+        let url = format!("https://localhost:{port}{path}");
+        run(&home, &[&[what[0], &url, "--identity", "a"], &what[1..]].concat())
+    };
+    for what in [&["call", "echo"][..], &["tools"]] {
+        let (code, said) = ask(what, "/elsewhere");
+        assert_eq!(code, Some(1));
+        assert!(said.contains("The server answered with HTTP status 404 Not Found"), "{said}");
+        assert!(said.contains("\nhint: ") && said.contains("the path counts"), "{said}");
+        let (_, said) = ask(what, "/page");
+        assert!(said.contains("neither JSON nor a stream of events"), "{said}");
+    }
+}
+
+#[test]
+fn a_session_over_http_is_deleted_where_the_bridge_is_told_to_stop() {
+    let home = cast();
+    let runtime = Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let server = HttpServer::tls(&identity(&home, "gw"), serve);
+    let url = format!("https://localhost:{}/mcp", server.address.port());
+    for (number, signal) in [Signal::TERM, Signal::INT].into_iter().enumerate() {
+        let mut connect = home.command(VOUCHSAFE);
+        connect.args(["connect", &url, "--identity", "a"]).stdin(Stdio::piped());
+        let mut bridge = connect.spawn().unwrap();
+        let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"},
+        }});
+        // Kept open, as by a client that lives on.
+        let mut stdin = bridge.stdin.take().unwrap();
+        writeln!(stdin, "{initialize}").unwrap();
+        let mut answers = BufReader::new(bridge.stdout.take().unwrap()).lines();
+        assert!(answers.next().unwrap().unwrap().contains("2025-06-18"));
+        kill_process(Pid::from_child(&bridge), signal).unwrap();
+        let ended = bridge.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()));
+        let deleted = server.asked().iter().filter(|asked| asked.verb == "DELETE").count();
+        assert_eq!(deleted, number + 1);
+    }
 }
 
 #[test]

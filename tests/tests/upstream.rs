@@ -289,8 +289,11 @@ fn failed(message: &str) -> Value {
 async fn whatever_is_no_answer_becomes_an_error_of_the_request_that_it_was_given_to() {
     const HTML: &str = "Content-Type: text/html\r\n";
     let plain: [(Answering, &str); 12] = [
-        (|_| status("502 Bad Gateway", HTML, "<h1>"), "The server answered with HTTP status 502"),
-        (|_| status("404 Not Found", "", ""), "The server answered with HTTP status 404"),
+        (
+            |_| status("502 Bad Gateway", HTML, "<h1>"),
+            "The server answered with HTTP status 502 Bad Gateway",
+        ),
+        (|_| status("404 Not Found", "", ""), "The server answered with HTTP status 404 Not Found"),
         (
             |_| {
                 status(
@@ -299,7 +302,7 @@ async fn whatever_is_no_answer_becomes_an_error_of_the_request_that_it_was_given
                     r#"{"error":"invalid_token"}"#,
                 )
             },
-            "The server answered with HTTP status 401",
+            "The server answered with HTTP status 401 Unauthorized",
         ),
         (
             |_| status("307 Temporary Redirect", "Location: http://127.0.0.1:1/\r\n", ""),

@@ -205,6 +205,11 @@ fn a_url_that_cannot_be_used_is_refused_and_never_repeated() {
     };
     let plain = refused(&["--alert-url", "http://hooks.example/s3cret"]);
     assert!(plain.contains("the URL for alerts is plain http to another machine"), "{plain}");
+    // Said for nobody.
+    for option in ["--alert-denials", "--alert-handshakes", "--alert-window"] {
+        let alone = refused(&[option, "5"]);
+        assert!(alone.contains("--alert-url"), "{alone}");
+    }
     let both = ["--alert-url", "https://a.example/s3cret", "--alert-url-file", "hook"];
     assert!(refused(&both).contains("cannot be used with"));
     url_file(&home, "https://hooks.example/s3cret");

@@ -149,6 +149,11 @@ fn only_who_asks_under_a_name_of_ours_is_answered_and_only_what_is_there() {
     assert!(head.contains("application/openmetrics-text; version=1.0.0"), "{head}");
     serving.says.wait_for(0, "metrics were asked for under another host's name");
 
+    let serve = ["serve", "--identity", "gw", "--metrics", "localhost:1", "--", "cat"];
+    let output = home.command(VOUCHSAFE).args(serve).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("write an IP address and a port, such as 127.0.0.1:9090"), "{said}");
     let serve = ["serve", "--identity", "gw", "--metrics", "0.0.0.0:0", "--", "cat"];
     let refused = home.command(VOUCHSAFE).args(serve).output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();

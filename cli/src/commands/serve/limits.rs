@@ -3,6 +3,8 @@
 //! The file is followed. Whoever edits it may be half way through, or wrong: a file that cannot be
 //! taken leaves the limits in force as they are, and that is said.
 
+mod numbers;
+
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -82,19 +84,28 @@ impl PrincipalLimitArgs {
 
 /// What the file says. That it says something must be there: a file that is being written may be empty.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "tables like [principals.\"team-a/*\"]")]
 struct LimitFile {
     principals: BTreeMap<String, Entry>,
 }
 
 /// What the file says of some principals.
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    rename_all = "kebab-case",
+    deny_unknown_fields,
+    expecting = "a table of limits, such as [principals.\"team-a/*\"] with requests-per-second = 20 below it"
+)]
 struct Entry {
+    #[serde(default, deserialize_with = "numbers::rate")]
     requests_per_second: Option<f64>,
+    #[serde(default, deserialize_with = "numbers::count")]
     burst: Option<NonZeroU32>,
+    #[serde(default, deserialize_with = "numbers::count")]
     in_flight: Option<NonZeroUsize>,
+    #[serde(default, deserialize_with = "numbers::count")]
     octets_per_second: Option<NonZeroU64>,
+    #[serde(default, deserialize_with = "numbers::count")]
     sessions: Option<NonZeroUsize>,
 }
 
@@ -118,7 +129,9 @@ fn table(text: &str, everybody: PrincipalLimits) -> Result<LimitTable, String> {
     let file: LimitFile = toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
         let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
-        format!("line {line}: {}", error.message())
+        // What TOML calls a key is a field in the words of the library that reads it.
+        let said = error.message().replace("unknown field", "unknown key");
+        format!("line {line}: {}", said.replace("missing field", "missing key"))
     })?;
     let mut table = LimitTable::new(everybody);
     for (pattern, entry) in &file.principals {
@@ -227,10 +240,32 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
         for (text, expected) in [
-            ("", "line 1: missing field `principals`"),
-            ("[principals.a]\nper-second = 1", "line 2: unknown field `per-second`"),
-            ("[principal.a]", "line 1: unknown field `principal`"),
-            ("[principals.a]\nin-flight = 0", "line 2: invalid value: integer `0`"),
+            ("", "line 1: missing key `principals`"),
+            (
+                "[principals.a]\nper-second = 1",
+                "line 2: unknown key `per-second`, expected one of `requests-per-second`, `burst`, `in-flight`, `octets-per-second`, `sessions`",
+            ),
+            ("[principal.a]", "line 1: unknown key `principal`, expected `principals`"),
+            (
+                "[principals.a]\nin-flight = 0",
+                "line 2: invalid value: integer `0`, expected a whole number, 1 or more",
+            ),
+            (
+                "[principals.a]\nburst = 5000000000",
+                "line 2: invalid value: integer `5000000000`, expected a whole number, 1 or more",
+            ),
+            (
+                "[principals.a]\nsessions = 'many'",
+                "line 2: invalid type: string \"many\", expected a whole number, 1 or more",
+            ),
+            (
+                "[principals.a]\nrequests-per-second = '5'",
+                "line 2: invalid type: string \"5\", expected a number such as 20 or 0.5",
+            ),
+            (
+                "[principals]\na = 5",
+                "line 2: invalid type: integer `5`, expected a table of limits, such as [principals.\"team-a/*\"]",
+            ),
             ("[principals.a]\nrequests-per-second = 0", "\"a\": requests per second are a number"),
             ("[principals.a]\nburst = 1", "\"a\": burst says nothing without requests-per-second"),
             ("[principals.\"*a\"]", "\"*a\" names no principal"),

@@ -56,15 +56,15 @@ pub(crate) struct AlertArgs {
     alert_roots: Option<PathBuf>,
 
     /// Denials of one principal within the window that are worth an alert
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "alerts")]
     alert_denials: u64,
 
     /// Handshakes refused within the window that are worth an alert
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "alerts")]
     alert_handshakes: u64,
 
     /// Seconds in which denials and refusals are counted, and told once; 0 tells each one
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "alerts")]
     alert_window: u64,
 }
 

@@ -16,7 +16,7 @@ pub(super) enum Failure {
     Unreachable(io::Error),
     #[error("The server did not answer in time")]
     TooLate,
-    #[error("The server answered with HTTP status {}", .0.as_u16())]
+    #[error("The server answered with HTTP status {0}")]
     Status(StatusCode),
     #[error("The server answered with a redirect, which is not followed")]
     Redirect,
