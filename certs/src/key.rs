@@ -38,6 +38,23 @@ impl KeyType {
         }
     }
 
+    /// What comes before a key of this type in SubjectPublicKeyInfo, the octet for unused bits included, and
+    /// how long the key is: for one type everything but the key is always the same (RFC 5480 §2, RFC 8410 §4).
+    /// rcgen would read it all, and write down every algorithm that it knows to find out which one it is.
+    fn layout(self) -> (&'static [u8], usize) {
+        match self {
+            Self::P256 => (
+                b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00",
+                65,
+            ),
+            Self::P384 => (
+                b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00",
+                97,
+            ),
+            Self::Ed25519 => (b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00", 32),
+        }
+    }
+
     fn of(algorithm: &SignatureAlgorithm) -> Result<Self, KeyError> {
         let known = Self::ALL.into_iter().find(|kind| kind.algorithm() == algorithm);
         known.ok_or(KeyError::Unsupported)
@@ -65,7 +82,13 @@ impl FromStr for KeyType {
 
 /// A public key of a type that is accepted, as SubjectPublicKeyInfo (RFC 5280 §4.1.2.7).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PublicKey(rcgen::SubjectPublicKeyInfo);
+pub struct PublicKey {
+    kind: KeyType,
+    /// The whole structure; one key has one.
+    der: Box<[u8]>,
+    /// How much of it comes before the key itself.
+    head_len: usize,
+}
 
 impl PublicKey {
     /// Reads DER of SubjectPublicKeyInfo.
@@ -73,15 +96,28 @@ impl PublicKey {
     /// # Errors
     /// [`KeyError::Unsupported`] for anything but P-256, P-384 and Ed25519.
     pub fn from_der(spki: &[u8]) -> Result<Self, KeyError> {
+        for kind in KeyType::ALL {
+            let (head, key_len) = kind.layout();
+            if spki.strip_prefix(head).is_some_and(|key| key.len() == key_len) {
+                return Ok(Self { kind, der: spki.into(), head_len: head.len() });
+            }
+        }
+        Self::from_unusual_der(spki)
+    }
+
+    /// Reads what is not written as nearly everybody writes it: compressed points (RFC 5480 §2.2) above all.
+    fn from_unusual_der(spki: &[u8]) -> Result<Self, KeyError> {
         let key = rcgen::SubjectPublicKeyInfo::from_der(spki).map_err(|_| KeyError::Unsupported)?;
-        KeyType::of(key.algorithm())?;
-        Ok(Self(key))
+        let kind = KeyType::of(key.algorithm())?;
+        let der = key.subject_public_key_info();
+        let head_len = der.len().saturating_sub(key.der_bytes().len());
+        Ok(Self { kind, der: der.into(), head_len })
     }
 
     /// DER of SubjectPublicKeyInfo.
     #[must_use]
     pub fn to_der(&self) -> Vec<u8> {
-        self.0.subject_public_key_info()
+        self.der.to_vec()
     }
 
     /// What the key is made of.
@@ -89,17 +125,21 @@ impl PublicKey {
     /// # Errors
     /// None for a key that exists.
     pub fn key_type(&self) -> Result<KeyType, KeyError> {
-        KeyType::of(self.0.algorithm())
+        Ok(self.kind)
     }
 }
 
 impl PublicKeyData for PublicKey {
+    fn subject_public_key_info(&self) -> Vec<u8> {
+        self.to_der()
+    }
+
     fn der_bytes(&self) -> &[u8] {
-        self.0.der_bytes()
+        self.der.get(self.head_len..).unwrap_or_default()
     }
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
-        self.0.algorithm()
+        self.kind.algorithm()
     }
 }
 
@@ -272,6 +312,40 @@ mod tests {
             let needless = PrivateKey::open_pem(&key.to_pem(), Some(b"anything")).unwrap();
             assert_eq!(needless.public_key().unwrap(), public);
         }
+    }
+
+    #[test]
+    fn public_keys_are_read_as_rcgen_reads_them() {
+        for kind in KeyType::ALL {
+            let der = PrivateKey::generate(kind).unwrap().0.subject_public_key_info();
+            let (quick, whole) =
+                (PublicKey::from_der(&der).unwrap(), PublicKey::from_unusual_der(&der).unwrap());
+            assert_eq!(quick, whole);
+            assert_eq!(quick.to_der(), der);
+            let theirs = rcgen::SubjectPublicKeyInfo::from_der(&der).unwrap();
+            assert_eq!(quick.der_bytes(), theirs.der_bytes());
+            assert_eq!(quick.algorithm(), theirs.algorithm());
+            for at in 0..kind.layout().0.len() {
+                let mut changed = der.clone();
+                changed[at] ^= 1;
+                assert_eq!(
+                    PublicKey::from_der(&changed).is_ok(),
+                    rcgen::SubjectPublicKeyInfo::from_der(&changed)
+                        .is_ok_and(|key| KeyType::of(key.algorithm()).is_ok()),
+                    "{kind}, octet {at}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_compressed_point_is_a_key_of_its_own() {
+        let head = b"\x30\x39\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x22\x00";
+        let der = [&head[..], b"\x02", &[7; 32]].concat();
+        let key = PublicKey::from_der(&der).unwrap();
+        assert_eq!((key.key_type(), key.to_der()), (Ok(KeyType::P256), der.clone()));
+        assert_eq!(key.der_bytes().len(), 33);
+        assert_eq!(PublicKey::from_der(&der[..der.len() - 1]), Err(KeyError::Unsupported));
     }
 
     #[test]
