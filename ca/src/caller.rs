@@ -1,10 +1,11 @@
 //! Whoever has shown a certificate: what is on record of it, and whether it still counts.
 
-use vouchsafe_certs::Fingerprint;
+use vouchsafe_certs::{Fingerprint, Principal, Serial};
 
 use crate::authority::Authority;
+use crate::consequences;
 use crate::error::Error;
-use crate::record::{CertificateRecord, Revocation};
+use crate::record::Revocation;
 use crate::refusal::Refusal;
 
 impl Authority {
@@ -18,22 +19,17 @@ impl Authority {
         self.caller(shown).map(drop)
     }
 
-    /// What is known of the certificate that was shown. Not of its serial number: whoever has stolen
-    /// an issuing CA's key can give any number to a certificate of their own.
-    pub(crate) fn caller(&self, shown: &Fingerprint) -> Result<CertificateRecord, Error> {
-        let held = self.look_up(|ledger| match ledger.serial_of(shown)? {
-            Some(serial) => ledger.certificate(&serial),
-            None => Ok(None),
-        })?;
-        let held = held.ok_or(Refusal::CallerUnknown(*shown))?;
-        let device = self.look_up(|ledger| ledger.device(&held.planned.principal))?;
-        let issuer = self.look_up(|ledger| ledger.ca(&held.planned.issuer))?;
-        let device = device.and_then(|device| device.revoked);
-        let issuer = issuer.and_then(|issuer| issuer.revoked);
-        match device.or(held.revoked).or(issuer) {
-            None => Ok(held),
+    /// Whose certificate was shown, and its serial number. Not that alone: whoever has stolen an issuing
+    /// CA's key can give any number to a certificate of their own.
+    pub(crate) fn caller(&self, shown: &Fingerprint) -> Result<(Principal, Serial), Error> {
+        let serial = self.look_up(|ledger| ledger.serial_of(shown))?;
+        let serial = serial.ok_or(Refusal::CallerUnknown(*shown))?;
+        let (caller, revoked) =
+            self.look_up(|ledger| Ok(consequences::holder(ledger.store(), &serial)?))?;
+        match revoked {
+            None => Ok((caller, serial)),
             Some(Revocation { reason, .. }) => {
-                Err(Refusal::CallerRevoked { caller: held.planned.principal, reason }.into())
+                Err(Refusal::CallerRevoked { caller, reason }.into())
             }
         }
     }

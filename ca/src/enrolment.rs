@@ -58,7 +58,7 @@ impl Authority {
         let (by, inviter) = match by {
             Inviter::Home => (Actor::Home, None),
             Inviter::Holder(shown) => {
-                let Planned { principal, serial, .. } = self.caller(shown)?.planned;
+                let (principal, serial) = self.caller(shown)?;
                 (Actor::Principal(principal), Some(serial))
             }
         };
@@ -178,27 +178,40 @@ impl Authority {
         let limit = self.limit_of(&held.planned.principal)?;
         self.demand_renewable(&held, now)?;
         let newest = self.look_up(|ledger| ledger.newest(&held.lineage))?;
-        if newest.planned.serial == serial {
-            let first = self.look_up(|ledger| ledger.first(&held.lineage))?;
-            let key = request.public_key.clone();
-            let signer = self.signing(now)?;
-            let order = signer.profile.succession(&first.planned, limit.as_ref(), key);
-            if let Some(refusal) = newest.is_too_young(&order, &signer.serial(), now) {
-                // The same key again: the certificate that it would be for is there.
-                let is_there = newest.planned.public_key == order.public_key;
-                return if is_there {
-                    self.hand_out_again(&newest, now)
-                } else {
-                    Err(refusal.into())
-                };
-            }
-            let by = Actor::Principal(first.planned.principal);
-            return self.certify(by, order, Origin::Renewal(serial), now);
+        if newest == serial {
+            return self.succeed(&held, limit.as_ref(), request, now);
         }
+        let newest = self.look_up(|ledger| ledger.of_lineage(&newest))?;
         if newest.planned.public_key == request.public_key {
             return self.hand_out_again(&newest, now);
         }
         self.revoke_lineage(&held, newest.planned.serial, request, now)
+    }
+
+    /// Renews the newest certificate of a lineage.
+    fn succeed(
+        &self,
+        newest: &CertificateRecord,
+        limit: Option<&PermissionSet>,
+        request: &CertificateRequest,
+        now: UnixTime,
+    ) -> Result<Pending<Issued>, Error> {
+        let serial = newest.planned.serial;
+        let earlier = if newest.lineage == serial {
+            None
+        } else {
+            Some(self.look_up(|ledger| ledger.of_lineage(&newest.lineage))?)
+        };
+        let first = &earlier.as_ref().unwrap_or(newest).planned;
+        let signer = self.signing(now)?;
+        let order = signer.profile.succession(first, limit, request.public_key.clone());
+        if let Some(refusal) = newest.is_too_young(&order, &signer.serial(), now) {
+            // The same key again: the certificate that it would be for is there.
+            let is_there = newest.planned.public_key == order.public_key;
+            return if is_there { self.hand_out_again(newest, now) } else { Err(refusal.into()) };
+        }
+        let by = Actor::Principal(first.principal.clone());
+        self.certify(by, order, Origin::Renewal(serial), now)
     }
 
     /// Two hold what one should; which of them is the thief cannot be known, so neither keeps it.

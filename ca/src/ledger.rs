@@ -14,8 +14,8 @@ use crate::committer::Committer;
 use crate::consequences::{
     AUTHORITY, CERTIFICATES, INVITATIONS, REVOKED, ca_key, cas, certificate_key, delta_key,
     device_key, fallen_inviter, fingerprint_key, holder_prefix, invitation_key, invited_prefix,
-    last_leaf_key, lineage_key, list_key, parse, read, read_certificate, read_newest,
-    read_revocation, recent_prefix, redeemed_key, revocations_key, revoked_key, serial_from,
+    last_leaf_key, list_key, parse, read, read_certificate, read_newest, read_revocation,
+    recent_prefix, redeemed_key, revocations_key, revoked_key, serial_from,
 };
 use crate::error::Error;
 use crate::home::Rebuilt;
@@ -219,18 +219,14 @@ impl Ledger {
         Ok(records)
     }
 
-    /// The newest certificate of the lineage that begins with `first`.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn newest(&self, first: &Serial) -> Result<CertificateRecord, Error> {
-        let newest = read_newest(&*self.store, first)?;
-        Ok(self.certificate(&newest)?.ok_or_else(|| damaged(&lineage_key(first)))?)
+    /// The serial number of the newest certificate of the lineage that begins with `first`.
+    pub(crate) fn newest(&self, first: &Serial) -> Result<Serial, Error> {
+        Ok(read_newest(&*self.store, first)?)
     }
 
-    /// The first certificate of a lineage.
-    pub(crate) fn first(&self, lineage: &Serial) -> Result<CertificateRecord, Error> {
-        Ok(self.certificate(lineage)?.ok_or_else(|| damaged(&certificate_key(lineage)))?)
+    /// A certificate that its lineage names.
+    pub(crate) fn of_lineage(&self, serial: &Serial) -> Result<CertificateRecord, Error> {
+        Ok(self.certificate(serial)?.ok_or_else(|| damaged(&certificate_key(serial)))?)
     }
 
     /// What is known of an invitation.
