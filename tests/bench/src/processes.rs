@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::process::{Child, Command, id};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,7 +20,7 @@ pub(crate) struct Cores {
 impl Cores {
     /// The first and the last of the cores that this process may use; on a machine with one they are the same.
     pub(crate) fn choose() -> Result<Self> {
-        let allowed = sched_getaffinity(None)?;
+        let allowed = *ALLOWED;
         let mut allowed = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
         let client = allowed.next().context("no core may be used")?;
         Ok(Self { server: allowed.next_back().unwrap_or(client), client })
@@ -41,11 +42,12 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Gives this thread, and whatever it starts from now on, all cores again.
+/// The cores that this process had when it began, before it put itself on one of them.
+static ALLOWED: LazyLock<CpuSet> = LazyLock::new(|| sched_getaffinity(None).unwrap_or_default());
+
+/// Gives this thread, and whatever it starts from now on, all of its cores again.
 pub(crate) fn unpin() -> Result<()> {
-    let mut set = CpuSet::new();
-    (0..CpuSet::MAX_CPU).for_each(|core| set.set(core));
-    Ok(sched_setaffinity(None, &set)?)
+    Ok(sched_setaffinity(None, &ALLOWED)?)
 }
 
 /// A process that ends with its owner.
