@@ -5,7 +5,6 @@
 //! its path is a secret, and it answers no browser that was led here under another name.
 
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::acceptor::Handshakes;
+use crate::door::Door;
 use crate::frame::LineWriter;
 use crate::http::{Answer, Body, Caller, Server};
 use crate::policy::protocol_error;
@@ -40,9 +40,6 @@ const STRANGERS: usize = 64;
 
 /// For a stranger to show the secret.
 const INTRODUCTION: Duration = Duration::from_secs(5);
-
-/// How long accepting pauses where the system has no descriptors left.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Letters of a secret.
 const SECRET_LEN: usize = 32;
@@ -182,21 +179,22 @@ impl Front {
     /// Serves until `shutdown` is done.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let mut door = Door::new(listener);
         let mut connections = JoinSet::new();
         let (stop, stopping) = watch::channel(false);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((tcp, address)) => {
+                accepted = door.next() => {
+                    // Nobody keeps a record here; whoever was turned away sees it.
+                    if let Ok((tcp, address)) = accepted {
                         connections.spawn(Arc::clone(&self).connection(tcp, address, stopping.clone()));
                     }
-                    Err(error) => accept_failed(&error).await,
                 },
                 Some(_) = connections.join_next() => {}
             }
         }
-        drop(listener);
+        drop(door);
         stop.send_replace(true);
         // Streams end with their sessions, and connections with their streams.
         let ended = async { while connections.join_next().await.is_some() {} };
@@ -274,14 +272,6 @@ fn no_place() -> Response<Body> {
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
-}
-
-/// A connection that died in the queue concerns nobody; descriptors that ran out take time to come back.
-async fn accept_failed(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        sleep(EXHAUSTED).await;
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ mod places;
 mod work;
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use vouchsafe_certs::Principal;
 
 use self::over_http::Visit;
@@ -24,6 +23,7 @@ use self::own::Own;
 use self::places::{Place, Sessions};
 use crate::acceptor::{Acceptor, Protocol, Speaks, address_of};
 use crate::causes;
+use crate::door::Door;
 use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
 use crate::http::{Caller, HttpService, Refusals};
@@ -34,9 +34,6 @@ use crate::relay::{RelayEnd, Subject};
 use crate::web::Web;
 use crate::woken::when_woken;
 use crate::{Denial, Identity, Limits, Session, TlsError, Trust, Upstream};
-
-/// How long accepting pauses where the system has no descriptors left.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// How long the audit of an answer may wait for company.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -145,6 +142,7 @@ impl Gateway {
     /// Serves until `shutdown` is done; then ends every session and waits for the last child.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let mut door = Door::new(listener);
         let mut connections = JoinSet::new();
         let (alive, mut last_child) = mpsc::channel(1);
         let mut flush = tokio::time::interval(FLUSH);
@@ -153,11 +151,11 @@ impl Gateway {
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                accepted = listener.accept() => match accepted {
+                accepted = door.next() => match accepted {
                     Ok((tcp, _)) => {
                         connections.spawn(Arc::clone(&self).connection(tcp, alive.clone()));
                     }
-                    Err(error) => self.accept_failed(&error).await,
+                    Err(reason) => self.refusals.tell(None, &reason).await,
                 },
                 Some(_) = connections.join_next() => {}
                 _ = flush.tick() => drop(self.log.flush().await),
@@ -166,7 +164,7 @@ impl Gateway {
             }
         }
         // Whoever comes now is better told so than kept waiting, and the next one may have the address.
-        drop(listener);
+        drop(door);
         self.stopping.send_replace(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         drop(timeout(self.limits.child_grace, ended).await);
@@ -177,17 +175,6 @@ impl Gateway {
         drop(alive);
         // Two graces: from closing stdin to SIGTERM, and from there to SIGKILL.
         drop(timeout(self.limits.child_grace * 3, last_child.recv()).await);
-    }
-
-    /// A connection that died in the queue concerns nobody; descriptors that ran out take time to come back.
-    async fn accept_failed(&self, error: &io::Error) {
-        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-        if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-            let reason = format!("no connection can be accepted: {error}");
-            let event = Event { event: "refused", reason: Some(&reason), ..Event::default() };
-            drop(self.log.record(event).await);
-            sleep(EXHAUSTED).await;
-        }
     }
 
     async fn connection(self: Arc<Self>, tcp: TcpStream, alive: mpsc::Sender<()>) {

@@ -11,7 +11,7 @@ use rustls::time_provider::TimeProvider;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -19,12 +19,10 @@ use super::places::{Place, Places, Signal};
 use super::server::Server;
 use super::{Caller, Handler, HttpLimits, answer_of};
 use crate::acceptor::{configure, linger};
+use crate::door::Door;
 use crate::event::EventLog;
 use crate::source::Source;
 use crate::{Identity, TlsError, tls};
-
-/// How long accepting pauses where the system has no descriptors left.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// How long answers may still be given once the listener stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -104,24 +102,25 @@ impl PublicListener {
     /// Serves until `shutdown` is done; then gives the answers that are due, for a moment.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let mut door = Door::new(listener);
         let mut connections = JoinSet::new();
         let mut second = interval(Duration::from_secs(1));
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                accepted = listener.accept() => match accepted {
+                accepted = door.next() => match accepted {
                     Ok((tcp, address)) => if let Some((place, signal)) = self.admit(address).await {
                         let connection = Arc::clone(&self).connection(tcp, address, place, signal);
                         connections.spawn(connection);
                     },
-                    Err(error) => accept_failed(&error).await,
+                    Err(reason) => self.server.refusals.tell(None, &reason).await,
                 },
                 Some(_) = connections.join_next() => {}
                 _ = second.tick() => self.server.refusals.sum_up().await,
             }
         }
         // Whoever comes now is better told so than kept waiting, and the next one may have the address.
-        drop(listener);
+        drop(door);
         self.stopping.send_replace(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         drop(timeout(GRACE, ended).await);
@@ -216,12 +215,4 @@ impl Shown {
 fn acceptor(identity: &Identity, clock: &Arc<dyn TimeProvider>) -> Result<TlsAcceptor, TlsError> {
     let config = tls::public_config(identity, Arc::clone(clock))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// A connection that died in the queue concerns nobody; descriptors that ran out take time to come back.
-async fn accept_failed(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
-        sleep(EXHAUSTED).await;
-    }
 }
