@@ -249,7 +249,7 @@ impl Gateway {
                             self.either(BufReader::new(stream), held, whose, visit, keeper).await
                         }
                         Protocol::Mcp | Protocol::Behind => {
-                            self.work(stream, &peer, held, whose, keeper).await
+                            self.work(stream, &visit.kin, held, whose, keeper).await
                         }
                     }
                 });

@@ -14,6 +14,7 @@ use crate::frame::{FrameError, LineReader, LineWriter};
 use crate::live::Ongoing;
 use crate::policy::{ClientPolicy, Decision, Judgement, Record, Verdict};
 use crate::quota::Quota;
+use crate::trust::Lookout;
 use crate::woken::when_woken;
 use crate::{Denial, Limits, Peer, UpstreamError};
 
@@ -123,6 +124,7 @@ pub(crate) struct Relay<'a, S> {
     pub(crate) log: &'a EventLog,
     pub(crate) limits: &'a Limits,
     quota: Option<Arc<Quota>>,
+    lookout: Lookout,
     /// Told whenever the server has said which tools it has.
     looked_up: Notify,
     to_client: AsyncMutex<LineWriter<WriteHalf<S>>>,
@@ -133,6 +135,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         subject: &'a Subject,
         policy: ClientPolicy,
         ongoing: &'a Ongoing,
+        lookout: Lookout,
         log: &'a EventLog,
         limits: &'a Limits,
         stream: S,
@@ -142,7 +145,9 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         let quota = policy.quota();
         let policy = Mutex::new(policy);
         let looked_up = Notify::new();
-        (Self { subject, policy, ongoing, log, limits, quota, looked_up, to_client }, from_client)
+        let relay =
+            Self { subject, policy, ongoing, log, limits, quota, lookout, looked_up, to_client };
+        (relay, from_client)
     }
 
     /// Carries messages both ways until one side ends.
@@ -211,6 +216,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         to_server: &AsyncMutex<Option<LineWriter<impl AsyncWrite + Unpin>>>,
         heard: &Heard,
     ) -> RelayEnd {
+        let mut lookout = self.lookout.again();
         loop {
             let line = match from_client.next().await {
                 Err(error) => return RelayEnd::of_client(error),
@@ -237,7 +243,10 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             }
             let sent = match verdict {
                 Verdict::Forward(permit) => match to_server.lock().await.as_mut() {
-                    Some(to_server) => to_server.forward(permit).await.map_err(RelayEnd::Server),
+                    Some(to_server) => {
+                        lookout.clear().await;
+                        to_server.forward(permit).await.map_err(RelayEnd::Server)
+                    }
                     None => return RelayEnd::ServerClosed,
                 },
                 Verdict::Answer(line) => self.answer_client(&line).await,
@@ -255,6 +264,7 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
         mut from_server: LineReader<impl AsyncRead + Unpin>,
         to_server: &AsyncMutex<Option<LineWriter<impl AsyncWrite + Unpin>>>,
     ) -> RelayEnd {
+        let mut lookout = self.lookout.again();
         loop {
             let line = match from_server.next().await {
                 Err(error) => return RelayEnd::Server(error),
@@ -268,7 +278,9 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             }
             let sent = match verdict {
                 Verdict::Forward(permit) => {
-                    let sent = self.to_client.lock().await.forward(permit).await;
+                    let mut to_client = self.to_client.lock().await;
+                    lookout.clear().await;
+                    let sent = to_client.forward(permit).await;
                     sent.map_err(RelayEnd::of_client)
                 }
                 Verdict::Answer(line) => match to_server.lock().await.as_mut() {

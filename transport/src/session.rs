@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::policy::Held;
+use crate::trust::Lookout;
 use crate::woken::when_woken;
 use crate::{Denial, Peer, Trust};
 
@@ -29,7 +30,8 @@ impl<S> Session<S> {
 
     /// What another stream to the same peer needs.
     pub(crate) fn kin(&self) -> Kin {
-        Kin { peer: Arc::clone(&self.peer), trust: self.trust.clone() }
+        let (trust, is_stale) = (self.trust.clone(), Arc::clone(&self.is_stale));
+        Kin { peer: Arc::clone(&self.peer), trust, is_stale }
     }
 
     /// The same peer, and another way of speaking with it.
@@ -67,11 +69,17 @@ impl<S> Session<S> {
 pub(crate) struct Kin {
     pub(crate) peer: Arc<Peer>,
     trust: Trust,
+    is_stale: Arc<AtomicBool>,
 }
 
 impl Kin {
     pub(crate) fn session<S>(&self, stream: S) -> Session<S> {
         let (peer, trust) = (Arc::clone(&self.peer), self.trust.clone());
         Session { stream, peer, trust, is_stale: Arc::default() }
+    }
+
+    /// For the work of the session that is there: whether its peer may still stay.
+    pub(crate) fn lookout(&self) -> Lookout {
+        Lookout::new(self.trust.clone(), Arc::clone(&self.peer), Arc::clone(&self.is_stale))
     }
 }

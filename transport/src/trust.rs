@@ -5,6 +5,7 @@
 
 mod bundle;
 mod following;
+mod lookout;
 mod revocations;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use vouchsafe_certs::{CaCertificate, PermissionSet};
 
 pub use self::following::{Following, NotTaken};
+pub(crate) use self::lookout::Lookout;
 use self::revocations::Cleared;
 pub use self::revocations::{Lists, Revocations, RevocationsError};
 use crate::{Denial, Peer};

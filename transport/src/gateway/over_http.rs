@@ -74,13 +74,12 @@ impl Gateway {
         visit: Visit,
         keeper: Keeper,
     ) -> RelayEnd {
-        let peer = Arc::clone(&visit.kin.peer);
         if self.begins_as_http(&mut stream).await {
             whose.1.speaks(Spoken::Connection);
             self.exchange(stream, Protocol::Http, visit, whose.1).await
-        } else if peer.is_agent() {
+        } else if visit.kin.peer.is_agent() {
             whose.1.speaks(Spoken::Lines);
-            self.work(stream, &peer, held, whose, keeper).await
+            self.work(stream, &visit.kin, held, whose, keeper).await
         } else {
             let reason = Denial::Usage(Role::Client).to_string();
             tell(stream, reason, self.limits.drain).await

@@ -9,23 +9,26 @@ use crate::child::{Keeper, Pipes};
 use crate::live::Ongoing;
 use crate::policy::{ClientPolicy, Held};
 use crate::relay::{Relay, RelayEnd, Subject};
-use crate::{Peer, Upstream, UpstreamError};
+use crate::session::Kin;
+use crate::{Upstream, UpstreamError};
 
 impl Gateway {
     /// The work of one session, dropped where it is when trust is lost.
     pub(super) async fn work<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
-        peer: &Arc<Peer>,
+        kin: &Kin,
         held: Held,
         (subject, ongoing): (&Subject, &Ongoing),
         keeper: Keeper,
     ) -> RelayEnd {
+        let peer = &kin.peer;
         let policy = ClientPolicy::of(held, Arc::clone(&self.rules))
             .with_server(self.own.permissions())
             .with_seal(self.seal.of(peer))
             .with_quota(self.quotas.of(&peer.principal));
-        let relay = |stream| Relay::new(subject, policy, ongoing, &self.log, &self.limits, stream);
+        let (lookout, log, limits) = (kin.lookout(), &self.log, &self.limits);
+        let relay = |stream| Relay::new(subject, policy, ongoing, lookout, log, limits, stream);
         match &self.upstream {
             Upstream::Command(command) => {
                 let keeper = Box::new((keeper, self.live.child()));

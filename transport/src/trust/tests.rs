@@ -1,5 +1,6 @@
 //! Trust under a clock that the test moves: wall time follows tokio's paused time.
 
+mod interleavings;
 mod lists;
 
 use std::time::Duration;
