@@ -352,13 +352,14 @@ impl<N: Fn(&str)> Follower<N> {
         if waits { Duration::ZERO } else { jittered(POLL) }
     }
 
-    /// Brings lists into force, then keeps them; says whether they are news.
+    /// Brings lists into force, which ends sessions at once, keeps them, and then tells of it; whether
+    /// they are news.
     fn take(&mut self, fresh: Fresh) -> bool {
         let Fresh { following, pem, is_all } = fresh;
         let before = Arc::clone(self.in_force.taken());
         let (is_news, is_whole) = (following.is_news, following.not_taken.is_empty());
         let origin = format!("of {}", self.source.followed.address);
-        self.in_force.take(following, &origin);
+        let untold = self.in_force.take(following);
         self.trouble = None;
         if is_news || is_all && is_whole && self.cache.wants_all() {
             let offer = Kept { pem: &pem, is_all, is_whole };
@@ -370,6 +371,7 @@ impl<N: Fn(&str)> Follower<N> {
                 )),
             }
         }
+        self.in_force.tell(untold, &origin);
         is_news
     }
 

@@ -157,7 +157,8 @@ impl<N: Fn(&str)> Follower<N> {
     fn consider(&mut self, offered: Following) {
         self.unreadable_since = None;
         let origin = format!("in {}", self.source.file.path().display());
-        self.in_force.take(offered, &origin);
+        let untold = self.in_force.take(offered);
+        self.in_force.tell(untold, &origin);
     }
 
     fn complain(&mut self, error: &FollowError) {

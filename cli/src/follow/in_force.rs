@@ -14,6 +14,12 @@ use crate::output::date;
 /// How often the operator is told the same.
 const REMINDER: Duration = Duration::from_secs(300);
 
+/// What came of lists that were offered, before anybody has heard of it.
+pub(super) struct Untold {
+    is_in_force: bool,
+    not_taken: Vec<NotTaken>,
+}
+
 /// The lists in force, whatever they were read from.
 pub(super) struct InForce<N> {
     sender: watch::Sender<Arc<Revocations>>,
@@ -45,19 +51,29 @@ impl<N: Fn(&str)> InForce<N> {
         !self.sender.is_closed()
     }
 
-    /// Brings lists into force, and says which and why not all of them. `origin` says where they are.
-    pub(super) fn take(&mut self, following: Following, origin: &dyn Display) {
+    /// Brings lists into force. What comes back is still to be [told](Self::tell).
+    #[must_use]
+    pub(super) fn take(&mut self, following: Following) -> Untold {
         let Following { revocations, is_news, not_taken, .. } = following;
         self.complained = None;
-        if is_news || self.is_shut() {
-            let is_first = !matches!(*self.taken, Revocations::Lists(_));
+        let is_taken = is_news || self.is_shut();
+        let is_first = !matches!(*self.taken, Revocations::Lists(_));
+        if is_taken {
             self.taken = Arc::new(revocations);
             self.sender.send_replace(Arc::clone(&self.taken));
-            if !is_first {
-                self.say_what_is_in_force();
-            }
         }
-        self.warn_of(not_taken, origin);
+        Untold { is_in_force: is_taken && !is_first, not_taken }
+    }
+
+    /// Says which lists are in force, and why not all that were offered. `origin` says where those are.
+    ///
+    /// Where they are kept for the next start, that comes first: what was said to be in force must be
+    /// so after a crash as well.
+    pub(super) fn tell(&mut self, untold: Untold, origin: &dyn Display) {
+        if untold.is_in_force {
+            self.say_what_is_in_force();
+        }
+        self.warn_of(untold.not_taken, origin);
     }
 
     fn say_what_is_in_force(&self) {
