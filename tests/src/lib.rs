@@ -8,6 +8,7 @@
 )]
 
 mod bridged;
+pub mod chaos;
 mod client;
 pub mod hostile;
 mod http_client;

@@ -1,0 +1,174 @@
+//! `vouchsafe serve` with all that the system knows of it.
+
+use std::fs::{self, DirBuilder};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustls::ClientConfig;
+use serde_json::{Value, json};
+use vouchsafe_tests::{Client, tls_config};
+use vouchsafe_transport::Identity;
+
+use crate::home::{Home, VOUCHSAFE};
+use crate::lines::Lines;
+
+/// A server of one answer, which is as long as the call says in its name, `x` to `xxxxxxx`: tens of octets.
+pub(crate) const SERVER: &str = r#"
+while IFS= read -r line; do
+    id=${line#*\"id\":}
+    case $line in *large*) text=$(head -c 8000000 /dev/zero | tr '\0' x) ;; *) text=here ;; esac
+    printf '{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":"%s"}]}}\n' "${id%%,*}" "$text"
+done
+"#;
+
+/// How long anything takes to be over, at most.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A process that serves until it is dropped.
+pub(crate) struct Gate {
+    pub(crate) home: Home,
+    process: Child,
+    pub(crate) address: SocketAddr,
+    says: Lines,
+}
+
+impl Gate {
+    /// With the server above behind it, and agents `a` and `honest`.
+    pub(crate) fn open(options: &[&str]) -> Self {
+        Self::limited("true", options, &["--", "sh", "-c", SERVER])
+    }
+
+    /// After a command of the shell that sets limits, and with any server.
+    pub(crate) fn limited(limit: &str, options: &[&str], server: &[&str]) -> Self {
+        let home = Home::new();
+        // For the control socket, which is its owner's alone.
+        DirBuilder::new().mode(0o700).create(home.path("run")).unwrap();
+        home.run(&["issue", "gw", "--server", "--dns", "localhost", "--ip", "127.0.0.1"]);
+        for agent in ["a", "honest"] {
+            home.run(&["issue", agent, "--allow", "tools:*"]);
+        }
+        let mut serve = home.command("/bin/sh");
+        serve.args(["-c", &format!("{limit}; exec \"$0\" \"$@\""), VOUCHSAFE, "serve"]);
+        serve.args(["--identity", "gw", "--listen", "127.0.0.1:0", "--audit", "audit.jsonl"]);
+        serve.args(options).args(server);
+        let mut process = serve.env("PATH", "/usr/bin:/bin").spawn().unwrap();
+        let says = Lines::follow(process.stderr.take().unwrap());
+        let (_, line) = says.wait_for(0, "listening on ");
+        let address = line.strip_prefix("listening on ").unwrap().parse().unwrap();
+        Self { home, process, address, says }
+    }
+
+    pub(crate) fn identity(&self, name: &str) -> Identity {
+        let read = |file: &str| fs::read(self.home.path(name).join(file)).unwrap();
+        let key = String::from_utf8(read("key.pem")).unwrap();
+        Identity::from_pem(&read("certificate.pem"), &key, &read("roots.pem")).unwrap()
+    }
+
+    /// What `a` connects with.
+    pub(crate) fn config(&self) -> ClientConfig {
+        let identity = self.identity("a");
+        let roots: Vec<_> = identity.roots.iter().map(|root| root.der.clone()).collect();
+        tls_config(&roots, identity.chain.clone(), identity.key.to_tls())
+    }
+
+    /// An honest agent comes, calls and leaves.
+    pub(crate) async fn serves(&self) {
+        let mut client = Client::connect(self.address, &self.identity("honest")).await;
+        assert_eq!(client.call("any", json!({})).await, "here");
+        client.close().await;
+    }
+
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let audit = fs::read_to_string(self.home.path("audit.jsonl")).unwrap();
+        // The last line may be on its way.
+        audit.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until the audit is as it should be.
+    pub(crate) async fn until(&self, what: &str, is_it: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let begun = Instant::now();
+        loop {
+            let events = self.events();
+            if is_it(&events) {
+                return events;
+            }
+            assert!(begun.elapsed() < SOON, "{what}: {:#?} {:#?}", events, self.says.all());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the process holds: descriptors and children.
+    pub(crate) fn holds(&self) -> (usize, usize) {
+        let own = self.process.id().to_string();
+        let descriptors = fs::read_dir(Path::new("/proc").join(&own).join("fd")).unwrap().count();
+        let is_child = |stat: &String| {
+            // The name in parentheses may hold anything; behind it come the state and the parent.
+            let rest = stat.rsplit(')').next().unwrap_or_default();
+            rest.split_ascii_whitespace().nth(1) == Some(&own)
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let stats = processes.filter_map(|of| fs::read_to_string(of.path().join("stat")).ok());
+        (descriptors, stats.filter(is_child).count())
+    }
+
+    /// What it holds after an honest agent was there: no child, and so many descriptors.
+    pub(crate) async fn at_rest(&self) -> usize {
+        self.serves().await;
+        let begun = Instant::now();
+        let mut before = usize::MAX;
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let (descriptors, children) = self.holds();
+            if children == 0 && descriptors == before {
+                return descriptors;
+            }
+            before = descriptors;
+            assert!(begun.elapsed() < SOON, "{children} children");
+        }
+    }
+
+    /// Nothing is left of all that was: no child, no session, no descriptor more than at rest.
+    pub(crate) async fn is_as_before(&self, at_rest: usize) {
+        let begun = Instant::now();
+        while self.holds().1 > 0 || self.holds().0 > at_rest {
+            assert!(begun.elapsed() < SOON, "{:?} against {at_rest} at rest", self.holds());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(self.home.run(&["sessions"]), "no sessions\n");
+    }
+
+    /// Octets of memory that are its own.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
+        line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // If it is gone already, there is nobody to tell.
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        drop(self.process.wait());
+    }
+}
+
+/// Refused connections: those told one by one, and those summed up.
+pub(crate) fn refused(events: &[Value]) -> usize {
+    let refused = events.iter().filter(|event| event["event"] == "refused");
+    let count = |event: &Value| {
+        let reason = event["reason"].as_str().unwrap_or_default();
+        let more = reason.strip_suffix(" further times within a second");
+        more.map_or(1, |number| number.parse().unwrap())
+    };
+    refused.map(count).sum()
+}
+
+/// How many events of a kind there are.
+pub(crate) fn count(events: &[Value], kind: &str) -> usize {
+    events.iter().filter(|event| event["event"] == kind).count()
+}
