@@ -200,6 +200,18 @@ impl Answer {
         serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null)
     }
 
+    /// Reads to the end, and says how many octets there were.
+    ///
+    /// # Errors
+    /// If the connection breaks off.
+    pub async fn octets(mut self) -> hyper::Result<usize> {
+        let mut octets = 0;
+        while let Some(frame) = self.body.frame().await {
+            octets += frame?.into_data().unwrap_or_default().len();
+        }
+        Ok(octets)
+    }
+
     /// The next message of a stream; `None` at its end.
     ///
     /// # Errors

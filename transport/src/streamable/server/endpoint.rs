@@ -180,11 +180,11 @@ impl Endpoint {
         let opening = Opening(Some(self.open(owner, Era::WithSessions, open)));
         let Some(session) = &opening.0 else { return Err(Refusal::Unavailable) };
         let asked = session.ask(line, id.clone(), "initialize", None).await;
-        let mut reading = match asked {
+        let reading = match asked {
             Ok(reading) => reading,
             Err(none) => return Err(self.no_stream(session, none, id).await),
         };
-        let first = timeout(self.limits.start, next(&mut reading)).await;
+        let first = timeout(self.limits.start, next(&reading)).await;
         let first = first.map_err(|_| Refusal::NoAnswer(Some(id.clone())))?;
         let first = first.ok_or_else(|| Refusal::Ended(Some(id.clone()), session.farewell()))?;
         if first.is_error && first.is_last {
@@ -195,7 +195,7 @@ impl Endpoint {
         opening.has_succeeded();
         let mut response = match first.is_last {
             true => whole(&first),
-            false => events(Events::new(reading, Some(first), is_primed)),
+            false => events(Events::new(reading, is_primed)),
         };
         if let Ok(name) = HeaderValue::from_str(&name) {
             response.headers_mut().insert(SESSION_ID, name);
@@ -215,19 +215,19 @@ impl Endpoint {
         let reading = session
             .ask(line, id.clone(), asked.method, asked.params.and_then(progress_token))
             .await;
-        let mut reading = match reading {
+        let reading = match reading {
             Ok(reading) => reading,
             Err(none) => return Err(self.no_stream(session, none, id).await),
         };
-        match timeout(AT_ONCE, next(&mut reading)).await {
+        match timeout(AT_ONCE, next(&reading)).await {
             Ok(Some(first)) if first.is_error => Ok(whole(&first)),
             Ok(None) => Err(Refusal::Ended(Some(id.clone()), session.farewell())),
             Ok(Some(first)) => {
                 // Of a stream that is over there is nothing to resume.
                 let is_primed = is_primed(session) && !first.is_last;
-                Ok(events(Events::new(reading, Some(first), is_primed)))
+                Ok(events(Events::new(reading, is_primed)))
             }
-            Err(_) => Ok(events(Events::new(reading, None, is_primed(session)))),
+            Err(_) => Ok(events(Events::new(reading, is_primed(session)))),
         }
     }
 
@@ -262,7 +262,7 @@ impl Endpoint {
                 resumed.ok_or(Refusal::UnknownEvent)?
             }
         };
-        Ok(events(Events::new(reading, None, is_primed(&session))))
+        Ok(events(Events::new(reading, is_primed(&session))))
     }
 
     async fn delete(&self, owner: &Owner, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
@@ -344,10 +344,10 @@ async fn learn(session: &Arc<HttpSession>) -> Result<(), Bytes> {
             return Ok(());
         };
         let answer = loop {
-            match next(&mut reading).await {
+            match next(&reading).await {
                 None => return Ok(()),
                 Some(event) if event.is_last => break event,
-                Some(_) => {}
+                Some(event) => reading.took(&event),
             }
         };
         if answer.is_error {
@@ -383,7 +383,7 @@ async fn take(session: &HttpSession, line: &[u8]) -> Result<Response<Body>, Refu
     }
 }
 
-async fn next(reading: &mut Reading) -> Option<Event> {
+async fn next(reading: &Reading) -> Option<Event> {
     poll_fn(|context| reading.poll_next(context)).await
 }
 

@@ -17,35 +17,34 @@ use super::session::Reading;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const NOTHING: &[u8] = b":\n\n";
 
+/// Octets of a message that go out at once. Of a longer one the rest stays where it is counted, so that
+/// connections whose other side does not read hold none in full.
+const PIECE: usize = 64 * 1024;
+
 /// How soon a client that lost a stream may ask for the rest of it, in milliseconds.
 const RETRY: u32 = 1000;
 
 /// The events of one stream.
 pub(crate) struct Events {
     reading: Reading,
-    /// What has been taken from the stream already.
-    first: Option<Event>,
+    /// Octets of the next message that have gone out.
+    sent: usize,
     /// Whether the client is told at once how to go on with this stream.
     is_primed: bool,
     quiet: Pin<Box<Sleep>>,
 }
 
 impl Events {
-    /// Of a stream of which `first` has been read.
-    pub(crate) fn new(reading: Reading, first: Option<Event>, is_primed: bool) -> Self {
-        Self { reading, first, is_primed, quiet: Box::pin(sleep(KEEP_ALIVE)) }
+    /// Of a stream, from its next message on.
+    pub(crate) fn new(reading: Reading, is_primed: bool) -> Self {
+        Self { reading, sent: 0, is_primed, quiet: Box::pin(sleep(KEEP_ALIVE)) }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if std::mem::take(&mut self.is_primed) {
-            let before = self.first.as_ref().map_or(self.reading.read, |first| first.number - 1);
-            return Poll::Ready(Some(primed(self.reading.stream, before)));
+            return Poll::Ready(Some(primed(self.reading.stream, self.reading.read)));
         }
-        let event = match self.first.take() {
-            Some(first) => Poll::Ready(Some(first)),
-            None => self.reading.poll_next(context),
-        };
-        if let Poll::Ready(event) = event {
+        if let Poll::Ready(event) = self.reading.poll_next(context) {
             self.quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);
             return Poll::Ready(event.map(|event| self.encode(&event)));
         }
@@ -54,15 +53,25 @@ impl Events {
         Poll::Ready(Some(Bytes::from_static(NOTHING)))
     }
 
-    /// A message has no line ends, so it is one line of data.
-    fn encode(&self, event: &Event) -> Bytes {
-        let mut octets = BytesMut::with_capacity(event.line.len() + 48);
-        if self.reading.can_resume() {
-            octets.put_slice(format!("id: {}-{}\n", self.reading.stream, event.number).as_bytes());
+    /// The next piece. A message has no line ends, so it is one line of data.
+    fn encode(&mut self, event: &Event) -> Bytes {
+        let rest = event.line.get(self.sent..).unwrap_or_default();
+        let piece = rest.get(..PIECE).unwrap_or(rest);
+        let mut octets = BytesMut::with_capacity(piece.len() + 48);
+        if self.sent == 0 {
+            if self.reading.can_resume() {
+                let id = format!("id: {}-{}\n", self.reading.stream, event.number);
+                octets.put_slice(id.as_bytes());
+            }
+            octets.put_slice(b"data: ");
         }
-        octets.put_slice(b"data: ");
-        octets.put_slice(&event.line);
-        octets.put_slice(b"\n\n");
+        octets.put_slice(piece);
+        self.sent += piece.len();
+        if self.sent == event.line.len() {
+            octets.put_slice(b"\n\n");
+            self.reading.took(event);
+            self.sent = 0;
+        }
         octets.freeze()
     }
 }

@@ -141,40 +141,44 @@ impl Outbox {
         self.wake();
     }
 
-    /// Whether `reader` was the one who read, and nobody is now.
-    pub(crate) fn detach(&mut self, reader: u64) -> bool {
+    /// Whether `reader`, who has taken the messages up to `number`, was the one who read. Nobody is now.
+    pub(crate) fn detach(&mut self, reader: u64, number: u64) -> bool {
         let was_its = self.reader == Some(reader);
         if was_its {
+            self.was_taken(number);
             self.reader = None;
             self.waker = None;
         }
         was_its
     }
 
-    /// The first message after `number`. Without `keeps` the messages up to it are forgotten.
+    /// The first message after `number`: whoever asks for it has taken those up to there, and not what
+    /// is given now. Without `keeps` what was taken is forgotten.
     pub(crate) fn next(&mut self, reader: u64, number: u64, keeps: bool, waker: &Waker) -> Next {
         if self.reader != Some(reader) {
             return Next::End;
         }
+        self.was_taken(number);
         while !keeps && self.events.front().is_some_and(|event| event.number <= number) {
             self.drop_oldest();
         }
         let first = self.events.front().map_or(self.count + 1, |event| event.number);
         let at = usize::try_from((number + 1).saturating_sub(first)).unwrap_or(usize::MAX);
         match self.events.get(at) {
-            Some(event) => {
-                if event.number > self.read {
-                    self.unread -= event.line.len();
-                    self.read = event.number;
-                }
-                Next::Event(event.clone())
-            }
+            Some(event) => Next::Event(event.clone()),
             None if self.is_done => Next::End,
             None => {
                 self.waker = Some(waker.clone());
                 Next::Wait
             }
         }
+    }
+
+    fn was_taken(&mut self, number: u64) {
+        let taken = self.read + 1..=number;
+        let events = self.events.iter().filter(|event| taken.contains(&event.number));
+        self.unread -= events.map(|event| event.line.len()).sum::<usize>();
+        self.read = self.read.max(number.min(self.count));
     }
 
     /// Whether a stream can go on after the message `number`: none that came later is forgotten.
@@ -226,15 +230,18 @@ mod tests {
             outbox.push(Bytes::from_static(b"0123456789"), false, false);
             assert_eq!(read(&mut outbox, number, true), Some(number + 1));
             outbox.forget_read(30);
-            assert!(outbox.octets() <= 30);
+            assert!(outbox.octets() <= 40);
         }
         // What nobody has read stays.
         for _ in 0..10 {
             outbox.push(Bytes::from_static(b"0123456789"), false, false);
         }
+        assert_eq!(read(&mut outbox, 100, true), Some(101));
         outbox.forget_read(0);
         assert_eq!((outbox.octets(), outbox.unread()), (100, 100));
-        assert_eq!(read(&mut outbox, 100, true), Some(101));
+        // Nor is it read because somebody began to.
+        assert_eq!(read(&mut outbox, 101, true), Some(102));
+        assert_eq!(outbox.unread(), 90);
     }
 
     #[test]
@@ -259,7 +266,8 @@ mod tests {
         outbox.push(Bytes::from_static(b"a"), false, false);
         assert!(matches!(outbox.next(1, 0, true, Waker::noop()), Next::End));
         assert!(matches!(outbox.next(2, 0, true, Waker::noop()), Next::Event(_)));
-        assert!(!outbox.detach(1) && outbox.is_read());
-        assert!(outbox.detach(2) && !outbox.is_read());
+        assert!(!outbox.detach(1, 0) && outbox.is_read());
+        assert!(outbox.detach(2, 1) && !outbox.is_read());
+        assert_eq!(outbox.unread(), 0);
     }
 }

@@ -25,6 +25,9 @@ use crate::woken::when_woken;
 /// The stream of what belongs to no request.
 pub(crate) const STANDALONE: u64 = 0;
 
+/// Of a message that is longer nothing is kept for longer than it must be.
+const MUCH: usize = 64 * 1024;
+
 /// Streams of one session at once, those that are kept to be resumed included.
 const MAX_STREAMS: usize = 1024;
 
@@ -337,22 +340,28 @@ impl HttpSession {
         }
     }
 
-    /// The next message of a stream.
-    fn poll_next(&self, reading: &mut Reading, context: &Context<'_>) -> Poll<Option<Event>> {
+    /// The next message of a stream. What came before it has been taken: there is room for more.
+    fn poll_next(&self, reading: &Reading, context: &Context<'_>) -> Poll<Option<Event>> {
         let keeps = self.era == Era::WithSessions;
         let mut state = self.state();
         let Some(outbox) = state.streams.get_mut(&reading.stream) else {
             return Poll::Ready(None);
         };
-        match outbox.next(reading.reader, reading.read, keeps, context.waker()) {
+        let unread = outbox.unread();
+        let next = outbox.next(reading.reader, reading.read, keeps, context.waker());
+        let taken = unread - outbox.unread();
+        if taken > MUCH {
+            // No other message may come for long.
+            state.make_room(self.limits.line);
+        }
+        drop(state);
+        if taken > 0 {
+            self.room.notify_waiters();
+        }
+        match next {
             Next::Wait => Poll::Pending,
             Next::End => Poll::Ready(None),
-            Next::Event(event) => {
-                reading.read = event.number;
-                drop(state);
-                self.room.notify_waiters();
-                Poll::Ready(Some(event))
-            }
+            Next::Event(event) => Poll::Ready(Some(event)),
         }
     }
 
@@ -361,7 +370,7 @@ impl HttpSession {
         let mut state = self.state();
         state.used = Some(Instant::now());
         let Some(outbox) = state.streams.get_mut(&reading.stream) else { return };
-        if !outbox.detach(reading.reader) {
+        if !outbox.detach(reading.reader, reading.read) {
             return;
         }
         if self.era == Era::Stateless {
@@ -410,15 +419,19 @@ pub(crate) struct Reading {
     session: Arc<HttpSession>,
     pub(crate) stream: u64,
     reader: u64,
-    /// The number of the message read last.
+    /// The number of the message that was taken last.
     pub(crate) read: u64,
 }
 
 impl Reading {
-    /// The next message; `None` at the stream's end.
-    pub(crate) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<Event>> {
-        let session = Arc::clone(&self.session);
-        session.poll_next(self, context)
+    /// The next message; `None` at the stream's end. It stays the next one until it is [taken](Self::took).
+    pub(crate) fn poll_next(&self, context: &Context<'_>) -> Poll<Option<Event>> {
+        self.session.poll_next(self, context)
+    }
+
+    /// All of a message has gone on, and what it took is free for others once the next one is asked for.
+    pub(crate) fn took(&mut self, event: &Event) {
+        self.read = event.number;
     }
 
     /// Whether the stream can be resumed.

@@ -175,8 +175,11 @@ async fn whole(response: Response<Body>) -> (StatusCode, Value) {
 
 /// The next event of a stream: its id, if it has one, and its message.
 async fn event(body: &mut Body) -> Option<(String, Value)> {
-    let frame = timeout(30 * SECOND, body.frame()).await.expect("nothing came")?;
-    let text = String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap();
+    let mut text = String::new();
+    while !text.ends_with("\n\n") {
+        let frame = timeout(30 * SECOND, body.frame()).await.expect("nothing came")?;
+        text += std::str::from_utf8(&frame.unwrap().into_data().unwrap()).unwrap();
+    }
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     let message = serde_json::from_str(field("data: ").unwrap_or_default()).unwrap_or(Value::Null);
     Some((field("id: ").unwrap_or_default().to_owned(), message))
