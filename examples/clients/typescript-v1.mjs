@@ -1,4 +1,4 @@
-// The TypeScript SDK v1 with a client certificate. Needs `npm install @modelcontextprotocol/sdk undici`.
+// The TypeScript SDK v1 with a client certificate. Needs `npm install @modelcontextprotocol/sdk undici` and Node 22.19.
 //   node typescript-v1.mjs https://localhost:8443/mcp IDENTITY-DIR TOOL [JSON]
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';

@@ -1,4 +1,4 @@
-// The TypeScript SDK v2 with a client certificate. Needs `npm install @modelcontextprotocol/client undici`.
+// The TypeScript SDK v2 with a client certificate. Needs `npm install @modelcontextprotocol/client undici` and Node 22.19.
 //   node typescript-v2.mjs https://localhost:8443/mcp IDENTITY-DIR TOOL [JSON]
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { fetchOf } from './mutual-tls.mjs';

@@ -1,5 +1,5 @@
 """Python SDK: `sdk.py auto|legacy PLAN COMMAND [ARGS..]` over stdio, `.. PLAN https://.. DIR` over HTTP with a client
-certificate; `auto` is what the SDK does by itself.
+certificate, `.. PLAN http://..` without; `auto` is what the SDK does by itself.
 
 The plan and the report are those of steps.mjs, word for word.
 """
@@ -137,6 +137,8 @@ async def main(mode, plan, command, *args):
         if command.startswith("https:"):
             http = await stack.enter_async_context(httpx2.AsyncClient(verify=context_of(*args)))
             server = streamable_http_client(command, http_client=http)
+        elif command.startswith("http:"):
+            server = command
         else:
             server = StdioServerParameters(command=command, args=list(args))
         client = Client(server, mode=mode, message_handler=updates.on_message, **offered)

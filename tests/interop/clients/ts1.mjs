@@ -1,5 +1,5 @@
-// TypeScript SDK v1: `ts1.mjs default PLAN COMMAND [ARGS..]` over stdio, `ts1.mjs default PLAN https://.. DIR` over HTTP with
-// a client certificate. It knows only the eras that `initialize`.
+// TypeScript SDK v1: `ts1.mjs default PLAN COMMAND [ARGS..]` over stdio, `.. PLAN https://.. DIR` over HTTP with
+// a client certificate, `.. PLAN http://..` without. It knows only the eras that `initialize`.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { answers, updates, walk } from './steps.mjs';
@@ -31,8 +31,8 @@ for (const name of offered) client.setRequestHandler(schemas[name], async () => 
 client.setNotificationHandler(types.ResourceUpdatedNotificationSchema, (it) => updated.arrived(it.params.uri));
 
 // v1 does not tell which version was agreed on, except to its transport.
-const transport = command.startsWith('https:')
-  ? new StreamableHTTPClientTransport(new URL(command), { fetch: fetchOf(args[0]) })
+const transport = /^https?:/.test(command)
+  ? new StreamableHTTPClientTransport(new URL(command), args.length ? { fetch: fetchOf(args[0]) } : {})
   : new StdioClientTransport({ command, args });
 let version = null;
 const told = transport.setProtocolVersion?.bind(transport);

@@ -1,5 +1,5 @@
 // TypeScript SDK v2: `ts2.mjs default|auto PLAN COMMAND [ARGS..]` over stdio, `.. PLAN https://.. DIR` over HTTP with a
-// client certificate.
+// client certificate, `.. PLAN http://..` without.
 // `auto` asks `server/discover` first and so meets a 2026-07-28 server in its own era; `default` says `initialize`.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
@@ -25,7 +25,7 @@ client.interop = { v1: false, updated: updated.of };
 for (const name of offered) client.setRequestHandler(methods[name], async () => answers[name]());
 client.setNotificationHandler('notifications/resources/updated', (it) => updated.arrived(it.params.uri));
 
-await client.connect(command.startsWith('https:')
-  ? new StreamableHTTPClientTransport(new URL(command), { fetch: fetchOf(args[0]) })
+await client.connect(/^https?:/.test(command)
+  ? new StreamableHTTPClientTransport(new URL(command), args.length ? { fetch: fetchOf(args[0]) } : {})
   : new StdioClientTransport({ command, args }));
 await walk(client, plan, () => client.getNegotiatedProtocolVersion());

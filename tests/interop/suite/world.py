@@ -84,13 +84,15 @@ class Home:
     def __init__(self, folder):
         self.folder = folder
         self.crl = folder / "home/crl.pem"
+        self.turns = threading.Lock()
         self.vouchsafe("init", "--trust-domain", "acme.example")
 
     def command(self, *arguments):
         return [VOUCHSAFE, "--home", self.folder / "home", *arguments]
 
     def vouchsafe(self, *arguments):
-        return succeed(self.command(*arguments))
+        with self.turns:
+            return succeed(self.command(*arguments))
 
     def issue(self, name, *allowed, server=False):
         """The identity directory of `name`."""
@@ -187,7 +189,8 @@ class World:
     """The temporary folder of one run, and everything in it that has to be ended with it."""
 
     def __init__(self, folder, keep):
-        self.folder, self.keep, self.running, self.made = folder, keep, [], {}
+        self.folder, self.keep, self.running = folder, keep, []
+        self.made, self.making, self.lock = {}, {}, threading.Lock()
 
     def __enter__(self):
         return self
@@ -202,10 +205,13 @@ class World:
 
     def once(self, name, make):
         """What `make` makes in a folder called `name`, made when first asked for and shared after that."""
-        if name not in self.made:
-            folder = self.folder / name
-            folder.mkdir(parents=True, exist_ok=True)
-            self.made[name] = make(folder)
+        with self.lock:
+            mine = self.making.setdefault(name, threading.Lock())
+        with mine:  # whoever else wants it waits for whoever makes it
+            if name not in self.made:
+                folder = self.folder / name
+                folder.mkdir(parents=True, exist_ok=True)
+                self.made[name] = make(folder)
         return self.made[name]
 
     def servers(self):

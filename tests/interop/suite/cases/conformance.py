@@ -1,4 +1,7 @@
-"""The official conformance suite: the same result through our port as direct, check by check."""
+"""The official conformance suite: the same result through our port as direct, check by check.
+
+Most of the time each case waits, and each has servers of its own, so as many run at once as there are cores.
+"""
 
 import json
 import os
@@ -10,6 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 from suite.world import FIXTURE, HERE, NODE, PATIENCE, TOOLS, VOUCHSAFE, Failed, equal, run, start
+
+AT_ONCE = len(os.sched_getaffinity(0))
 
 EVERYTHING = ("tools:*", "resources:*", "prompts:*")
 
@@ -63,21 +68,21 @@ class Running:
         self.url = self.process.stdout.readline().strip()
 
 
-def direct(world):
-    """The fixture over HTTP, with nothing in between."""
-    return world.once("fixture", lambda _: Running(world, [FIXTURE, "http", "127.0.0.1:0"])).url
+def fixture(world, name):
+    """The fixture over HTTP."""
+    return world.once(f"fixture-{name}", lambda _: Running(world, [FIXTURE, "http", "127.0.0.1:0"])).url
 
 
-def behind_stdio(world):
-    return world.gateway("conformance-stdio", [FIXTURE, "stdio"], allow=["client:*"], witness=False)
+def behind_stdio(world, name):
+    return world.gateway(name, [FIXTURE, "stdio"], allow=["client:*"], witness=False)
 
 
-def behind_one(world):
-    return world.gateway("conformance-one", [FIXTURE, "stdio"], "--share", allow=["client:*"], witness=False)
+def behind_one(world, name):
+    return world.gateway(name, [FIXTURE, "stdio"], "--share", allow=["client:*"], witness=False)
 
 
-def behind_http(world):
-    return world.gateway("conformance-http", [], "--upstream", direct(world), allow=["client:*"], witness=False)
+def behind_http(world, name):
+    return world.gateway(name, [], "--upstream", fixture(world, name), allow=["client:*"], witness=False)
 
 
 def tunnel(world, gateway):
@@ -101,8 +106,12 @@ def agent(world):
 WAYS = {"a bare tunnel to its HTTP": tunnel, "lines, behind the front": lines, "HTTP, behind the front": https}
 UPSTREAMS = {"a child": behind_stdio, "one child for all": behind_one, "an HTTP server": behind_http}
 
-# The tunnel is for what our own client side could hide, and that does not depend on the server.
-THROUGH = [(way, upstream) for upstream in UPSTREAMS for way in WAYS if WAYS[way] is not tunnel or upstream == "a child"]
+# Behind the gateway's policy there are lines, whatever its client speaks: every way is shown before one kind of server, and
+# every kind of server behind one way. The tunnel is for what our own client side could hide; HTTP on both sides is where the
+# headers and streams of the one could meet those of the other.
+THROUGH = [
+    ("a bare tunnel to its HTTP", "a child"), ("lines, behind the front", "a child"), ("HTTP, behind the front", "a child"),
+    ("lines, behind the front", "one child for all"), ("HTTP, behind the front", "an HTTP server")]
 
 # What one server for all cannot do: ask the client of one session, or take a log level from it.
 OF_ONE_CLIENT = {f"server-{scenario}" for scenario in (
@@ -122,7 +131,7 @@ def agree(check, before, after, way, upstream):
 
 
 def baseline(world, suite):
-    return world.once(f"conformance-{suite}", lambda _: measure(direct(world), suite))
+    return world.once(f"conformance-{suite}", lambda _: measure(fixture(world, f"direct-{suite}"), suite))
 
 
 def without_us(world, suite):
@@ -133,8 +142,8 @@ def without_us(world, suite):
 
 
 def through(world, suite, way, upstream):
-    command = WAYS[way](world, UPSTREAMS[upstream](world))
-    front = world.once(f"front-{way}-{upstream}", lambda _: Running(world, command))
+    gateway = UPSTREAMS[upstream](world, f"{WAYS[way].__name__}-{UPSTREAMS[upstream].__name__}-{suite}")
+    front = Running(world, WAYS[way](world, gateway))
     expected, got = baseline(world, suite), measure(front.url, suite)
     differences = []
     for check in sorted(expected.keys() | got.keys()):
