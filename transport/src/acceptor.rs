@@ -97,6 +97,9 @@ impl Speaks {
     }
 }
 
+/// Its state is more than a kilooctet, and every function that hands it on would have room for it twice.
+type Tls = Box<TlsStream<TcpStream>>;
+
 /// Turns connections into sessions.
 pub(crate) struct Acceptor {
     tls: Present<ServerConfig>,
@@ -129,7 +132,7 @@ impl Acceptor {
     pub(crate) async fn accept(
         &self,
         tcp: TcpStream,
-    ) -> Result<(Session<TlsStream<TcpStream>>, Protocol), AcceptError> {
+    ) -> Result<(Session<Tls>, Protocol), AcceptError> {
         configure(&tcp)?;
         let address = tcp.peer_addr()?;
         let (config, trust) = self.tls.get()?;
@@ -141,7 +144,7 @@ impl Acceptor {
             () = place.gives_way() => return Err(AcceptError::GaveWay),
         };
         drop(place);
-        session(stream, trust, self.speaks)
+        session(Box::new(stream), trust, self.speaks)
     }
 }
 
@@ -160,10 +163,10 @@ async fn handshake(
 }
 
 fn session(
-    stream: TlsStream<TcpStream>,
+    stream: Tls,
     trust: Trust,
     speaks: Speaks,
-) -> Result<(Session<TlsStream<TcpStream>>, Protocol), AcceptError> {
+) -> Result<(Session<Tls>, Protocol), AcceptError> {
     let (_, tls) = stream.get_ref();
     let (role, protocol) = match tls.alpn_protocol() {
         Some(HTTP) => (speaks.role(), Protocol::Http),

@@ -13,9 +13,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Permit;
 
-const READ_LEN: usize = 16 * 1024;
+/// Room for what comes next, while nothing has come: every session that waits keeps it.
+const FIRST_LEN: usize = 2 * 1024;
+/// Room for what comes next of a long line.
+const READ_LEN: usize = 64 * 1024;
 /// A larger buffer is given back once it is empty.
-const KEPT_LEN: usize = 64 * 1024;
+const KEPT_LEN: usize = 16 * 1024;
 /// Last octets that are kept of a line that is passed over.
 const LAST_LEN: usize = 128;
 
@@ -148,7 +151,8 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         if self.buffer.is_empty() && self.buffer.capacity() > KEPT_LEN {
             self.buffer = Vec::new();
         }
-        self.buffer.reserve(READ_LEN);
+        // As much again as has come, so that a long line takes few reads.
+        self.buffer.reserve(self.buffer.len().clamp(FIRST_LEN, READ_LEN));
     }
 }
 

@@ -35,6 +35,9 @@ use crate::web::Web;
 use crate::woken::when_woken;
 use crate::{Denial, Identity, Limits, Session, TlsError, Trust, Upstream};
 
+/// Octets read of a client that does not say what it speaks, before it is known.
+const FIRST_LEN: usize = 256;
+
 /// How long the audit of an answer may wait for company.
 const FLUSH: Duration = Duration::from_millis(100);
 
@@ -180,7 +183,11 @@ impl Gateway {
     async fn connection(self: Arc<Self>, tcp: TcpStream, alive: mpsc::Sender<()>) {
         let address = address_of(&tcp);
         match self.acceptor.accept(tcp).await {
-            Ok((session, protocol)) => self.open(session, protocol, address, alive).await,
+            // A session gets its place when it begins: what a task may ever need is moved when it is
+            // spawned, and a handshake is not to carry it.
+            Ok((session, protocol)) => {
+                Box::pin(self.open(session, protocol, address, alive)).await;
+            }
             // It is gone already; there is nothing more to refuse.
             Err(error) => {
                 let (reason, cause) = (error.to_string(), Some(error.cause()));
@@ -241,15 +248,17 @@ impl Gateway {
                 let held = session.held();
                 let work = session.run(async |stream| {
                     let stream = ongoing.counting(stream);
+                    // Each in a place of its own size: otherwise every session takes that of the largest.
                     match protocol {
                         Protocol::Http | Protocol::Http2 => {
-                            self.exchange(stream, protocol, visit, ongoing).await
+                            Box::pin(self.exchange(stream, protocol, visit, ongoing)).await
                         }
                         Protocol::Unsaid => {
-                            self.either(BufReader::new(stream), held, whose, visit, keeper).await
+                            let stream = BufReader::with_capacity(FIRST_LEN, stream);
+                            Box::pin(self.either(stream, held, whose, visit, keeper)).await
                         }
                         Protocol::Mcp | Protocol::Behind => {
-                            self.work(stream, &visit.kin, held, whose, keeper).await
+                            Box::pin(self.work(stream, &visit.kin, held, whose, keeper)).await
                         }
                     }
                 });

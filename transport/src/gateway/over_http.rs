@@ -76,10 +76,10 @@ impl Gateway {
     ) -> RelayEnd {
         if self.begins_as_http(&mut stream).await {
             whose.1.speaks(Spoken::Connection);
-            self.exchange(stream, Protocol::Http, visit, whose.1).await
+            Box::pin(self.exchange(stream, Protocol::Http, visit, whose.1)).await
         } else if visit.kin.peer.is_agent() {
             whose.1.speaks(Spoken::Lines);
-            self.work(stream, &visit.kin, held, whose, keeper).await
+            Box::pin(self.work(stream, &visit.kin, held, whose, keeper)).await
         } else {
             let reason = Denial::Usage(Role::Client).to_string();
             tell(stream, reason, self.limits.drain).await
