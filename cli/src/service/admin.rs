@@ -215,15 +215,16 @@ impl ServerHandler for Admin {
             (known.answer)(&authority, &operator, now, arguments)
         };
         // Not on this thread, and what has begun ends even if the session does not live to see it.
-        let begun = match known.never_blocks {
-            true => self.signers.run(work).await,
-            false => tokio::task::spawn_blocking(work).await.ok(),
+        let settled = async |begun: Result<Pending<_>, Failure>| Ok(begun?.settled().await?);
+        let result = match known.never_blocks {
+            true => self.signers.run(async move { settled(work()).await }).await,
+            false => match tokio::task::spawn_blocking(work).await {
+                Ok(begun) => Some(settled(begun).await),
+                Err(_) => None,
+            },
         };
         let failed = || ErrorData::internal_error("the CA failed; its log says why", None);
-        let result = match begun.ok_or_else(failed)? {
-            Ok(pending) => pending.settled().await.map_err(Failure::from),
-            Err(failure) => Err(failure),
-        };
+        let result: Result<_, Failure> = result.ok_or_else(failed)?;
         let said = |failure: Failure| refused(&failure, self.authority.home().path());
         Ok(result.unwrap_or_else(said).into())
     }

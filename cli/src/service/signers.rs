@@ -3,12 +3,13 @@
 //! Nobody waits for the disk here, so certificates are signed in the order in which they were asked
 //! for, and a crowd that asks at once does not get a thread each.
 
+use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-
-use tokio::sync::oneshot;
 
 use crate::exit::Failure;
 
@@ -35,16 +36,19 @@ impl Signers {
         Ok(Self { line })
     }
 
-    /// What comes of `work`, which is done to its end even if nobody waits for it any more; `None` if it
-    /// has panicked.
+    /// What comes of `work`. Up to where it first waits it is done on one of the threads, whether or not
+    /// somebody still waits for it then; the rest by the task that waits. `None` if it has panicked there.
+    ///
+    /// That task is woken once, when there is something to tell: to wake it from another thread costs
+    /// system calls and switches, and on one core the signing stands still meanwhile.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        let (done, result) = oneshot::channel();
-        let work = Box::new(move || drop(done.send(work())));
-        self.line.send(work).ok()?;
-        result.await.ok()
+        let turn = Turn(Arc::new(Asked::default()));
+        let answer = Answer { asked: Arc::clone(&turn.0), going: None };
+        self.line.send(Box::new(move || turn.begin(Box::pin(work)))).ok()?;
+        answer.await
     }
 }
 
@@ -52,14 +56,130 @@ fn serve(waiting: &Mutex<Receiver<Work>>) {
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(work) = next else { return };
-        // The panic was told by the hook, and whoever waits learns of it because nobody answers.
+        // The panic was told by the hook, and whoever waits learns of it because the turn is over.
         drop(catch_unwind(AssertUnwindSafe(work)));
+    }
+}
+
+type Going<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// How far somebody's work has come.
+enum Stage<T> {
+    InLine,
+    /// It was begun, and waits for something.
+    Going(Going<T>),
+    /// Without a result, if it has panicked.
+    Over(Option<T>),
+    /// The task that waits goes on with it.
+    Taken,
+}
+
+/// What a task and a signer know of each other.
+struct Asked<T>(Mutex<State<T>>);
+
+struct State<T> {
+    stage: Stage<T>,
+    /// Of the task that waits.
+    waker: Option<Waker>,
+    /// Whether what the work waits for came before the signer has put the work down.
+    is_woken: bool,
+}
+
+impl<T> Default for Asked<T> {
+    fn default() -> Self {
+        Self(Mutex::new(State { stage: Stage::InLine, waker: None, is_woken: false }))
+    }
+}
+
+impl<T> Asked<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The task is told if there is something to do for it.
+    fn put_down(&self, stage: Stage<T>) {
+        let mut state = self.state();
+        let is_over = matches!(stage, Stage::Over(_));
+        state.stage = stage;
+        let told = if is_over || state.is_woken { state.waker.take() } else { None };
+        drop(state);
+        told.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Stands for the task until that one has taken the work over.
+impl<T: Send> Wake for Asked<T> {
+    fn wake(self: Arc<Self>) {
+        let mut state = self.state();
+        state.is_woken = true;
+        let is_down = !matches!(state.stage, Stage::InLine);
+        let told = if is_down { state.waker.take() } else { None };
+        drop(state);
+        told.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A signer's part. It is over in any case, also if the work has panicked.
+struct Turn<T>(Arc<Asked<T>>);
+
+impl<T: Send + 'static> Turn<T> {
+    fn begin(self, mut work: Going<T>) {
+        let waker = Waker::from(Arc::clone(&self.0));
+        self.0.put_down(match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => Stage::Over(Some(done)),
+            Poll::Pending => Stage::Going(work),
+        });
+    }
+}
+
+impl<T> Drop for Turn<T> {
+    fn drop(&mut self) {
+        let is_in_line = matches!(self.0.state().stage, Stage::InLine);
+        if is_in_line {
+            self.0.put_down(Stage::Over(None));
+        }
+    }
+}
+
+/// The task's part.
+struct Answer<T> {
+    asked: Arc<Asked<T>>,
+    going: Option<Going<T>>,
+}
+
+impl<T> Future for Answer<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        if let Some(going) = &mut self.going {
+            return going.as_mut().poll(context).map(Some);
+        }
+        let mut state = self.asked.state();
+        state.waker = Some(context.waker().clone());
+        match replace(&mut state.stage, Stage::Taken) {
+            Stage::InLine => {
+                state.stage = Stage::InLine;
+                Poll::Pending
+            }
+            Stage::Over(done) => Poll::Ready(done),
+            Stage::Going(mut going) => {
+                drop(state);
+                let done = going.as_mut().poll(context).map(Some);
+                self.going = Some(going);
+                done
+            }
+            Stage::Taken => Poll::Ready(None),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::sync::mpsc::channel;
+    use std::thread::current;
+
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -69,13 +189,59 @@ mod tests {
         let (done, result) = channel();
         {
             // Given up as soon as it is in line.
-            let given_up = signers.run(move || done.send(7));
+            let given_up = signers.run(async move { done.send(7) });
             tokio::select! { biased; _ = given_up => {}, () = async {} => {} }
         }
         assert_eq!(result.recv(), Ok(7));
         for _ in 0..2 * thread::available_parallelism().map_or(1, usize::from) {
-            assert!(signers.run(|| panic!("on purpose")).await.is_none_or(|(): ()| false));
+            assert!(signers.run(async { panic!("on purpose") }).await.is_none_or(|(): ()| false));
         }
-        assert_eq!(signers.run(|| 1 + 1).await, Some(2));
+        assert_eq!(signers.run(async { 1 + 1 }).await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn what_is_waited_for_is_waited_for_on_no_signer() {
+        let signers = Arc::new(Signers::start().unwrap());
+        let here = current().id();
+        let (began, has_begun) = channel();
+        let (tell, told) = oneshot::channel();
+        let asking = Arc::clone(&signers);
+        let waiting = tokio::spawn(async move {
+            let work = async move {
+                began.send(current().id()).unwrap();
+                let told: u32 = told.await.unwrap();
+                (told, current().id())
+            };
+            asking.run(work).await
+        });
+        tokio::task::yield_now().await;
+        let signer = has_begun.recv().unwrap();
+        assert_ne!(signer, here);
+        // Every signer is free although one has begun what waits.
+        for _ in 0..2 * thread::available_parallelism().map_or(1, usize::from) {
+            assert_eq!(signers.run(async { 7 }).await, Some(7));
+        }
+        tell.send(8).unwrap();
+        assert_eq!(waiting.await.unwrap(), Some((8, here)));
+    }
+
+    #[tokio::test]
+    async fn nobody_sleeps_on_whenever_the_answer_comes() {
+        let signers = Signers::start().unwrap();
+        for _ in 0..2_000 {
+            let (tell, told) = oneshot::channel();
+            // From another thread, at any moment between the first look and the task's.
+            let teller = thread::spawn(move || tell.send(1_u32).unwrap());
+            assert_eq!(signers.run(async move { told.await.unwrap() }).await, Some(1));
+            teller.join().unwrap();
+        }
+        // What wakes before it waits.
+        let mut polls = 0;
+        let twice = poll_fn(move |context| {
+            polls += 1;
+            context.waker().wake_by_ref();
+            if polls == 2 { Poll::Ready(polls) } else { Poll::Pending }
+        });
+        assert_eq!(signers.run(twice).await, Some(2));
     }
 }
