@@ -95,7 +95,10 @@ impl SledStore {
     }
 
     fn open_in(directory: &Path) -> Result<Self, StoreError> {
-        let config = sled::Config::new().path(directory).cache_capacity(CACHE_LEN);
+        // Without sled's own flusher: every write here is synced already, and twice a second a third sync
+        // would come between, for which everybody who waits for theirs waits as well.
+        let config =
+            sled::Config::new().path(directory).cache_capacity(CACHE_LEN).flush_every_ms(None);
         let db = opening::open(directory, &config)?;
         let file = File::open(directory.join(Self::FILE))
             .map_err(|error| does_not_open(directory)(error.into()))?;
