@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use serde_json::json;
 use vouchsafe_tests::Client;
 use vouchsafe_tests::chaos::{ChaosProxy, Fault, Faults};
 
@@ -57,9 +58,10 @@ async fn wherever_a_handshake_breaks_off_nothing_is_left_of_it() {
         let octets = octets(length);
         for (nth, octet) in octets.iter().enumerate() {
             proxy.will(faults(*octet));
-            // The client has sent its last before it knows what became of it.
+            // The client has sent its last before it knows what became of it. A handshake may be an octet
+            // or two shorter than the one that was measured, and only what comes next is broken off.
             if let Ok(mut client) = Client::connect_with(proxy.address, gate.config()).await {
-                client.ending().await;
+                drop(client.request("ping", json!({})).await);
             }
             if nth % 100 == 0 {
                 gate.serves().await;
