@@ -14,11 +14,7 @@ use crate::text;
 
 /// What `ca.toml` says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(
-    rename_all = "kebab-case",
-    deny_unknown_fields,
-    expecting = "trust-domain = \"…\", [lifetimes] and [roles.NAME]"
-)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
     /// The part of the world this CA vouches for. Fixed by `init`.

@@ -65,7 +65,7 @@ async fn disagreed(connector: &Connector, error: ClientInitializeError) -> Faile
         ClientInitializeError::ConnectionClosed(_)
         | ClientInitializeError::TransportError { .. }
         | ClientInitializeError::Cancelled => {
-            return broken(connector, "the session ended before a version was agreed").await;
+            return broken(connector, "the session ended before a version was agreed; if the server behind the gateway is not there, the gateway's own messages say so").await;
         }
         ClientInitializeError::ExpectedInitResponse(_)
         | ClientInitializeError::ExpectedInitResult(_) => {

@@ -37,7 +37,9 @@ fn main() -> ExitCode {
         output::say(format_args!("note: an internal check failed: {panic}\n"));
     }));
     let args = args::Args::try_parse().unwrap_or_else(|error| mistyped::tell(&error));
-    match commands::run(args) {
+    let ended = commands::run(args);
+    notice::finish();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

@@ -27,11 +27,34 @@ const PIECE: usize = 4096;
 
 static STDERR: LazyLock<Arc<Output>> = LazyLock::new(|| Arc::new(Output::new(duplicate())));
 
-static NOTICES: LazyLock<SyncSender<String>> = LazyLock::new(|| {
-    let (sender, notices) = sync_channel(WAITING);
-    std::thread::spawn(move || show(&notices));
-    sender
-});
+/// How long the end of the program waits for a reader of what was said.
+const LAST: Duration = Duration::from_millis(500);
+
+/// What the thread that shows notices is given.
+enum Given {
+    Notice(String),
+    /// Somebody wants to hear when everything before this is shown.
+    Asked(SyncSender<()>),
+}
+
+static NOTICES: OnceLock<SyncSender<Given>> = OnceLock::new();
+
+fn notices() -> &'static SyncSender<Given> {
+    NOTICES.get_or_init(|| {
+        let (sender, given) = sync_channel(WAITING);
+        std::thread::spawn(move || show(&given));
+        sender
+    })
+}
+
+/// Lets what was said be shown before the program ends, unless nobody reads it.
+pub(crate) fn finish() {
+    let Some(notices) = NOTICES.get() else { return };
+    let (shown, is_shown) = sync_channel(1);
+    if notices.try_send(Given::Asked(shown)).is_ok() {
+        drop(is_shown.recv_timeout(LAST));
+    }
+}
 
 /// What begins a notice that somebody should act on.
 const WARNING: &str = "WARNING: ";
@@ -160,7 +183,7 @@ pub(crate) fn say_of_server(session: u64, text: &str) {
 
 fn send(notice: Option<String>) {
     if let Some(notice) = notice {
-        drop(NOTICES.try_send(notice + "\n"));
+        drop(notices().try_send(Given::Notice(notice + "\n")));
     }
 }
 
@@ -174,12 +197,20 @@ pub(crate) fn in_the_end(message: &str, hint: Option<&str>) -> String {
     last.chosen(human).unwrap_or_default()
 }
 
-fn show(notices: &Receiver<String>) {
-    for notice in notices {
-        for piece in notice.as_bytes().chunks(PIECE) {
-            while let Ok(false) = STDERR.try_write(piece) {
-                std::thread::sleep(RETRY);
-            }
+fn show(given: &Receiver<Given>) {
+    for given in given {
+        match given {
+            Given::Notice(notice) => write(&notice),
+            // Whoever asked may have gone on.
+            Given::Asked(shown) => drop(shown.try_send(())),
+        }
+    }
+}
+
+fn write(notice: &str) {
+    for piece in notice.as_bytes().chunks(PIECE) {
+        while let Ok(false) = STDERR.try_write(piece) {
+            std::thread::sleep(RETRY);
         }
     }
 }

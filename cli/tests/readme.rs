@@ -112,7 +112,7 @@ fn the_section_for_a_fleet_works_as_it_is_written() {
     machine.types(&typed(devices));
     let (_gateway, says) = machine.leaves_running(&typed(gateways), "listening on ");
     let port = machine.ports[2];
-    let tools = format!("vouchsafe tools localhost:{port} --identity build-7");
+    let tools = format!("vouchsafe tools localhost:{port} --identity team-build-7");
     assert!(machine.types(&tools).contains("search_notes"));
     let history = machine.types(&typed(revoking));
     assert!(history.contains("  lead-a  "), "{history}");

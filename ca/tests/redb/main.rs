@@ -32,8 +32,6 @@ mod inviting;
 mod killed;
 #[path = "../ca/lineage.rs"]
 mod lineage;
-#[path = "../ca/openssl.rs"]
-mod openssl;
 #[path = "../ca/rebuilding.rs"]
 mod rebuilding;
 #[path = "../ca/rotation.rs"]

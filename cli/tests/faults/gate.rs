@@ -16,7 +16,7 @@ use vouchsafe_transport::Identity;
 use crate::home::{Home, VOUCHSAFE};
 use crate::lines::Lines;
 
-/// A server of one answer, which is as long as the call says in its name, `x` to `xxxxxxx`: tens of octets.
+/// A server of one answer: some octets, or eight million where the call says `large`.
 pub(crate) const SERVER: &str = r#"
 while IFS= read -r line; do
     id=${line#*\"id\":}

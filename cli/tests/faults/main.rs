@@ -1,4 +1,4 @@
-//! The real `serve` and `ca` on a network that fails, and where the system has nothing left to give.
+//! The real `serve` on a network that fails, and where the system has nothing left to give.
 //!
 //! After each fault: honest agents are served, the audit says what happened, and neither session nor
 //! child nor descriptor is left behind.

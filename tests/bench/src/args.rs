@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 /// Measure what Vouchsafe costs, beside bare rustls and beside its peers, in one run
 ///
-/// Build first: `cargo build --release -p vouchsafe -p vouchsafe-bench`. The binary measured is the one beside this
+/// Build first: `cargo build --profile dist -p vouchsafe -p vouchsafe-bench`. The binary measured is the one beside this
 /// program, or $VOUCHSAFE. Peers are taken from $PATH, or from a variable of their name such as $NGINX or
 /// $MCP_PROXY; those that are not there are left out, and that is said.
 #[derive(Debug, Parser)]

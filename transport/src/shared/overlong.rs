@@ -36,9 +36,11 @@ pub(super) fn concerned(head: &[u8], tail: &[u8]) -> Concerned {
             (b"result" | b"error", None) => return at_the_end(tail).map_or(Concerned::Unknown, of),
             _ => {}
         }
+        let is_text = rest.0.trim_ascii_start().starts_with(b"\"");
         let Some(value) = rest.scalar() else { break };
         if key == b"id" {
-            id = Some(value);
+            // We give numbers: "7" is not 7.
+            id = Some(if is_text { b"".as_slice() } else { value });
         }
         if !rest.takes(b',') {
             break;
@@ -143,8 +145,7 @@ mod tests {
                 r#"{{"jsonrpc":"2.0","id":7,"method":"roots/list","params":{{"a":"{long}"}}}}"#
             ),
             format!(r#"{{"id":7,"params":{{"a":"{long}"}},"method":"roots/list"}}"#),
-            format!(r#"{{"jsonrpc":"2.0","id":"7","result":{{"a":"{long}"}}}}"#)
-                .replace("\"7\"", "\"x\""),
+            format!(r#"{{"jsonrpc":"2.0","id":"7","result":{{"a":"{long}"}}}}"#),
             format!(r#"{{"jsonrpc":"2.0","id":-7,"result":{{"a":"{long}"}}}}"#),
         ] {
             assert_eq!(of_line(&line), Concerned::Nobody, "{}", &line[..40]);

@@ -84,7 +84,7 @@ impl PrincipalLimitArgs {
 
 /// What the file says. That it says something must be there: a file that is being written may be empty.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "tables like [principals.\"team-a/*\"]")]
+#[serde(deny_unknown_fields)]
 struct LimitFile {
     principals: BTreeMap<String, Entry>,
 }
