@@ -17,7 +17,7 @@ use crate::exit::Failure;
 
 /// What a process that starts no programs goes on to need. Reading stays free: what it reads is
 /// protected by the permissions of the files, or by a unit of systemd.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Needs {
     writes: Vec<PathBuf>,
     connects: bool,
@@ -48,12 +48,12 @@ impl Needs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Confined {
     /// All that was asked for is in force.
-    Wholly {
-        /// Whether connections to others are left.
-        connects: bool,
+    Wholly(Needs),
+    /// Programs are to be started, but gain nothing, and inherit nothing that their user would not have.
+    Privileges {
+        /// Whether that user may do everything.
+        is_root: bool,
     },
-    /// Programs are to be started, but gain and inherit nothing.
-    Privileges,
     /// Somebody said not to.
     Unasked,
     /// The kernel knows a part of it.
@@ -64,16 +64,29 @@ pub(crate) enum Confined {
 
 impl fmt::Display for Confined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Privileges => "the server inherits and gains no privileges",
-            Self::Unasked => "not: --unconfined",
-            Self::Wholly { connects: false } => {
-                "starts no programs, writes its own files only, connects to nobody"
+        match self {
+            Self::Privileges { is_root: false } => {
+                f.write_str("the server inherits and gains no privileges")
             }
-            Self::Wholly { connects: true } => "starts no programs, writes its own files only",
-            Self::Partly => "in part: this kernel's Landlock is an old one",
-            Self::Not => "not: this system has no Landlock",
-        })
+            Self::Privileges { is_root: true } => f.write_str(
+                "the server gains no privileges, but runs as root, as this process does",
+            ),
+            Self::Unasked => f.write_str("not: --unconfined"),
+            Self::Wholly(Needs { writes, connects }) => {
+                f.write_str("starts no programs, ")?;
+                match connects {
+                    true => f.write_str("writes ")?,
+                    false => f.write_str("makes no TCP connections, writes ")?,
+                }
+                let shown: Vec<_> = writes.iter().map(|path| path.display().to_string()).collect();
+                match shown.is_empty() {
+                    true => f.write_str("nowhere"),
+                    false => write!(f, "beneath {} only", shown.join(" and ")),
+                }
+            }
+            Self::Partly => f.write_str("in part: this kernel's Landlock is an old one"),
+            Self::Not => f.write_str("not: this system has no Landlock"),
+        }
     }
 }
 
@@ -96,7 +109,8 @@ impl ConfineArgs {
             return Ok(Confined::Unasked);
         }
         renounce_privileges()?;
-        needs.map_or(Ok(Confined::Privileges), confine)
+        let is_root = rustix::process::geteuid().is_root();
+        needs.map_or(Ok(Confined::Privileges { is_root }), confine)
     }
 }
 
@@ -172,7 +186,7 @@ mod linux {
             .add_rules(path_beneath_rules(DEVICES, writing))?
             .restrict_self()?;
         Ok(match status.ruleset {
-            RulesetStatus::FullyEnforced => Confined::Wholly { connects: needs.connects },
+            RulesetStatus::FullyEnforced => Confined::Wholly(needs.clone()),
             RulesetStatus::PartiallyEnforced => Confined::Partly,
             RulesetStatus::NotEnforced => Confined::Not,
         })
@@ -197,7 +211,7 @@ mod tests {
     fn confined<T: Send>(needs: &Needs, then: impl FnOnce() -> T + Send) -> Option<T> {
         thread::scope(|scope| {
             let thread = scope.spawn(|| match confine(needs).unwrap() {
-                Confined::Wholly { .. } => Some(then()),
+                Confined::Wholly(_) => Some(then()),
                 // Nothing to be seen on such a kernel.
                 _ => None,
             });

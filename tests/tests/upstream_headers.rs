@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test that cannot go on should say so")]
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use vouchsafe_tests::upstream::{Asked, HttpServer, Step, json as message, status};
 use vouchsafe_tests::{Client, World};
 use vouchsafe_transport::{Endpoint, HttpUpstream, Upstream};
@@ -35,6 +36,13 @@ fn mismatch(id: &Value) -> Vec<Step> {
     status("400 Bad Request", "Content-Type: application/json\r\n", &error)
 }
 
+fn call(tool: &str, arguments: Value) -> Value {
+    json!({"name": tool, "arguments": arguments, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }})
+}
+
 #[tokio::test]
 async fn a_call_that_is_refused_for_its_headers_is_made_again_with_them() {
     let world = World::new();
@@ -46,12 +54,6 @@ async fn a_call_that_is_refused_for_its_headers_is_made_again_with_them() {
         })
         .await;
     let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
-    let call = |tool: &str, arguments: Value| {
-        json!({"name": tool, "arguments": arguments, "_meta": {
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
-        }})
-    };
     let methods =
         || server.asked().iter().map(|asked| asked.method().to_owned()).collect::<Vec<_>>();
     let answer = client.request("tools/call", call("sql", json!({"region": "west"}))).await;
@@ -65,5 +67,49 @@ async fn a_call_that_is_refused_for_its_headers_is_made_again_with_them() {
     // Where the list says nothing new, the refusal is the answer.
     let refused = client.request("tools/call", call("other", json!({}))).await.unwrap().unwrap();
     assert_eq!(refused["error"]["code"], -32020, "{refused}");
-    assert_eq!(methods()[5..], ["tools/call", "tools/list", "tools/list"]);
+    // And no list is asked for anew for every call that is refused.
+    assert_eq!(methods()[5..], ["tools/call"]);
+}
+
+#[tokio::test]
+async fn what_is_listed_for_headers_is_nobodys_answer_whatever_a_client_calls_its_requests() {
+    let world = World::new();
+    let (said, mut heard) = watch::channel(Vec::new());
+    let list_waits = heard.clone();
+    // The list waits for the client's next call, which is never answered.
+    let server = HttpServer::plain(move |asked: &Asked| {
+        let say = |word: &str| said.send_modify(|said| said.push(word.to_owned()));
+        match (asked.method(), asked.body["params"]["name"].as_str()) {
+            ("tools/call", Some("slow")) => {
+                say("slow");
+                vec![Step::Wait]
+            }
+            ("tools/list", _) => {
+                say("list");
+                [vec![Step::Until(list_waits.clone(), "slow".to_owned(), 1)], serve(asked)].concat()
+            }
+            _ => serve(asked),
+        }
+    });
+    let endpoint = Endpoint::parse(&format!("http://{}/mcp", server.address)).unwrap();
+    let gateway = world
+        .gateway(|config| {
+            config.upstream = Upstream::Http(Box::new(HttpUpstream::plain(endpoint)));
+        })
+        .await;
+    let agent = world.agent("a", &["tools:slow", "tools:sql"]);
+    let mut client = Client::connect(gateway.address, &agent).await;
+    let request = |id: &str, params: Value| {
+        let request = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+        format!("{request}\n")
+    };
+    let first = request("first", call("sql", json!({"region": "west"})));
+    client.write(first.as_bytes()).await.unwrap();
+    heard.wait_for(|said| said.iter().any(|word| word == "list")).await.unwrap();
+    // As the gateway calls its own request.
+    let second = request("vouchsafe-0", call("slow", json!({})));
+    client.write(second.as_bytes()).await.unwrap();
+    let answer = client.line().await.unwrap().unwrap();
+    assert_eq!(answer["id"], "first", "{answer}");
+    assert_eq!(answer["result"]["content"][0]["text"], "done", "{answer}");
 }

@@ -32,6 +32,8 @@ mod inviting;
 mod killed;
 #[path = "../ca/lineage.rs"]
 mod lineage;
+#[path = "../ca/openssl.rs"]
+mod openssl;
 #[path = "../ca/rebuilding.rs"]
 mod rebuilding;
 #[path = "../ca/rotation.rs"]

@@ -83,11 +83,18 @@ struct State<T> {
     waker: Option<Waker>,
     /// Whether what the work waits for came before the signer has put the work down.
     is_woken: bool,
+    /// Whether nobody waits any more.
+    is_left: bool,
 }
 
 impl<T> Default for Asked<T> {
     fn default() -> Self {
-        Self(Mutex::new(State { stage: Stage::InLine, waker: None, is_woken: false }))
+        Self(Mutex::new(State {
+            stage: Stage::InLine,
+            waker: None,
+            is_woken: false,
+            is_left: false,
+        }))
     }
 }
 
@@ -96,9 +103,15 @@ impl<T> Asked<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The task is told if there is something to do for it.
+    /// The task is told if there is something to do for it. Where it has gone the work goes too: what it
+    /// waits for knows us, so it would keep itself, and whatever it holds, for ever.
     fn put_down(&self, stage: Stage<T>) {
         let mut state = self.state();
+        if state.is_left {
+            state.stage = Stage::Taken;
+            drop(state);
+            return drop(stage);
+        }
         let is_over = matches!(stage, Stage::Over(_));
         state.stage = stage;
         let told = if is_over || state.is_woken { state.waker.take() } else { None };
@@ -147,6 +160,17 @@ struct Answer<T> {
     going: Option<Going<T>>,
 }
 
+impl<T> Drop for Answer<T> {
+    fn drop(&mut self) {
+        let mut state = self.asked.state();
+        state.is_left = true;
+        let is_in_line = matches!(state.stage, Stage::InLine);
+        let left = (!is_in_line).then(|| replace(&mut state.stage, Stage::Taken));
+        drop(state);
+        drop(left);
+    }
+}
+
 impl<T> Future for Answer<T> {
     type Output = Option<T>;
 
@@ -178,6 +202,7 @@ mod tests {
     use std::future::poll_fn;
     use std::sync::mpsc::channel;
     use std::thread::current;
+    use std::time::Duration;
 
     use tokio::sync::oneshot;
 
@@ -223,6 +248,38 @@ mod tests {
         }
         tell.send(8).unwrap();
         assert_eq!(waiting.await.unwrap(), Some((8, here)));
+    }
+
+    /// Tells when it is dropped.
+    struct Held(Sender<()>);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            drop(self.0.send(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_goes_away_leaves_nothing_behind() {
+        let signers = Signers::start().unwrap();
+        for is_begun_first in [false, true] {
+            let ((freed, is_freed), (began, has_begun)) = (channel(), channel());
+            let (tell, told) = oneshot::channel::<()>();
+            let work = async move {
+                let _held = Held(freed);
+                began.send(()).unwrap();
+                let _ = told.await;
+            };
+            let mut answer = Box::pin(signers.run(work));
+            tokio::select! { biased; _ = &mut answer => {}, () = async {} => {} }
+            if is_begun_first {
+                has_begun.recv().unwrap();
+            }
+            drop(answer);
+            // Nobody was told, and what was held is free all the same.
+            assert_eq!(is_freed.recv_timeout(Duration::from_secs(20)), Ok(()));
+            drop(tell);
+        }
     }
 
     #[tokio::test]

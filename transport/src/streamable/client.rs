@@ -29,7 +29,7 @@ use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
 use self::connection::Connection;
@@ -95,6 +95,8 @@ struct State {
     /// The version that `initialize` has agreed on.
     version: Option<HeaderValue>,
     annotations: Annotations,
+    /// When its tools were last listed whole for their annotations.
+    listed: Option<Instant>,
     in_flight: HashMap<Id, InFlight>,
     /// The stream of what the server says unasked (up to 2025-11-25).
     listening: Option<AbortHandle>,

@@ -52,6 +52,11 @@ pub(super) struct Refused {
 }
 
 impl Ask {
+    /// Whether we ask for ourselves, and not for the client.
+    fn is_own(&self) -> bool {
+        self.next_page.is_some()
+    }
+
     fn has_session(&self) -> bool {
         self.headers.contains_key(SESSION_ID)
     }
@@ -153,7 +158,8 @@ impl Talk {
             Ok(Message::Response { id, outcome }) => match ask {
                 Some(ask) if ask.id == id => {
                     self.learn(ask, outcome);
-                    if self.settle(&id) {
+                    // What we ask for ourselves is no answer to the client, whatever it calls its own.
+                    if !ask.is_own() && self.settle(&id) {
                         self.say(&line).await;
                     }
                     return true;
@@ -167,7 +173,7 @@ impl Talk {
             Ok(Message::Stray(_)) | Err(_) => {
                 let unnamed = ask.and_then(|ask| Some((unnamed_error(&line, &ask.id)?, ask)));
                 if let Some((error, ask)) = unnamed {
-                    if self.settle(&ask.id) {
+                    if !ask.is_own() && self.settle(&ask.id) {
                         self.say(&error).await;
                     }
                     return true;

@@ -2,9 +2,11 @@
 //! tools that would say which, or the list has changed since.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
+use tokio::time::Instant;
 
 use super::Talk;
 use super::departure::Departure;
@@ -13,6 +15,9 @@ use super::headers::{mirrored, own_version};
 use crate::message::{Id, Message, Outcome};
 use crate::streamable::HEADER_MISMATCH;
 use crate::streamable::annotations::{Annotations, PAGES, list_tools};
+
+/// For so long a list is not asked for again: what it costs the server, no limit of the client's counts.
+const GOOD_FOR: Duration = Duration::from_secs(10);
 
 impl Talk {
     /// The headers that a call should have had, if its server refused it for them: its tools are
@@ -23,12 +28,19 @@ impl Talk {
         if !ask.is_modern || ask.method != "tools/call" || !is_for_headers {
             return None;
         }
-        self.list().await?;
+        if !self.was_listed_lately() {
+            self.list().await?;
+            self.state().listed = Some(Instant::now());
+        }
         let Ok(Message::Request { method, params, .. }) = Message::read(&ask.line) else {
             return None;
         };
         let headers = mirrored(&own_version(params)?, &method, params, &self.state().annotations);
         (headers != ask.headers).then_some(headers)
+    }
+
+    fn was_listed_lately(&self) -> bool {
+        self.state().listed.is_some_and(|listed| listed.elapsed() < GOOD_FOR)
     }
 
     /// Takes note of what the server's tools want; `None` where it does not say.
@@ -49,7 +61,7 @@ impl Talk {
         Some(())
     }
 
-    /// One that the client waits for nothing under: so the answer is heard, and not passed on.
+    /// One that the client waits for nothing under, at this moment.
     fn own_id(&self) -> Id {
         let state = self.state();
         let mut ids = (0_u64..).map(|number| Id::Text(format!("vouchsafe-{number}").into()));

@@ -27,7 +27,8 @@ const RETRY: u32 = 1000;
 /// The events of one stream.
 pub(crate) struct Events {
     reading: Reading,
-    /// Octets of the next message that have gone out.
+    /// Octets of the next message that have gone out. It stays the next one until it is taken, or the
+    /// stream ends.
     sent: usize,
     /// Whether the client is told at once how to go on with this stream.
     is_primed: bool,

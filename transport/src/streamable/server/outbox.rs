@@ -162,9 +162,10 @@ impl Outbox {
         while !keeps && self.events.front().is_some_and(|event| event.number <= number) {
             self.drop_oldest();
         }
+        // A reader that was overtaken by forgetting, perhaps in the middle of a message, gets no other in its place.
         let first = self.events.front().map_or(self.count + 1, |event| event.number);
-        let at = usize::try_from((number + 1).saturating_sub(first)).unwrap_or(usize::MAX);
-        match self.events.get(at) {
+        let Some(at) = (number + 1).checked_sub(first) else { return Next::End };
+        match self.events.get(usize::try_from(at).unwrap_or(usize::MAX)) {
             Some(event) => Next::Event(event.clone()),
             None if self.is_done => Next::End,
             None => {
@@ -242,6 +243,23 @@ mod tests {
         // Nor is it read because somebody began to.
         assert_eq!(read(&mut outbox, 101, true), Some(102));
         assert_eq!(outbox.unread(), 90);
+    }
+
+    #[test]
+    fn whoever_reads_again_what_is_forgotten_meanwhile_is_at_the_end() {
+        let mut outbox = Outbox::default();
+        outbox.attach(1);
+        for _ in 0..2 {
+            outbox.push(Bytes::from_static(b"0123456789"), false, false);
+        }
+        assert_eq!(read(&mut outbox, 2, true), None);
+        outbox.attach(2);
+        assert!(matches!(outbox.next(2, 0, true, Waker::noop()), Next::Event(_)));
+        // In the middle of the first, and it is not the second that goes on where that was left.
+        outbox.forget_read(10);
+        assert!(matches!(outbox.next(2, 0, true, Waker::noop()), Next::End));
+        outbox.forget_read(0);
+        assert!(matches!(outbox.next(2, 0, true, Waker::noop()), Next::End));
     }
 
     #[test]
