@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -132,9 +133,8 @@ impl Acceptor {
     pub(crate) async fn accept(
         &self,
         tcp: TcpStream,
+        address: SocketAddr,
     ) -> Result<(Session<Tls>, Protocol), AcceptError> {
-        configure(&tcp)?;
-        let address = tcp.peer_addr()?;
         let (config, trust) = self.tls.get()?;
         let mut place = self.handshakes.admit(Source::of(address.ip()));
         let stream = tokio::select! {
@@ -181,8 +181,10 @@ fn session(
     Ok((Session::new(stream, peer, trust), protocol))
 }
 
-pub(crate) fn configure(tcp: &TcpStream) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
+/// What every connection is; those that a listener accepts take it from the listener (Linux, tcp(7)).
+pub(crate) fn configure(tcp: impl AsFd) -> io::Result<()> {
+    let tcp = tcp.as_fd();
+    sockopt::set_tcp_nodelay(tcp, true)?;
     sockopt::set_socket_keepalive(tcp, true)?;
     sockopt::set_tcp_keepidle(tcp, KEEP_ALIVE)?;
     Ok(())
@@ -288,11 +290,6 @@ impl Handshakes {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Where a connection came from, for the audit.
-pub(crate) fn address_of(tcp: &TcpStream) -> Option<SocketAddr> {
-    tcp.peer_addr().ok()
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until};
 
+use crate::acceptor::configure;
+
 /// How long one waits for descriptors to come back before somebody is turned away for want of them.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -26,6 +28,8 @@ pub(crate) struct Door {
 
 impl Door {
     pub(crate) fn new(listener: TcpListener) -> Self {
+        // Without these options connections work as well, only less promptly.
+        drop(configure(&listener));
         Self { reserve: reserve(&listener), listener, pause: None }
     }
 
@@ -83,4 +87,24 @@ fn reserve(listener: &TcpListener) -> Option<OwnedFd> {
 fn is_of_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::sockopt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_are_as_their_listener_was_made() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut door = Door::new(listener);
+        let client = TcpStream::connect(address).await.unwrap();
+        let (accepted, from) = door.next().await.unwrap();
+        assert_eq!(from, client.local_addr().unwrap());
+        assert!(sockopt::tcp_nodelay(&accepted).unwrap());
+        assert!(sockopt::socket_keepalive(&accepted).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&accepted).unwrap(), Duration::from_secs(60));
+    }
 }

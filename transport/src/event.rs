@@ -1,6 +1,6 @@
 //! Audit events: one JSON line for every decision, written before the decision is carried out.
-//! What merely followed from a decision, an answer and how long it took, is written along with the
-//! next one, or a moment later.
+//! What merely followed from a decision, an answer and how long it took or the end of a session, is
+//! written along with the next one, or a moment later.
 //!
 //! The line is written by the thread that decides, so that no queue stands between a call and its
 //! record. A reader of the log that stalls holds up the calls, but never the judge: where a pipe is
@@ -210,9 +210,9 @@ impl EventLog {
     ///
     /// # Errors
     /// [`NoRecord`] as for [`EventLog::record`], if the notes have to be written first.
-    pub async fn note(&self, event: Event<'_>) -> Result<(), NoRecord> {
-        self.until(|| self.try_note(&event)).await?;
-        self.observe(&event);
+    pub async fn note(&self, event: &Event<'_>) -> Result<(), NoRecord> {
+        self.until(|| self.try_note(event)).await?;
+        self.observe(event);
         Ok(())
     }
 
@@ -228,16 +228,16 @@ impl EventLog {
     ///
     /// # Errors
     /// [`NoRecord`] if it has not; whatever was to be recorded must then not happen.
-    pub async fn record(&self, event: Event<'_>) -> Result<(), NoRecord> {
-        self.until(|| self.try_record(&event)).await?;
-        self.observe(&event);
+    pub async fn record(&self, event: &Event<'_>) -> Result<(), NoRecord> {
+        self.until(|| self.try_record(event)).await?;
+        self.observe(event);
         Ok(())
     }
 
     /// Writes what has happened already, and would not be undone for want of a record.
-    pub(crate) async fn conclude(&self, event: Event<'_>) {
-        drop(self.until(|| self.try_record(&event)).await);
-        self.observe(&event);
+    pub(crate) async fn conclude(&self, event: &Event<'_>) {
+        drop(self.until(|| self.try_record(event)).await);
+        self.observe(event);
     }
 
     /// Tells the observers of an event that is written elsewhere, or counted.

@@ -2,23 +2,24 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
-use std::task::Poll;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use memchr::memchr;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Permit;
 
-/// Room for what comes next, while nothing has come: every session that waits keeps it.
-const FIRST_LEN: usize = 2 * 1024;
+/// Room for what comes first. It is on the stack: a session that waits keeps none.
+const FIRST_LEN: usize = 4 * 1024;
 /// Room for what comes next of a long line.
 const READ_LEN: usize = 64 * 1024;
 /// A larger buffer is given back once it is empty.
-const KEPT_LEN: usize = 16 * 1024;
+const KEPT_LEN: usize = 512;
 /// Last octets that are kept of a line that is passed over.
 const LAST_LEN: usize = 128;
 
@@ -85,15 +86,13 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             if self.buffer.len() >= self.max_len {
                 return Err(FrameError::TooLong(self.max_len));
             }
-            let is_partial = !self.buffer.is_empty();
-            let read = self.stream.read_buf(&mut self.buffer);
-            let read = match is_partial {
-                false => read.await?,
-                true => {
-                    let deadline = *begun.get_or_insert_with(|| Instant::now() + self.deadline);
-                    let late = |_| FrameError::TooSlow(self.deadline);
-                    timeout_at(deadline, read).await.map_err(late)??
-                }
+            let read = if self.buffer.is_empty() {
+                self.read_first().await?
+            } else {
+                let deadline = *begun.get_or_insert_with(|| Instant::now() + self.deadline);
+                let late = |_| FrameError::TooSlow(self.deadline);
+                let read = self.stream.read_buf(&mut self.buffer);
+                timeout_at(deadline, read).await.map_err(late)??
             };
             if read == 0 {
                 return Ok(None);
@@ -120,6 +119,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
             keep_last(&mut last, self.buffer.get(self.start..));
             self.start = self.buffer.len();
             self.make_room();
+            self.buffer.reserve(READ_LEN);
             let read = timeout(self.deadline, self.stream.read_buf(&mut self.buffer)).await;
             if read.map_err(|_| FrameError::TooSlow(self.deadline))?? == 0 {
                 return Ok(None);
@@ -130,6 +130,19 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     /// The stream, for whoever does not care for lines any more.
     pub(crate) fn into_inner(self) -> R {
         self.stream
+    }
+
+    /// Reads into an empty buffer, which is made when something has come.
+    async fn read_first(&mut self) -> io::Result<usize> {
+        let Self { stream, buffer, .. } = self;
+        poll_fn(|context| {
+            let mut room = [const { MaybeUninit::uninit() }; FIRST_LEN];
+            let mut read = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut read))?;
+            buffer.extend_from_slice(read.filled());
+            Poll::Ready(Ok(read.filled().len()))
+        })
+        .await
     }
 
     fn find_end(&mut self) -> Option<usize> {
@@ -148,11 +161,12 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         self.buffer.drain(..self.start);
         self.searched -= self.start;
         self.start = 0;
-        if self.buffer.is_empty() && self.buffer.capacity() > KEPT_LEN {
+        if !self.buffer.is_empty() {
+            // As much again as has come, so that a long line takes few reads.
+            self.buffer.reserve(self.buffer.len().clamp(FIRST_LEN, READ_LEN));
+        } else if self.buffer.capacity() > KEPT_LEN {
             self.buffer = Vec::new();
         }
-        // As much again as has come, so that a long line takes few reads.
-        self.buffer.reserve(self.buffer.len().clamp(FIRST_LEN, READ_LEN));
     }
 }
 

@@ -21,7 +21,7 @@ use vouchsafe_certs::Principal;
 use self::over_http::Visit;
 use self::own::Own;
 use self::places::{Place, Sessions};
-use crate::acceptor::{Acceptor, Protocol, Speaks, address_of};
+use crate::acceptor::{Acceptor, Protocol, Speaks};
 use crate::causes;
 use crate::door::Door;
 use crate::event::{Event, EventLog};
@@ -155,8 +155,9 @@ impl Gateway {
             tokio::select! {
                 () = &mut shutdown => break,
                 accepted = door.next() => match accepted {
-                    Ok((tcp, _)) => {
-                        connections.spawn(Arc::clone(&self).connection(tcp, alive.clone()));
+                    Ok((tcp, address)) => {
+                        let connection = Arc::clone(&self).connection(tcp, address, alive.clone());
+                        connections.spawn(connection);
                     }
                     Err(reason) => self.refusals.tell(None, &reason).await,
                 },
@@ -180,20 +181,24 @@ impl Gateway {
         drop(timeout(self.limits.child_grace * 3, last_child.recv()).await);
     }
 
-    async fn connection(self: Arc<Self>, tcp: TcpStream, alive: mpsc::Sender<()>) {
-        let address = address_of(&tcp);
-        match self.acceptor.accept(tcp).await {
-            // A session gets its place when it begins: what a task may ever need is moved when it is
-            // spawned, and a handshake is not to carry it.
+    async fn connection(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        address: SocketAddr,
+        alive: mpsc::Sender<()>,
+    ) {
+        // Handshake and session each have a place of their own for as long as they last: what a task may
+        // ever need would be moved when it is spawned, and kept by sessions that need nothing.
+        match Box::pin(self.acceptor.accept(tcp, address)).await {
             Ok((session, protocol)) => {
-                Box::pin(self.open(session, protocol, address, alive)).await;
+                Box::pin(self.open(session, protocol, Some(address), alive)).await;
             }
             // It is gone already; there is nothing more to refuse.
             Err(error) => {
                 let (reason, cause) = (error.to_string(), Some(error.cause()));
-                let reason = Some(&*reason);
+                let (reason, address) = (Some(&*reason), Some(address));
                 let event = Event { event: "refused", address, reason, cause, ..Event::default() };
-                self.refusals.tell_of(event).await;
+                self.refusals.tell_of(&event).await;
             }
         }
     }
@@ -213,7 +218,7 @@ impl Gateway {
         let cause = (protocol == Protocol::Behind).then_some(causes::BEHIND_HTTP);
         let opened = Event { address, cause, ..subject.event("opened") };
         // No record, no call.
-        if self.log.record(opened).await.is_ok() {
+        if self.log.record(&opened).await.is_ok() {
             let (number, now) = (subject.session, self.log.now());
             let ongoing = self.live.enter(number, &peer, address, protocol.spoken(), now);
             let caller = address.map(|address| Caller { address, peer: Some(Arc::clone(&peer)) });
@@ -308,7 +313,8 @@ impl Gateway {
         event.cause = Some(cause);
         event.calls = Some(ongoing.calls.load(Ordering::Relaxed));
         event.junk = (junk > 0).then_some(junk);
-        self.log.conclude(event).await;
+        // Ten thousand may end at once, and what has ended is not undone for want of a record.
+        drop(self.log.note(&event).await);
     }
 
     /// Waits until the gateway stops.

@@ -201,9 +201,8 @@ impl Quotas {
             let principal = as_json(principal.as_str());
             let (principal, reason) = (Some(&*principal), Some(&*reason));
             // What was refused stays refused if that fails.
-            drop(
-                log.record(Event { event: "limited", principal, reason, ..Event::default() }).await,
-            );
+            let event = Event { event: "limited", principal, reason, ..Event::default() };
+            drop(log.record(&event).await);
         }
     }
 

@@ -374,10 +374,10 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                 event.from = None;
                 event.latency_us = u64::try_from(latency.as_micros()).ok();
                 event.error = Some(error);
-                return self.log.note(event).await;
+                return self.log.note(&event).await;
             }
         }
-        self.log.record(event).await
+        self.log.record(&event).await
     }
 
     /// Servers that print to their stdout do so often; the first line is recorded, all are counted.

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod limbo;
+mod verified;
 
 use std::sync::Arc;
 
@@ -83,9 +84,11 @@ fn client_verifier(roots: &[CaCertificate]) -> Result<Arc<dyn ClientCertVerifier
         .map_err(|error| TlsError(error.to_string()))
 }
 
-/// X25519MLKEM768 first, then the classical groups.
+/// X25519MLKEM768 first, then the classical groups. Signatures on certificates are computed once.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
+    let stock = aws_lc_rs::default_provider();
+    let algorithms = verified::remembering(&stock.signature_verification_algorithms);
+    Arc::new(CryptoProvider { signature_verification_algorithms: algorithms, ..stock })
 }
 
 /// The accepting side of MCP: a client certificate is required, and judged.

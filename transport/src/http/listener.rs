@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use super::places::{Place, Places, Signal};
 use super::server::Server;
 use super::{Caller, Handler, HttpLimits, answer_of};
-use crate::acceptor::{configure, linger};
+use crate::acceptor::linger;
 use crate::door::Door;
 use crate::event::EventLog;
 use crate::source::Source;
@@ -155,8 +155,6 @@ impl PublicListener {
             let answer = answer_of(&self.handler, &caller);
             let (speaks, stopping) = (|| place.speaks(), self.stopping.subscribe());
             let Some(shown) = &self.tls else {
-                // Without these options it works as well, only less promptly.
-                drop(configure(&tcp));
                 self.server.serve(tcp, &caller, &answer, speaks, stopping).await;
                 return;
             };
@@ -187,7 +185,6 @@ impl PublicListener {
 }
 
 async fn accept(shown: &Mutex<Shown>, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-    configure(&tcp)?;
     let acceptor = shown.lock().unwrap_or_else(PoisonError::into_inner).latest();
     match acceptor.accept(tcp).into_fallible().await {
         Ok(stream) => Ok(stream),

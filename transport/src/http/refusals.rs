@@ -57,17 +57,17 @@ impl Refusals {
     /// Puts one on record, or counts it. What was refused stays refused if that fails.
     pub(crate) async fn tell(&self, address: Option<SocketAddr>, reason: &str) {
         let reason = Some(reason);
-        self.tell_of(Event { event: "refused", address, reason, ..Event::default() }).await;
+        self.tell_of(&Event { event: "refused", address, reason, ..Event::default() }).await;
     }
 
     /// The same of an event that says more. Observers hear of each.
-    pub(crate) async fn tell_of(&self, event: Event<'_>) {
+    pub(crate) async fn tell_of(&self, event: &Event<'_>) {
         let Some(log) = &self.log else { return };
         let source = event.address.map(|address| Source::of(address.ip()));
         if self.within.lock().unwrap_or_else(PoisonError::into_inner).admits(source) {
             log.conclude(event).await;
         } else {
-            log.observe(&event);
+            log.observe(event);
         }
     }
 
@@ -80,7 +80,7 @@ impl Refusals {
         if let Some(log) = self.log.as_ref().filter(|_| untold > 0) {
             let reason = format!("{untold} further times within a second");
             let event = Event { event: "refused", reason: Some(&reason), ..Event::default() };
-            drop(log.record(event).await);
+            drop(log.record(&event).await);
         }
     }
 }

@@ -168,7 +168,7 @@ impl Server {
                 reason: Some(reason),
                 ..Event::default()
             };
-            self.refusals.tell_of(event).await;
+            self.refusals.tell_of(&event).await;
         }
     }
 
