@@ -93,10 +93,30 @@ pub fn read(path: &Path) -> Result<String, FileError> {
 /// # Errors
 /// What the operating system says; `path` is then as it was before.
 pub fn replace(path: &Path, contents: &[u8], access: Access) -> Result<(), FileError> {
-    let fail = || FileError::writing(path);
-    let written = write_beside(path, contents, access)?;
-    written.persist(path).map_err(|error| fail()(error.error))?;
-    sync_directory(parent(path))
+    prepare(path, contents, access)?.put_in_place()
+}
+
+/// What a file will hold, on disk beside it. Without a word it is removed again.
+#[derive(Debug)]
+#[must_use = "it is not in place yet"]
+pub(crate) struct Prepared {
+    written: tempfile::NamedTempFile,
+    path: PathBuf,
+}
+
+/// Writes and syncs what [`replace`] will only have to rename.
+pub(crate) fn prepare(path: &Path, contents: &[u8], access: Access) -> Result<Prepared, FileError> {
+    Ok(Prepared { written: write_beside(path, contents, access)?, path: path.to_owned() })
+}
+
+impl Prepared {
+    /// Puts it in place of whatever the file holds, in one step.
+    pub(crate) fn put_in_place(self) -> Result<(), FileError> {
+        let Self { written, path } = self;
+        let failed = |error: tempfile::PersistError| FileError::writing(&path)(error.error);
+        written.persist(&path).map_err(failed)?;
+        sync_directory(parent(&path))
+    }
 }
 
 /// Writes a file that does not exist yet.

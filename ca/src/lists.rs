@@ -12,11 +12,12 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use vouchsafe_certs::{CaCertificate, Serial};
 
 use crate::error::Error;
-use crate::file::{self, Access, FileError};
+use crate::file::{self, Access, FileError, Prepared};
 use crate::home::Home;
 use crate::issuer::{Entry, SigningError};
 use crate::ledger::Ledger;
 use crate::pem;
+use crate::pending::Pending;
 use crate::profile::BACKDATING;
 use crate::publisher::Press;
 use crate::record::{Actor, Event, ListRecord, RevokedRecord, Tier};
@@ -220,18 +221,18 @@ impl Lists {
         let edition =
             Edition { number: ledger.list(&serial)?.map_or(0, |list| list.number) + 1, covers };
         let length = self.of(&serial).map_or(0, <[u8]>::len);
-        let (mut delta, mut is_enough) = (None, false);
+        let (mut delta, mut is_enough, mut on_record) = (None, false, Vec::new());
         if let Some(base) = complete.as_ref().filter(|_| length > LONG) {
             let entries = to_entries(ledger.recently_revoked(&serial, 0)?);
             is_enough = !all
                 && entries.len() <= most_recent(length)
                 && !is_old(base, !entries.is_empty(), now);
-            delta = Some(edition.sign(by, press, Some(base.number), &entries)?);
+            delta = Some(edition.sign(by, press, Some(base.number), &entries, &mut on_record)?);
         }
         let mut der = None;
         if !is_enough {
             let entries = entries(&serial, ledger, complete.as_ref(), now)?;
-            der = Some(edition.sign(by, press, None, &entries)?);
+            der = Some(edition.sign(by, press, None, &entries, &mut on_record)?);
         }
         if let Some(list) = self.0.iter_mut().find(|list| list.issuer.serial == serial) {
             if der.is_some() {
@@ -239,12 +240,19 @@ impl Lists {
             }
             (list.delta, list.delta_sha256) = delta.unzip();
         }
-        self.publish(home)
+        // The bundle reaches the disk while its numbers go on record, and relying parties only after that.
+        let bundle = self.prepare(home)?;
+        on_record.into_iter().try_for_each(Pending::wait)?;
+        Ok(bundle.put_in_place()?)
     }
 
     /// Puts the bundle where relying parties find it.
     pub(crate) fn publish(&self, home: &Home) -> Result<(), Error> {
-        Ok(file::replace(&home.lists_path(), self.to_pem().as_bytes(), Access::Public)?)
+        Ok(self.prepare(home)?.put_in_place()?)
+    }
+
+    fn prepare(&self, home: &Home) -> Result<Prepared, Error> {
+        Ok(file::prepare(&home.lists_path(), self.to_pem().as_bytes(), Access::Public)?)
     }
 }
 
@@ -256,13 +264,14 @@ struct Edition {
 }
 
 impl Edition {
-    /// Signs one list and puts it on record, with its hash, before anybody can see it.
+    /// Signs one list and hands it over to be put on record, with its hash: before that nobody may see it.
     fn sign(
         self,
         by: &Actor,
         press: Press<'_>,
         base: Option<u64>,
         entries: &[Entry],
+        on_record: &mut Vec<Pending<()>>,
     ) -> Result<(Arc<[u8]>, String), Error> {
         let Press { issuer, home, ledger, now } = press;
         let Self { number, covers } = self;
@@ -285,7 +294,7 @@ impl Edition {
         let hash = sha256.clone();
         let event =
             Event::ListSigned { issuer, number, this_update, next_update, sha256, covers, base };
-        ledger.record(by, &event, now)?;
+        on_record.push(ledger.hand_over(by.clone(), event, now)?);
         Ok((der.into(), hash))
     }
 }
