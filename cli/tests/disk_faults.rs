@@ -10,6 +10,7 @@
 
 mod home;
 mod lists;
+mod strace;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -130,20 +131,8 @@ impl Story {
     }
 }
 
-fn can_inject() -> bool {
-    let mut strace = Command::new("strace");
-    strace.args(["-o", "/dev/null", "-e", "inject=fsync:error=EIO", "true"]);
-    let possible = strace.status().is_ok_and(|status| status.success());
-    if !possible {
-        eprintln!("strace is not installed or may not be used: nothing was tested");
-        let required = std::env::var_os("VOUCHSAFE_REQUIRE_TOOLS").is_some();
-        assert!(!required, "strace is required here");
-    }
-    possible
-}
-
 fn survives_every_failing_call(store: &str, file: &'static str) {
-    if !can_inject() {
+    if !strace::can(&["-e", "inject=fsync:error=EIO"]) {
         return;
     }
     let mut story = Story::begin(store, file);

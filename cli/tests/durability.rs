@@ -9,6 +9,7 @@
 
 mod home;
 mod lists;
+mod strace;
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod trace;
 
@@ -220,20 +221,9 @@ fn survive(home: &Home) {
     assert!(story.silent > ROUNDS / 4 && story.answered + story.finished > ROUNDS / 8);
 }
 
-/// Whether the system calls of commands can be seen; says so if not.
-fn can_trace() -> bool {
-    let possible = trace::is_possible();
-    if !possible {
-        eprintln!("strace is not installed or may not be used: nothing was tested");
-        let required = std::env::var_os("VOUCHSAFE_REQUIRE_TOOLS").is_some();
-        assert!(!required, "strace is required here");
-    }
-    possible
-}
-
 #[test]
 fn an_answer_to_issue_comes_after_the_disk() {
-    for (store, file) in STORES.into_iter().filter(|_| can_trace()) {
+    for (store, file) in STORES.into_iter().filter(|_| trace::is_possible()) {
         let home = Home::with(&["--store", store]);
         let calls = trace(&home, &["issue", "agent"]);
         assert_eq!(records(&calls, file), ["issued"]);
@@ -248,7 +238,7 @@ fn an_answer_to_issue_comes_after_the_disk() {
 
 #[test]
 fn an_answer_to_revoke_comes_after_the_disk_and_the_list() {
-    for (store, file) in STORES.into_iter().filter(|_| can_trace()) {
+    for (store, file) in STORES.into_iter().filter(|_| trace::is_possible()) {
         let home = Home::with(&["--store", store]);
         home.run(&["issue", "agent"]);
         let calls = trace(&home, &["revoke", "agent"]);

@@ -10,6 +10,7 @@ mod home;
 mod lines;
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod served;
+mod strace;
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod trace;
 
@@ -33,17 +34,6 @@ const CROWD: usize = 12;
 /// A certificate is longer than this, alone or with what it is wrapped in; so is the first flight of a
 /// handshake, but nothing else that is sent.
 const CERTIFICATE_LEN: usize = 700;
-
-/// Whether the system calls of a service can be seen; says so if not.
-fn can_trace() -> bool {
-    let possible = trace::is_possible();
-    if !possible {
-        eprintln!("strace is not installed or may not be used: nothing was tested");
-        let required = std::env::var_os("VOUCHSAFE_REQUIRE_TOOLS").is_some();
-        assert!(!required, "strace is required here");
-    }
-    possible
-}
 
 /// How many records of certificates were on disk, in both files, when each answer began.
 fn on_disk_at_each_answer(calls: &[Call]) -> Vec<usize> {
@@ -75,7 +65,7 @@ fn on_disk_at_each_answer(calls: &[Call]) -> Vec<usize> {
 
 #[test]
 fn no_answer_to_a_crowd_comes_before_the_disk() {
-    if !can_trace() {
+    if !trace::is_possible() {
         return;
     }
     let home = Home::new();

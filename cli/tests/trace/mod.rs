@@ -5,6 +5,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::home::{Home, VOUCHSAFE};
+use crate::strace;
 
 /// Those that write to files and sockets, and those that make files durable.
 const CALLS: &str =
@@ -49,9 +50,7 @@ impl Call {
 
 /// Whether a command can be watched here.
 pub(crate) fn is_possible() -> bool {
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-yy", "-e", CALLS, "true"]).stdout(Stdio::null()).stderr(Stdio::null());
-    strace.status().is_ok_and(|status| status.success())
+    strace::can(&["-f", "-yy", "-e", CALLS])
 }
 
 /// Runs a command, which must succeed, and tells what it did in which order.

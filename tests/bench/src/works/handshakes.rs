@@ -15,7 +15,8 @@ use crate::server::{Behind, Server};
 use crate::world::World;
 
 const METHOD: &str = "Eight clients at once connect, shake hands with certificates on both sides, wait for the first \
-    answer, leave, and come again. Nobody resumes. All offer X25519 alone, because OpenSSL before 3.5 knows no ML-KEM, \
+    answer, leave, and come again, each time with the same certificates: their signatures Vouchsafe computes once, the \
+    proof of possession each time. Nobody resumes. All offer X25519 alone, because OpenSSL before 3.5 knows no ML-KEM, \
     except where X25519MLKEM768 is named, which is what our own clients negotiate. The floor and the server in its \
     process answer themselves; everybody else opens a connection to a server on TCP for each session.";
 
