@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::home::{Home, VOUCHSAFE};
 use crate::strace;
