@@ -241,9 +241,9 @@ impl Lists {
             (list.delta, list.delta_sha256) = delta.unzip();
         }
         // The bundle reaches the disk while its numbers go on record, and relying parties only after that.
-        let bundle = self.prepare(home)?;
+        let bundle = self.prepare(home);
         on_record.into_iter().try_for_each(Pending::wait)?;
-        Ok(bundle.put_in_place()?)
+        Ok(bundle?.put_in_place()?)
     }
 
     /// Puts the bundle where relying parties find it.

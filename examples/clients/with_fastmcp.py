@@ -1,4 +1,4 @@
-"""fastmcp with a client certificate. Needs `pip install fastmcp`.
+"""fastmcp with a client certificate. Needs `pip install fastmcp`, or `fastmcp-slim` for the client alone.
 
     python with_fastmcp.py https://localhost:8443/mcp IDENTITY-DIR TOOL [JSON]
 """

@@ -69,6 +69,22 @@ async fn a_client_talks_over_http_and_its_session_is_deleted_at_the_end() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_wait_for_the_session_to_begin_is_served_as_over_lines() {
+    let world = World::new();
+    let server = HttpServer::tls(&world.server("g", &[]), |asked| serve(asked, "s-1"));
+    let mut client = start(&world, &server);
+    let info = json!({"name": "test", "version": "1"});
+    let about = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info});
+    client.ask("initialize", about).await;
+    client.say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    client.ask("tools/call", json!({"name": "echo", "arguments": {"text": "early"}})).await;
+    assert_eq!(client.hear().await.unwrap()["result"]["protocolVersion"], "2025-06-18");
+    assert_eq!(client.hear().await.unwrap()["result"]["content"][0]["text"], "early");
+    let call = server.asked().into_iter().find(|asked| asked.method() == "tools/call").unwrap();
+    assert_eq!(call.header("mcp-session-id"), Some("s-1"));
+}
+
+#[tokio::test]
 async fn a_server_that_lost_the_session_is_told_the_same_again() {
     let world = World::new();
     let is_lost = AtomicBool::new(false);

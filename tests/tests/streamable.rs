@@ -197,9 +197,12 @@ async fn a_principal_that_has_sessions_enough_is_told_so() {
     client.session = None;
     let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
     let refused = client.post(&initialize).await.unwrap();
-    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers["retry-after"], "1");
     let said = refused.whole().await;
     assert!(said["error"]["message"].as_str().unwrap().contains("too many sessions"), "{said}");
+    assert_eq!((&said["error"]["code"], &said["id"]), (&json!(429), &json!(0)));
+    assert_eq!(said["error"]["data"]["retryAfterMs"], 1000);
     let mut other = connect(&gateway, &world.agent("b", &["tools:*"])).await;
     other.initialize().await;
 }

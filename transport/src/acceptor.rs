@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -181,10 +180,8 @@ fn session(
     Ok((Session::new(stream, peer, trust), protocol))
 }
 
-/// What every connection is; those that a listener accepts take it from the listener (Linux, tcp(7)).
-pub(crate) fn configure(tcp: impl AsFd) -> io::Result<()> {
-    let tcp = tcp.as_fd();
-    sockopt::set_tcp_nodelay(tcp, true)?;
+pub(crate) fn configure(tcp: &TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
     sockopt::set_socket_keepalive(tcp, true)?;
     sockopt::set_tcp_keepidle(tcp, KEEP_ALIVE)?;
     Ok(())

@@ -1,6 +1,7 @@
 //! Why a peer may not enter or stay, and the one mapping of it to TLS.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::{CertificateError as TlsCertificateError, OtherError};
 use thiserror::Error;
@@ -72,7 +73,16 @@ pub enum Denial {
     TooManySessionsOfPrincipal,
 }
 
+/// When a session that was one too many may be opened: nobody knows, and asking so often does no harm.
+const ANOTHER_TIME: Duration = Duration::from_secs(1);
+
 impl Denial {
+    /// After how long asking again may be worth while, where nothing but a limit stood against it.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        let is_limit = matches!(self, Self::TooManySessions | Self::TooManySessionsOfPrincipal);
+        is_limit.then_some(ANOTHER_TIME)
+    }
+
     /// Whether it may pass without another identity of the peer's being needed, or with its renewal.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(

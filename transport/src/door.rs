@@ -28,8 +28,6 @@ pub(crate) struct Door {
 
 impl Door {
     pub(crate) fn new(listener: TcpListener) -> Self {
-        // Without these options connections work as well, only less promptly.
-        drop(configure(&listener));
         Self { reserve: reserve(&listener), listener, pause: None }
     }
 
@@ -44,6 +42,8 @@ impl Door {
                 Ok(accepted) => {
                     self.pause = None;
                     self.restock();
+                    // Without these options it works as well, only less promptly.
+                    drop(configure(&accepted.0));
                     return Ok(accepted);
                 }
                 Err(error) if is_of_the_connection(&error) => continue,
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn connections_are_as_their_listener_was_made() {
+    async fn connections_are_prompt_and_notice_a_dead_network() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut door = Door::new(listener);

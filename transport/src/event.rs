@@ -159,7 +159,8 @@ fn is_ready(output: impl AsFd) -> io::Result<bool> {
 #[error("the audit record could not be written: {0}")]
 pub struct NoRecord(#[from] io::Error);
 
-/// Hears of every event, where it happens and once it is on record: so it must neither wait nor take long.
+/// Hears of every event, where it happens: so it must neither wait nor take long. Of what is allowed or
+/// denied it hears once that is on record.
 pub type Observer = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
 
 /// The audit of one gateway.

@@ -208,10 +208,9 @@ impl Front {
         address: SocketAddr,
         stopping: watch::Receiver<bool>,
     ) {
-        if tcp.set_nodelay(true).is_err() || !address.ip().is_loopback() {
-            return;
+        if address.ip().is_loopback() {
+            self.converse(tcp, address, stopping).await;
         }
-        self.converse(tcp, address, stopping).await;
     }
 
     /// Answers what comes over a connection, whatever carries it.

@@ -28,7 +28,7 @@ use crate::event::{Event, EventLog};
 use crate::frame::LineWriter;
 use crate::http::{Caller, HttpService, Refusals};
 use crate::live::{Live, Ongoing};
-use crate::policy::{Rules, Seal, protocol_error};
+use crate::policy::{Rules, Seal, closing};
 use crate::quota::Quotas;
 use crate::relay::{RelayEnd, Subject};
 use crate::web::Web;
@@ -179,6 +179,8 @@ impl Gateway {
         drop(alive);
         // Two graces: from closing stdin to SIGTERM, and from there to SIGKILL.
         drop(timeout(self.limits.child_grace * 3, last_child.recv()).await);
+        // Sessions behind HTTP end beside their connections.
+        drop(self.log.flush().await);
     }
 
     async fn connection(
@@ -222,8 +224,10 @@ impl Gateway {
             let (number, now) = (subject.session, self.log.now());
             let ongoing = self.live.enter(number, &peer, address, protocol.spoken(), now);
             let caller = address.map(|address| Caller { address, peer: Some(Arc::clone(&peer)) });
+            let until_recorded = alive.clone();
             let visit = Visit { caller, kin: session.kin(), alive };
             self.session(session, (&subject, &ongoing), protocol, visit).await;
+            drop(until_recorded);
         }
     }
 
@@ -276,7 +280,7 @@ impl Gateway {
             }
             Err(denial) if !matches!(protocol, Protocol::Mcp | Protocol::Behind) => Err(denial),
             Err(denial) => {
-                let told = |stream| tell(stream, denial.to_string(), self.limits.drain);
+                let told = |stream| tell(stream, closing(&denial), self.limits.drain);
                 session.run(told).await.and(Err(denial))
             }
         };
@@ -313,8 +317,10 @@ impl Gateway {
         event.cause = Some(cause);
         event.calls = Some(ongoing.calls.load(Ordering::Relaxed));
         event.junk = (junk > 0).then_some(junk);
-        // Ten thousand may end at once, and what has ended is not undone for want of a record.
-        drop(self.log.note(&event).await);
+        // Ten thousand may end at once. What has ended is not undone for want of a record, and is told.
+        if self.log.note(&event).await.is_err() {
+            self.log.observe(&event);
+        }
     }
 
     /// Waits until the gateway stops.
@@ -325,9 +331,8 @@ impl Gateway {
 }
 
 /// Tells a client why it is not served, and closes.
-async fn tell(stream: impl AsyncWrite + Unpin, reason: String, patience: Duration) -> RelayEnd {
+async fn tell(stream: impl AsyncWrite + Unpin, line: Vec<u8>, patience: Duration) -> RelayEnd {
     let mut writer = LineWriter::new(stream, patience);
-    let line = protocol_error(&format!("The session is closed: {reason}"));
     if writer.send(&line).await.is_ok() {
         drop(writer.close().await);
     }

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use answer::{TOO_MANY_REQUESTS, error, protocol_error, refusal};
+pub(crate) use answer::{TOO_MANY_REQUESTS, closing, error, protocol_error, refusal};
 pub use asking::ServerPolicy;
 pub(crate) use held::Held;
 pub use redact::PatternError;

@@ -37,7 +37,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.has_rung.store(true, Ordering::Release);
+        self.has_rung.swap(true, Ordering::AcqRel);
         self.outer.wake();
     }
 }

@@ -116,6 +116,8 @@ impl Alarm {
     /// Takes in one event of the gateway. What is allowed costs two comparisons.
     pub(super) fn see(&self, event: &Event<'_>) {
         let (kind, whose) = match (event.event, event.cause) {
+            // What its server says is not the principal's doing: it may come after an honest cancellation.
+            ("denied" | "limited", Some(_)) if event.from == Some("server") => return,
             ("denied" | "limited", Some(_)) => (Kind::Denials, event.principal),
             ("cut", Some("revoked")) => (Kind::SessionCut, event.principal),
             ("refused", Some(_)) => (Kind::RefusedHandshakes, None),

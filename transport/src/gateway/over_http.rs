@@ -11,7 +11,7 @@ use crate::acceptor::Protocol;
 use crate::child::Keeper;
 use crate::http::{Answer, Caller};
 use crate::live::Ongoing;
-use crate::policy::Held;
+use crate::policy::{Held, closing};
 use crate::relay::{RelayEnd, Subject};
 use crate::session::Kin;
 use crate::streamable::server::Work;
@@ -81,8 +81,8 @@ impl Gateway {
             whose.1.speaks(Spoken::Lines);
             Box::pin(self.work(stream, &visit.kin, held, whose, keeper)).await
         } else {
-            let reason = Denial::Usage(Role::Client).to_string();
-            tell(stream, reason, self.limits.drain).await
+            let line = closing(&Denial::Usage(Role::Client));
+            tell(stream, line, self.limits.drain).await
         }
     }
 

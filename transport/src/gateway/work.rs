@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{Gateway, tell};
 use crate::child::{Keeper, Pipes};
 use crate::live::Ongoing;
-use crate::policy::{ClientPolicy, Held};
+use crate::policy::{ClientPolicy, Held, protocol_error};
 use crate::relay::{Relay, RelayEnd, Subject};
 use crate::session::Kin;
 use crate::{Upstream, UpstreamError};
@@ -75,10 +75,10 @@ impl Gateway {
         error: UpstreamError,
     ) -> RelayEnd {
         let reason = match error {
-            UpstreamError::Child(_) => "the server could not be started",
-            _ => "the server could not be reached",
+            UpstreamError::Child(_) => "The session is closed: the server could not be started",
+            _ => "The session is closed: the server could not be reached",
         };
-        tell(stream, reason.into(), self.limits.drain).await;
+        tell(stream, protocol_error(reason), self.limits.drain).await;
         RelayEnd::NotStarted(error)
     }
 }

@@ -1,9 +1,12 @@
 //! What a sender is told where its message stops: the one mapping from refusals to the wire.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::rules::{PROMPTS, RESOURCES, TOOLS, shown};
 use super::{Refusal, millis};
+use crate::Denial;
 use crate::message::Id;
 
 const PARSE_ERROR: i32 = -32700;
@@ -31,6 +34,19 @@ pub(crate) fn protocol_error(message: &str) -> Vec<u8> {
     error(None, INVALID_REQUEST, message, None)
 }
 
+/// What a peer is told whose session is closed by a judgement.
+pub(crate) fn closing(denial: &Denial) -> Vec<u8> {
+    let message = format!("The session is closed: {denial}");
+    match denial.retry_after() {
+        Some(wait) => error(None, TOO_MANY_REQUESTS, &message, Some(retry_after(&wait))),
+        None => protocol_error(&message),
+    }
+}
+
+fn retry_after(wait: &Duration) -> Value {
+    json!({"retryAfterMs": millis(wait)})
+}
+
 /// What the sender of a refused message is told. Says nothing of what exists behind the policy.
 pub(crate) fn refusal(id: Option<&Id>, refusal: &Refusal) -> Vec<u8> {
     let code = match refusal {
@@ -54,7 +70,7 @@ pub(crate) fn refusal(id: Option<&Id>, refusal: &Refusal) -> Vec<u8> {
         Refusal::Arguments { told, .. } => format!("Invalid arguments: {told}"),
         other => format!("Refused: {other}"),
     };
-    let data = refusal.retry_after().map(|wait| json!({"retryAfterMs": millis(&wait)}));
+    let data = refusal.retry_after().as_ref().map(retry_after);
     error(id, code, &message, data)
 }
 

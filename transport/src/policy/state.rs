@@ -48,6 +48,8 @@ pub struct ClientPolicy {
     pub(super) asked: HashSet<Id>,
     /// The tasks that this session's calls have started.
     pub(super) tasks: HashMap<String, Task>,
+    /// Their names, the oldest first.
+    begun: VecDeque<String>,
 }
 
 /// A task, and the call that started it.
@@ -92,6 +94,7 @@ impl ClientPolicy {
             cancelled: VecDeque::new(),
             asked: HashSet::new(),
             tasks: HashMap::new(),
+            begun: VecDeque::new(),
         }
     }
 
@@ -202,9 +205,16 @@ impl ClientPolicy {
         self.held.suspended().is_none() || self.allows(TOOLS, &task.tool)
     }
 
+    /// Takes note of a task that a call has started. Nobody says when a task is asked for the last time,
+    /// so where there are too many the oldest is forgotten.
     pub(super) fn own(&mut self, task: String, call: Task) {
-        if self.tasks.len() < MAX_TASKS {
-            self.tasks.insert(task, call);
+        if self.tasks.insert(task.clone(), call).is_none() {
+            self.begun.push_back(task);
+        }
+        if self.begun.len() > MAX_TASKS
+            && let Some(oldest) = self.begun.pop_front()
+        {
+            self.tasks.remove(&oldest);
         }
     }
 

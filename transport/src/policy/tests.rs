@@ -492,6 +492,19 @@ fn a_task_belongs_to_the_session_whose_call_started_it() {
 }
 
 #[test]
+fn of_too_many_tasks_the_oldest_is_forgotten() {
+    let mut policy = policy(&["tools:t"]);
+    for id in 0..=4096 {
+        policy.passes_from_client(request(id, "tools/call", json!({"name": "t", "task": {}})));
+        policy.passes_from_server(response(id, json!({"task": {"taskId": id.to_string()}})));
+    }
+    policy.refuses(request("old", "tasks/get", json!({"taskId": "0"})), -32602);
+    for (id, task) in [("second", "1"), ("latest", "4096")] {
+        policy.passes_from_client(request(id, "tasks/get", json!({"taskId": task})));
+    }
+}
+
+#[test]
 fn a_tool_result_is_no_task_unless_it_says_so() {
     let mut policy = policy(&["tools:t"]);
     policy.passes_from_client(request(1, "tools/call", json!({"name": "t"})));

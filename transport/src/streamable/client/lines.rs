@@ -69,8 +69,10 @@ impl Talk {
             match Message::read(line) {
                 Ok(Message::Request { id, method, params }) => {
                     let request = Request { line, id, method: &method, params };
-                    if let Err(refused) = self.begin(&request, tasks) {
-                        self.say(&refusal(Some(&request.id), &refused)).await;
+                    match self.begin(&request, tasks) {
+                        Ok(()) if method == "initialize" => self.settled(&request.id, tasks).await,
+                        Ok(()) => {}
+                        Err(refused) => self.say(&refusal(Some(&request.id), &refused)).await,
                     }
                 }
                 Ok(Message::Notification { method, params }) => {
@@ -87,6 +89,12 @@ impl Talk {
         // What stays for as long as it is wanted is wanted no longer.
         self.state().stop_listening();
         while tasks.join_next().await.is_some() {}
+    }
+
+    /// Waits until the session has begun. A client that does not wait for that itself would have its next
+    /// request refused, for it names no session; over a stream of lines it gets by.
+    async fn settled(&self, id: &Id, tasks: &mut JoinSet<()>) {
+        while self.state().in_flight.contains_key(id) && tasks.join_next().await.is_some() {}
     }
 
     async fn refuse(&self, line: &[u8], error: ReadError) {

@@ -415,7 +415,8 @@ fn whole(event: &Event) -> Response<Body> {
 /// What a JSON-RPC error is in terms of HTTP, and after how many seconds one may ask again.
 pub(super) fn said_by(line: &[u8]) -> (StatusCode, Option<u64>) {
     let said = || {
-        let Ok(Message::Response { outcome: Outcome::Error(error), .. }) = Message::read(line)
+        let (Ok(Message::Response { outcome: Outcome::Error(error), .. })
+        | Ok(Message::Stray(error))) = Message::read(line)
         else {
             return None;
         };

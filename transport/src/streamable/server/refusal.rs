@@ -71,9 +71,7 @@ impl Refusal {
         if status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
         }
-        if let Self::Unlisted(_, error) = &self {
-            headers.extend(said_by(error).1.map(|after| (RETRY_AFTER, HeaderValue::from(after))));
-        }
+        headers.extend(self.wait().map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))));
         if let Some(said) = self.for_the_audit() {
             response.extensions_mut().insert(Refused(said.to_owned()));
         }
@@ -96,8 +94,17 @@ impl Refusal {
         }
     }
 
+    /// After how many seconds one may ask again, where somebody has said so.
+    fn wait(&self) -> Option<u64> {
+        match self {
+            Self::Unlisted(_, said) | Self::Ended(_, Some(said)) => said_by(said).1,
+            _ => None,
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
+            Self::Ended(..) if self.wait().is_some() => StatusCode::TOO_MANY_REQUESTS,
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
