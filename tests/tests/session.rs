@@ -143,7 +143,7 @@ async fn a_place_is_free_again_only_when_its_child_is_gone() {
     drop(Client::connect(gateway.address, &agent).await);
     gateway.wait_for("closed", "client broke off").await;
     let told = Client::connect(gateway.address, &agent).await.line().await.unwrap().unwrap();
-    assert_eq!(told["error"]["code"], -32600);
+    assert_eq!(told["error"]["code"], 429);
     // Two graces later it has been killed.
     for _ in 0..100 {
         let mut client = Client::connect(gateway.address, &agent).await;

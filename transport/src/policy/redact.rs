@@ -7,6 +7,7 @@
 mod patterns;
 mod walk;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use regex::{Captures, Regex, RegexBuilder};
@@ -21,6 +22,10 @@ const REDACTED: &str = "[redacted]";
 
 /// Octets of one compiled pattern of an operator's.
 const MAX_PATTERN_LEN: usize = 1024 * 1024;
+
+/// How often what is left is looked at again. Nothing is left of a text in which there is more to be found
+/// even then: it was made to have it.
+const ROUNDS: usize = 4;
 
 /// What counts as a secret.
 #[derive(Debug, Clone)]
@@ -75,20 +80,41 @@ impl Redaction {
 
     /// The text without its secrets, and how many there were; `None` if there were none.
     fn without_secrets(&self, text: &str) -> Option<(String, usize)> {
-        let (mut found, mut secrets) = (None::<String>, 0);
-        for pattern in &self.0 {
-            let present = found.as_deref().unwrap_or(text);
-            let mut count = 0;
-            let replaced = pattern.replace_all(present, |_: &Captures<'_>| {
-                count += 1;
-                REDACTED
-            });
-            if count > 0 {
-                found = Some(replaced.into_owned());
-                secrets += count;
+        let mut left = Left { text: Cow::Borrowed(text), secrets: 0 };
+        self.0.iter().for_each(|pattern| left.take_out(pattern));
+        if left.secrets == 0 {
+            return None;
+        }
+        // What stood around a password may now look like another: `://a:b://c:d@e@f`.
+        let known = self.0.get(..PATTERNS.len()).unwrap_or_default();
+        for _ in 0..ROUNDS {
+            let before = left.secrets;
+            known.iter().for_each(|pattern| left.take_out(pattern));
+            if left.secrets == before {
+                return Some((left.text.into_owned(), left.secrets));
             }
         }
-        found.map(|text| (text, secrets))
+        Some((REDACTED.to_owned(), left.secrets))
+    }
+}
+
+/// What is left of a text.
+struct Left<'t> {
+    text: Cow<'t, str>,
+    secrets: usize,
+}
+
+impl Left<'_> {
+    fn take_out(&mut self, pattern: &Regex) {
+        let mut count = 0;
+        let replaced = pattern.replace_all(&self.text, |_: &Captures<'_>| {
+            count += 1;
+            REDACTED
+        });
+        if count > 0 {
+            self.text = Cow::Owned(replaced.into_owned());
+            self.secrets += count;
+        }
     }
 }
 

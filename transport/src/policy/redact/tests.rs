@@ -125,6 +125,17 @@ fn beginnings_without_an_end_take_no_longer_than_other_texts() {
 }
 
 #[test]
+fn passwords_within_passwords_hide_nothing() {
+    let nested =
+        |depth: usize| format!("x{}{}y", "://user:hun".repeat(depth), "ter22@db".repeat(depth));
+    assert_eq!(REDACTION.without_secrets(&nested(1)), Some(("x[redacted]dby".to_owned(), 1)));
+    for depth in 2..20 {
+        let (left, _) = REDACTION.without_secrets(&nested(depth)).unwrap();
+        assert_eq!(REDACTION.without_secrets(&left), None, "{left}");
+    }
+}
+
+#[test]
 fn escapes_hide_nothing() {
     let key = format!("AKIA{}", upper(16));
     let escaped: String = key.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
