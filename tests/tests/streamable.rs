@@ -185,6 +185,22 @@ async fn what_is_not_meant_for_the_gateway_gets_nothing_from_it() {
 }
 
 #[tokio::test]
+async fn a_session_without_a_connection_ends_on_record_when_the_gateway_stops() {
+    let world = World::new();
+    let gateway = world.gateway(|_| {}).await;
+    let mut client = connect(&gateway, &world.agent("a", &["tools:*"])).await;
+    client.initialize().await;
+    drop(client);
+    gateway.wait_until(|events| events.iter().any(|event| event["event"] == "closed")).await;
+    let audit = gateway.audit.clone();
+    gateway.stop().await;
+    let text = std::fs::read_to_string(audit).unwrap();
+    let times = |event: &str| text.matches(&format!(r#""event":"{event}""#)).count();
+    // The connection, and the session behind it.
+    assert_eq!((times("opened"), times("closed")), (2, 2), "{text}");
+}
+
+#[tokio::test]
 async fn a_principal_that_has_sessions_enough_is_told_so() {
     let world = World::new();
     let gateway = world.gateway(|config| config.limits.sessions_per_principal = 2).await;
