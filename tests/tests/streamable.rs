@@ -1,13 +1,14 @@
 //! Streamable HTTP on the gateway's port, over real TLS and real children.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use vouchsafe_tests::{HttpClient, RunningGateway, World};
-use vouchsafe_transport::Identity;
+use vouchsafe_tests::{HttpClient, RunningGateway, World, fixed};
+use vouchsafe_transport::{Identity, LimitTable, PrincipalLimits, Rate};
 
 const WAYS: [Option<&str>; 3] = [Some("h2"), Some("http/1.1"), None];
 
@@ -182,6 +183,35 @@ async fn what_is_not_meant_for_the_gateway_gets_nothing_from_it() {
     }
     gateway.wait_for("refused", "Host").await;
     gateway.wait_for("refused", "Origin").await;
+}
+
+#[tokio::test]
+async fn a_principal_that_asks_too_often_is_told_when_to_come_back() {
+    let world = World::new();
+    let mut each = PrincipalLimits::default();
+    // `initialize` and one more; the next in a hundred seconds.
+    each.requests = Some(Rate::new(0.01, Some(2)).unwrap());
+    let limits = fixed(Arc::new(LimitTable::new(each)));
+    let gateway = world.gateway(|config| config.limits.principals = Some(limits)).await;
+    let mut client = connect(&gateway, &world.agent("a", &["tools:*"])).await;
+    client.initialize().await;
+    let ping = |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "ping"});
+    let answered = client.post(&ping(1)).await.unwrap();
+    assert_eq!(answered.status, StatusCode::OK);
+    assert_eq!(answered.whole().await["id"], 1);
+    let refused = client.post(&ping(2)).await.unwrap();
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    let seconds: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    let error = refused.whole().await["error"].take();
+    assert_eq!(error["code"], 429);
+    let wait = error["data"]["retryAfterMs"].as_u64().unwrap();
+    assert!(
+        (90_000..=100_000).contains(&wait) && seconds == wait.div_ceil(1000),
+        "{seconds} {error}"
+    );
+    gateway.wait_for("limited", "too many requests").await;
+    // Another principal has a rate of its own.
+    connect(&gateway, &world.agent("b", &["tools:*"])).await.initialize().await;
 }
 
 #[tokio::test]
