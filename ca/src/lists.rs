@@ -221,26 +221,31 @@ impl Lists {
         let edition =
             Edition { number: ledger.list(&serial)?.map_or(0, |list| list.number) + 1, covers };
         let length = self.of(&serial).map_or(0, <[u8]>::len);
-        let (mut delta, mut is_enough, mut on_record) = (None, false, Vec::new());
+        let (mut delta, mut is_enough) = (None, false);
         if let Some(base) = complete.as_ref().filter(|_| length > LONG) {
             let entries = to_entries(ledger.recently_revoked(&serial, 0)?);
             is_enough = !all
                 && entries.len() <= most_recent(length)
                 && !is_old(base, !entries.is_empty(), now);
-            delta = Some(edition.sign(by, press, Some(base.number), &entries, &mut on_record)?);
+            delta = Some(edition.sign(press, Some(base.number), &entries)?);
         }
-        let mut der = None;
+        let mut whole = None;
         if !is_enough {
             let entries = entries(&serial, ledger, complete.as_ref(), now)?;
-            der = Some(edition.sign(by, press, None, &entries, &mut on_record)?);
+            whole = Some(edition.sign(press, None, &entries)?);
         }
+        let ((delta, of_delta), (whole, of_whole)) = (delta.unzip(), whole.unzip());
         if let Some(list) = self.0.iter_mut().find(|list| list.issuer.serial == serial) {
-            if der.is_some() {
-                (list.der, list.der_sha256) = der.unzip();
+            if whole.is_some() {
+                (list.der, list.der_sha256) = whole.unzip();
             }
             (list.delta, list.delta_sha256) = delta.unzip();
         }
-        // The bundle reaches the disk while its numbers go on record, and relying parties only after that.
+        // The bundle reaches the disk while its numbers go on record, and relying parties only after that:
+        // a number must never be seen with two contents.
+        let events = of_delta.into_iter().chain(of_whole);
+        let on_record = events.map(|event| ledger.hand_over(by.clone(), event, now));
+        let on_record = on_record.collect::<Result<Vec<_>, Error>>()?;
         let bundle = self.prepare(home);
         on_record.into_iter().try_for_each(Pending::wait)?;
         Ok(bundle?.put_in_place()?)
@@ -256,6 +261,9 @@ impl Lists {
     }
 }
 
+/// DER of a list, and its hash.
+type Signed = (Arc<[u8]>, String);
+
 /// What the lists that are signed together have in common.
 #[derive(Clone, Copy)]
 struct Edition {
@@ -264,15 +272,13 @@ struct Edition {
 }
 
 impl Edition {
-    /// Signs one list and hands it over to be put on record, with its hash: before that nobody may see it.
+    /// Signs one list: its DER and hash, and what must be on record before anybody may see it.
     fn sign(
         self,
-        by: &Actor,
         press: Press<'_>,
         base: Option<u64>,
         entries: &[Entry],
-        on_record: &mut Vec<Pending<()>>,
-    ) -> Result<(Arc<[u8]>, String), Error> {
+    ) -> Result<(Signed, Event), Error> {
         let Press { issuer, home, ledger, now } = press;
         let Self { number, covers } = self;
         let lifetimes = home.config().lifetimes;
@@ -294,8 +300,7 @@ impl Edition {
         let hash = sha256.clone();
         let event =
             Event::ListSigned { issuer, number, this_update, next_update, sha256, covers, base };
-        on_record.push(ledger.hand_over(by.clone(), event, now)?);
-        Ok((der.into(), hash))
+        Ok(((der.into(), hash), event))
     }
 }
 
