@@ -85,6 +85,33 @@ async fn a_client_that_does_not_wait_for_the_session_to_begin_is_served_as_over_
 }
 
 #[tokio::test]
+async fn a_server_may_ping_before_the_session_begins() {
+    let world = World::new();
+    let (said, hears) = watch::channel(Vec::new());
+    let server = HttpServer::tls(&world.server("g", &[]), move |asked| {
+        if asked.body["id"] == "ping" {
+            said.send_modify(|said| said.push("pong".to_owned()));
+            return accepted();
+        }
+        if asked.method() != "initialize" {
+            return serve(asked, "s-1");
+        }
+        let ping = r#"data: {"jsonrpc":"2.0","id":"ping","method":"ping"}"#;
+        let about = json!({"protocolVersion": "2025-06-18", "capabilities": {}});
+        let answer = json!({"jsonrpc": "2.0", "id": asked.body["id"], "result": about});
+        let (ping, answer) = (format!("{ping}\n\n"), format!("data: {answer}\n\n"));
+        let until = Step::Until(hears.clone(), "pong".to_owned(), 1);
+        vec![stream(), chunk(&ping), until, chunk(&answer)]
+    });
+    let mut client = start(&world, &server);
+    let about = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}});
+    client.ask("initialize", about).await;
+    assert_eq!(client.hear().await.unwrap()["method"], "ping");
+    client.say(json!({"jsonrpc": "2.0", "id": "ping", "result": {}})).await;
+    assert_eq!(client.hear().await.unwrap()["result"]["protocolVersion"], "2025-06-18");
+}
+
+#[tokio::test]
 async fn a_server_that_lost_the_session_is_told_the_same_again() {
     let world = World::new();
     let is_lost = AtomicBool::new(false);

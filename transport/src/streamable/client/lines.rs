@@ -64,18 +64,21 @@ impl Talk {
     ) {
         let limits = &self.server.limits;
         let mut lines = LineReader::new(from_client, limits.line, limits.message);
+        let mut beginning = None;
         while let Ok(Some(line)) = lines.next().await {
             while tasks.try_join_next().is_some() {}
             match Message::read(line) {
                 Ok(Message::Request { id, method, params }) => {
+                    self.settled(beginning.take(), tasks).await;
                     let request = Request { line, id, method: &method, params };
                     match self.begin(&request, tasks) {
-                        Ok(()) if method == "initialize" => self.settled(&request.id, tasks).await,
+                        Ok(()) if method == "initialize" => beginning = Some(request.id),
                         Ok(()) => {}
                         Err(refused) => self.say(&refusal(Some(&request.id), &refused)).await,
                     }
                 }
                 Ok(Message::Notification { method, params }) => {
+                    self.settled(beginning.take(), tasks).await;
                     self.notify(line, &method, params, tasks).await;
                 }
                 Ok(Message::Response { .. }) => {
@@ -91,10 +94,12 @@ impl Talk {
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Waits until the session has begun. A client that does not wait for that itself would have its next
-    /// request refused, for it names no session; over a stream of lines it gets by.
-    async fn settled(&self, id: &Id, tasks: &mut JoinSet<()>) {
-        while self.state().in_flight.contains_key(id) && tasks.join_next().await.is_some() {}
+    /// Waits until a session that is `beginning` has begun. A client that does not wait for that itself would
+    /// have its next request refused, for it names no session; over a stream of lines it gets by. What it
+    /// answers goes on meanwhile, for a server may ping it first.
+    async fn settled(&self, beginning: Option<Id>, tasks: &mut JoinSet<()>) {
+        let Some(id) = beginning else { return };
+        while self.state().in_flight.contains_key(&id) && tasks.join_next().await.is_some() {}
     }
 
     async fn refuse(&self, line: &[u8], error: ReadError) {
