@@ -53,6 +53,20 @@ pub(crate) enum Kind {
     LineageRevoked,
 }
 
+impl Kind {
+    /// What an event of the gateway counts as, where it counts.
+    fn of(event: &Event<'_>) -> Option<Self> {
+        match (event.event, event.cause?) {
+            // What its server says is not the principal's doing: it may come after an honest cancellation.
+            ("denied" | "limited", _) if event.from == Some("server") => None,
+            ("denied" | "limited", _) => Some(Self::Denials),
+            ("cut", "revoked") => Some(Self::SessionCut),
+            ("refused", _) => Some(Self::RefusedHandshakes),
+            _ => None,
+        }
+    }
+}
+
 /// What a receiver is told. The names in it are those of the audit.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Alert {
@@ -115,14 +129,8 @@ impl Alarm {
 
     /// Takes in one event of the gateway. What is allowed costs two comparisons.
     pub(super) fn see(&self, event: &Event<'_>) {
-        let (kind, whose) = match (event.event, event.cause) {
-            // What its server says is not the principal's doing: it may come after an honest cancellation.
-            ("denied" | "limited", Some(_)) if event.from == Some("server") => return,
-            ("denied" | "limited", Some(_)) => (Kind::Denials, event.principal),
-            ("cut", Some("revoked")) => (Kind::SessionCut, event.principal),
-            ("refused", Some(_)) => (Kind::RefusedHandshakes, None),
-            _ => return,
-        };
+        let Some(kind) = Kind::of(event) else { return };
+        let whose = event.principal.filter(|_| kind != Kind::RefusedHandshakes);
         let principal = whose.and_then(|json| serde_json::from_str::<String>(json.get()).ok());
         let Some(count) = self.is_one_too_many(kind, principal.as_deref().unwrap_or_default())
         else {
@@ -191,6 +199,15 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_says_is_not_its_client_s_doing() {
+        let mut event = Event::default();
+        (event.event, event.cause, event.from) = ("denied", Some("not_own"), Some("client"));
+        assert_eq!(Kind::of(&event), Some(Kind::Denials));
+        event.from = Some("server");
+        assert_eq!(Kind::of(&event), None);
+    }
 
     #[test]
     fn the_kinds_are_words() {
