@@ -206,13 +206,19 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_was_read_can_be_read_again_for_as_long_as_it_is_kept() {
+    /// One with a reader, and so many messages of ten octets.
+    fn holding(messages: usize) -> Outbox {
         let mut outbox = Outbox::default();
         outbox.attach(1);
-        for _ in 0..5 {
+        for _ in 0..messages {
             outbox.push(Bytes::from_static(b"0123456789"), false, false);
         }
+        outbox
+    }
+
+    #[test]
+    fn what_was_read_can_be_read_again_for_as_long_as_it_is_kept() {
+        let mut outbox = holding(5);
         assert_eq!(read(&mut outbox, 0, true), Some(1));
         assert_eq!(read(&mut outbox, 4, true), Some(5));
         assert_eq!(read(&mut outbox, 1, true), Some(2));
@@ -247,11 +253,7 @@ mod tests {
 
     #[test]
     fn whoever_reads_again_what_is_forgotten_meanwhile_is_at_the_end() {
-        let mut outbox = Outbox::default();
-        outbox.attach(1);
-        for _ in 0..2 {
-            outbox.push(Bytes::from_static(b"0123456789"), false, false);
-        }
+        let mut outbox = holding(2);
         assert_eq!(read(&mut outbox, 2, true), None);
         outbox.attach(2);
         assert!(matches!(outbox.next(2, 0, true, Waker::noop()), Next::Event(_)));
