@@ -76,7 +76,6 @@ async fn a_client_that_does_not_wait_for_the_session_to_begin_is_served_as_over_
     let info = json!({"name": "test", "version": "1"});
     let about = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": info});
     client.ask("initialize", about).await;
-    client.say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
     client.ask("tools/call", json!({"name": "echo", "arguments": {"text": "early"}})).await;
     assert_eq!(client.hear().await.unwrap()["result"]["protocolVersion"], "2025-06-18");
     assert_eq!(client.hear().await.unwrap()["result"]["content"][0]["text"], "early");
