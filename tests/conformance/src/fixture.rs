@@ -153,6 +153,7 @@ impl ServerHandler for Fixture {
         &self,
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
+        self.changes.open();
         Some(requested.clone())
     }
 

@@ -38,11 +38,11 @@ pub(crate) async fn call(
             text("still here")
         }
         "test_trigger_tool_change" => {
-            changes.tools.send_modify(|count| *count += 1);
+            changes.of_tools().await;
             text("the list of tools has changed")
         }
         "test_trigger_prompt_change" => {
-            changes.prompts.send_modify(|count| *count += 1);
+            changes.of_prompts().await;
             text("the list of prompts has changed")
         }
         "test_missing_capability" => {
