@@ -1,15 +1,16 @@
-//! One thread writes for all: whatever waits while the disk is busy shares the next write.
+//! One thread writes for all: whatever waits while the disk is busy shares the next write, and in a crowd
+//! whoever is about to.
 //!
 //! Signing, which costs the most, has been done by then, on other threads. An event
 //! that is refused is refused alone. The store and the journal are synced at the same time, and only
 //! after both does anybody get an answer.
 
 use std::io;
-use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use rustls_pki_types::UnixTime;
 use tokio::sync::oneshot;
@@ -25,6 +26,9 @@ use crate::store::{Store, StoreError};
 
 /// How many may wait in line; who comes after them waits to stand in line.
 const MAX_WAITING: usize = 4 * MAX_BATCH;
+
+/// A disk that took longer than this was held up by something, and may be as quick as ever now.
+const LONG: Duration = Duration::from_millis(20);
 
 /// Somebody who waits until the disk has it.
 struct Waiting {
@@ -58,7 +62,8 @@ impl Committer {
         let stopped = Arc::new(AtomicBool::new(false));
         let failed = |error: io::Error| StoreError::Failed(error.into());
         let scribe = Scribe::start(journal).map_err(failed)?;
-        let mut writer = Writer { store, scribe, head, stopped: Arc::clone(&stopped) };
+        let mut writer =
+            Writer { store, scribe, head, stopped: Arc::clone(&stopped), latest: Write::default() };
         let thread = thread::Builder::new()
             .name("committer".to_owned())
             .spawn(move || writer.serve(&waiting))
@@ -114,13 +119,43 @@ struct Writer {
     head: Head,
     /// Set for good when it is unknown what is on disk.
     stopped: Arc<AtomicBool>,
+    latest: Write,
+}
+
+/// A write that is over.
+#[derive(Default)]
+struct Write {
+    shared_by: usize,
+    /// At most [`LONG`].
+    took: Duration,
 }
 
 impl Writer {
     fn serve(&mut self, waiting: &Receiver<Waiting>) {
         while let Ok(first) = waiting.recv() {
-            let others = waiting.try_iter().take(MAX_BATCH - 1);
-            self.answer(iter::once(first).chain(others).collect());
+            let together = self.gather(first, waiting);
+            let (shared_by, begun) = (together.len(), Instant::now());
+            self.answer(together);
+            self.latest = Write { shared_by, took: begun.elapsed().min(LONG) };
+        }
+    }
+
+    /// Everybody who waits by now. In a crowd also those who are about to: who was answered together asks
+    /// again together, and if the first of them had a write alone, all the others would wait for two.
+    fn gather(&self, first: Waiting, waiting: &Receiver<Waiting>) -> Vec<Waiting> {
+        let mut together = vec![first];
+        let deadline = Instant::now() + self.latest.took;
+        loop {
+            together.extend(waiting.try_iter().take(MAX_BATCH - together.len()));
+            let left = deadline.saturating_duration_since(Instant::now());
+            let patience = left.min(self.latest.took / 4);
+            if self.latest.shared_by < 2 || together.len() == MAX_BATCH || patience.is_zero() {
+                return together;
+            }
+            match waiting.recv_timeout(patience) {
+                Ok(next) => together.push(next),
+                Err(_) => return together,
+            }
         }
     }
 
@@ -215,9 +250,8 @@ impl Drop for Scribe {
 #[cfg(test)]
 mod tests {
     use std::ops::ControlFlow;
+    use std::path::Path;
     use std::sync::atomic::AtomicUsize;
-    use std::time::Duration;
-
     use vouchsafe_certs::{PermissionSet, Principal};
 
     use super::*;
@@ -283,12 +317,7 @@ mod tests {
         let path = folder.path().join("journal.jsonl");
         let inner = SledStore::temporary().unwrap();
         let store = Arc::new(CountingStore { inner, writes: AtomicUsize::new(0), fails });
-        let mut writer = Writer {
-            store: store.clone(),
-            scribe: Scribe::start(Journal::open(&path).unwrap()).unwrap(),
-            head: Head::beginning(),
-            stopped: Arc::default(),
-        };
+        let mut writer = Writer { store: store.clone(), ..writer(folder.path(), 1) };
         let ask = |event: &Option<Event>| {
             let (answer, answered) = oneshot::channel();
             let act = event.clone().map(|event| Act { by: Actor::Home, event, at: at() });
@@ -311,6 +340,43 @@ mod tests {
         // The second was judged by the first, although that was not on disk.
         assert!([one, two, three, settled].into_iter().all(Result::is_ok));
         assert_eq!((writes, lines), (1, 3));
+    }
+
+    /// Whose latest write was shared by so many, and took so long that nobody sits out a part of it here.
+    fn writer(folder: &Path, shared_by: usize) -> Writer {
+        let journal = Journal::open(&folder.join("journal.jsonl")).unwrap();
+        Writer {
+            store: Arc::new(SledStore::temporary().unwrap()),
+            scribe: Scribe::start(journal).unwrap(),
+            head: Head::beginning(),
+            stopped: Arc::default(),
+            latest: Write { shared_by, took: Duration::from_secs(36_000) },
+        }
+    }
+
+    fn anybody() -> Waiting {
+        Waiting { act: None, answer: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn a_crowd_waits_for_those_who_are_about_to_come() {
+        let folder = tempfile::tempdir().unwrap();
+        // A line without places: nobody is in it before they are taken out.
+        let (line, waiting) = sync_channel(0);
+        let others = thread::spawn(move || (0..50).all(|_| line.send(anybody()).is_ok()));
+        let together = writer(folder.path(), 2).gather(anybody(), &waiting);
+        assert_eq!(together.len(), 51);
+        assert!(others.join().unwrap());
+    }
+
+    #[test]
+    fn who_comes_alone_waits_for_nobody_and_no_crowd_is_larger_than_a_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let (line, waiting) = sync_channel(MAX_WAITING);
+        assert_eq!(writer(folder.path(), 1).gather(anybody(), &waiting).len(), 1);
+        (0..MAX_BATCH).for_each(|_| line.send(anybody()).unwrap());
+        assert_eq!(writer(folder.path(), 2).gather(anybody(), &waiting).len(), MAX_BATCH);
+        assert_eq!(waiting.try_iter().count(), 1);
     }
 
     #[test]
