@@ -17,4 +17,5 @@ mod handshakes;
 mod home;
 #[path = "../lines/mod.rs"]
 mod lines;
+mod memory;
 mod sessions;
