@@ -10,6 +10,10 @@ use vouchsafe_certs::{Permission, PermissionSet};
 use super::*;
 
 mod arguments;
+mod in_flight;
+mod lists;
+mod questions;
+mod tasks;
 
 fn held(texts: &[&str]) -> PermissionSet {
     texts.iter().map(|text| Permission::parse(text).unwrap()).collect()
@@ -189,28 +193,6 @@ fn what_two_parsers_might_read_differently_never_passes() {
 }
 
 #[test]
-fn an_id_in_flight_is_not_used_twice_and_types_of_ids_differ() {
-    let mut policy = policy(&["tools:*"]);
-    let call = |id: Value| request(id, "tools/call", json!({"name": "a"}));
-    policy.passes_from_client(call(json!(1)));
-    policy.refuses(call(json!(1)), -32600);
-    policy.passes_from_client(call(json!("1")));
-    policy.passes_from_server(response(1, json!({})));
-    policy.passes_from_client(call(json!(1)));
-}
-
-#[test]
-fn requests_in_flight_are_limited() {
-    let rules = Rules { max_in_flight: 2, ..Rules::default() };
-    let mut policy = ClientPolicy::new(held(&[]), Arc::new(rules));
-    policy.passes_from_client(request(1, "ping", json!({})));
-    policy.passes_from_client(request(2, "ping", json!({})));
-    policy.refuses(request(3, "ping", json!({})), -32600);
-    policy.passes_from_server(response(1, json!({})));
-    policy.passes_from_client(request(3, "ping", json!({})));
-}
-
-#[test]
 fn unknown_methods_and_notifications_need_a_permission_of_their_own() {
     let mut none = policy(&["tools:*", "resources:*", "prompts:*"]);
     assert_eq!(none.refuses(request(1, "x/y", json!({})), -32601), "Method not found");
@@ -238,90 +220,6 @@ fn a_request_without_an_id_is_no_notification() {
         let message = notification(method, json!({"name": "hidden"}));
         assert_eq!(policy.client_says(&message), Fate::Dropped, "{method}");
     }
-}
-
-#[test]
-fn lists_show_what_can_be_used_and_are_private() {
-    let mut policy = policy(&["tools:a*", "resources:demo://text/*", "prompts:p"]);
-    for (id, method, member, items, shown) in [
-        (
-            1,
-            "tools/list",
-            "tools",
-            json!([{"name": "ab", "x": 1.10}, {"name": "b"}]),
-            json!([{"name": "ab", "x": 1.10}]),
-        ),
-        (
-            2,
-            "prompts/list",
-            "prompts",
-            json!([{"name": "q"}, {"name": "p"}]),
-            json!([{"name": "p"}]),
-        ),
-        (
-            3,
-            "resources/list",
-            "resources",
-            json!([{"uri": "demo://text/1", "name": "n"}, {"uri": "demo://blob/1", "name": "n"}]),
-            json!([{"uri": "demo://text/1", "name": "n"}]),
-        ),
-        (
-            4,
-            "resources/templates/list",
-            "resourceTemplates",
-            json!([{"uriTemplate": "demo://text/{id}"}, {"uriTemplate": "demo://blob/{id}"}, {"uriTemplate": "{+any}"}]),
-            json!([{"uriTemplate": "demo://text/{id}"}, {"uriTemplate": "{+any}"}]),
-        ),
-    ] {
-        policy.passes_from_client(request(id, method, json!({"cursor": ""})));
-        let result = json!({member: items, "nextCursor": "c", "cacheScope": "public", "ttlMs": 5});
-        let Fate::Forwarded(line) = policy.server_says(&response(id, result)) else { panic!() };
-        let expected =
-            json!({member: shown, "nextCursor": "c", "cacheScope": "private", "ttlMs": 5});
-        assert_eq!(line, response(id, expected), "{method}");
-    }
-    policy.passes_from_client(request(5, "tools/list", json!({})));
-    let Fate::Forwarded(line) = policy.server_says(&response(5, json!({"tools": []}))) else {
-        panic!()
-    };
-    assert_eq!(line["result"], json!({"tools": [], "cacheScope": "private"}));
-}
-
-#[test]
-fn a_list_that_cannot_be_filtered_is_not_shown() {
-    for result in [
-        json!({"tools": {"name": "a"}}),
-        json!({"tools": [{"title": "nameless"}]}),
-        json!({"tools": [{"name": 1}]}),
-        json!({"tools": ["a"]}),
-        json!({"tools": [{"name": "a", "Name": "b"}]}),
-        json!({"Tools": [{"name": "a"}]}),
-        json!({}),
-    ] {
-        let mut policy = policy(&["tools:*"]);
-        policy.passes_from_client(request(1, "tools/list", json!({})));
-        let Fate::Forwarded(line) = policy.server_says(&response(1, result.clone())) else {
-            panic!()
-        };
-        assert!(
-            line["error"]["code"].is_i64() && line.get("result").is_none(),
-            "{result} → {line}"
-        );
-    }
-}
-
-#[test]
-fn what_was_read_by_permission_is_not_cached_for_others() {
-    let mut policy = policy(&["resources:a:b"]);
-    policy.passes_from_client(request(1, "resources/read", json!({"uri": "a:b"})));
-    let Fate::Forwarded(line) =
-        policy.server_says(&response(1, json!({"contents": [], "cacheScope": "public"})))
-    else {
-        panic!()
-    };
-    assert_eq!(line["result"]["cacheScope"], "private");
-    policy.passes_from_client(request(1, "resources/read", json!({"uri": "a:b"})));
-    policy.passes_from_server(response(1, json!({"contents": []})));
 }
 
 #[test]
@@ -381,50 +279,6 @@ fn subscriptions_are_narrowed_and_their_notifications_must_belong_to_one() {
 }
 
 #[test]
-fn cancellation_and_progress_belong_to_requests_in_flight() {
-    let mut policy = policy(&["tools:t"]);
-    let progress = |token: Value| {
-        notification("notifications/progress", json!({"progressToken": token, "progress": 1}))
-    };
-    let call = json!({"name": "t", "_meta": {"progressToken": "tok"}});
-    policy.passes_from_client(request(1, "tools/call", call));
-    policy.passes_from_server(progress(json!("tok")));
-    assert_eq!(policy.server_says(&progress(json!("other"))), Fate::Dropped);
-    assert_eq!(
-        policy.client_says(&notification("notifications/cancelled", json!({"requestId": 2}))),
-        Fate::Dropped
-    );
-    policy.passes_from_client(notification("notifications/cancelled", json!({"requestId": 1})));
-    assert_eq!(policy.server_says(&progress(json!("tok"))), Fate::Dropped);
-    assert_eq!(policy.server_says(&response(1, json!({}))), Fate::Dropped);
-}
-
-#[test]
-fn an_id_stays_taken_until_a_cancelled_request_is_answered() {
-    let mut policy = policy(&["tools:t"]);
-    policy.passes_from_client(request(5, "tools/list", json!({})));
-    policy.passes_from_client(notification("notifications/cancelled", json!({"requestId": 5})));
-    // The answer to the list must not pass as the answer to something that is not filtered.
-    policy.refuses(request(5, "ping", json!({})), -32600);
-    assert_eq!(
-        policy.server_says(&response(5, json!({"tools": [{"name": "hidden"}]}))),
-        Fate::Dropped
-    );
-    policy.passes_from_client(request(5, "ping", json!({})));
-}
-
-#[test]
-fn requests_that_were_cancelled_and_never_answered_do_not_block_others() {
-    let mut policy = policy(&[]);
-    for id in 0..1000 {
-        policy.passes_from_client(request(id, "ping", json!({})));
-        policy
-            .passes_from_client(notification("notifications/cancelled", json!({"requestId": id})));
-    }
-    policy.passes_from_client(request("next", "ping", json!({})));
-}
-
-#[test]
 fn a_uri_that_servers_resolve_to_another_is_not_permitted_by_its_beginning() {
     let mut some = policy(&["resources:file:///docs/*", "resources:demo://docs/*"]);
     for uri in [
@@ -455,75 +309,6 @@ fn a_uri_that_servers_resolve_to_another_is_not_permitted_by_its_beginning() {
 }
 
 #[test]
-fn a_task_belongs_to_the_session_whose_call_started_it() {
-    for created in [json!({"task": {"taskId": "T"}}), json!({"resultType": "task", "taskId": "T"})]
-    {
-        let mut policy = policy(&["tools:t"]);
-        policy.refuses(request(1, "tasks/get", json!({"taskId": "T"})), -32602);
-        policy.passes_from_client(request(
-            1,
-            "tools/call",
-            json!({"name": "t", "task": {}, "_meta": {"progressToken": 9}}),
-        ));
-        policy.passes_from_server(response(1, created));
-        for method in ["tasks/get", "tasks/result", "tasks/cancel", "tasks/update"] {
-            policy.passes_from_client(request(method, method, json!({"taskId": "T"})));
-            policy.refuses(request(2, method, json!({"taskId": "U"})), -32602);
-        }
-        // The token of the call stays good for as long as its task.
-        policy.passes_from_server(notification(
-            "notifications/progress",
-            json!({"progressToken": 9, "progress": 1}),
-        ));
-        policy
-            .passes_from_server(notification("notifications/tasks/status", json!({"taskId": "T"})));
-        assert_eq!(
-            policy.server_says(&notification("notifications/tasks", json!({"taskId": "U"}))),
-            Fate::Dropped
-        );
-        policy.passes_from_client(request(3, "tasks/list", json!({})));
-        let Fate::Forwarded(list) =
-            policy.server_says(&response(3, json!({"tasks": [{"taskId": "T"}, {"taskId": "U"}]})))
-        else {
-            panic!()
-        };
-        assert_eq!(list["result"]["tasks"], json!([{"taskId": "T"}]));
-    }
-}
-
-#[test]
-fn of_too_many_tasks_the_oldest_is_forgotten() {
-    let mut policy = policy(&["tools:t"]);
-    for id in 0..=4096 {
-        policy.passes_from_client(request(id, "tools/call", json!({"name": "t", "task": {}})));
-        policy.passes_from_server(response(id, json!({"task": {"taskId": id.to_string()}})));
-    }
-    policy.refuses(request("old", "tasks/get", json!({"taskId": "0"})), -32602);
-    for (id, task) in [("second", "1"), ("latest", "4096")] {
-        policy.passes_from_client(request(id, "tasks/get", json!({"taskId": task})));
-    }
-}
-
-#[test]
-fn a_tool_result_is_no_task_unless_it_says_so() {
-    let mut policy = policy(&["tools:t"]);
-    policy.passes_from_client(request(1, "tools/call", json!({"name": "t"})));
-    policy.passes_from_server(response(1, json!({"content": [], "taskId": "T"})));
-    policy.refuses(request(2, "tasks/get", json!({"taskId": "T"})), -32602);
-}
-
-#[test]
-fn servers_ask_only_what_the_protocol_knows_and_clients_answer_only_what_was_asked() {
-    let mut policy = policy(&[]);
-    policy.passes_from_server(request(1, "roots/list", json!({})));
-    assert!(matches!(policy.server_says(&request(2, "shell/run", json!({}))), Fate::Answered(_)));
-    assert!(matches!(policy.server_says(&request(1, "ping", json!({}))), Fate::Answered(_)));
-    assert_eq!(policy.client_says(&response(2, json!({}))), Fate::Dropped);
-    policy.passes_from_client(response(1, json!({"roots": []})));
-    assert_eq!(policy.client_says(&response(1, json!({}))), Fate::Dropped);
-}
-
-#[test]
 fn lifecycle_needs_no_permission() {
     let mut policy = policy(&[]);
     for method in ["initialize", "server/discover", "ping", "logging/setLevel"] {
@@ -551,15 +336,6 @@ fn what_servers_print_by_mistake_goes_no_further() {
 }
 
 #[test]
-fn requests_that_will_not_be_answered_are_answered_with_an_error() {
-    let mut policy = policy(&[]);
-    policy.passes_from_client(request("a", "ping", json!({})));
-    let answers = policy.abandon("The server ended");
-    let answer: Value = serde_json::from_slice(&answers[0]).unwrap();
-    assert_eq!((answers.len(), &answer["id"]), (1, &json!("a")));
-}
-
-#[test]
 fn records_name_what_was_asked_but_never_with_what() {
     let mut policy = policy(&["tools:t"]);
     let line = request(1, "tools/call", json!({"name": "t", "arguments": {"secret": "hunter2"}}))
@@ -571,99 +347,6 @@ fn records_name_what_was_asked_but_never_with_what() {
     let long = "x".repeat(10_000);
     let line = request(2, "tools/call", json!({"name": long})).to_string();
     assert_eq!(policy.judge_client(line.as_bytes()).record.unwrap().name.unwrap().len(), 256);
-}
-
-#[test]
-fn a_server_asks_a_client_only_what_its_certificate_permits() {
-    let mut policy = ServerPolicy::new(held(&["client:sampling/createMessage"]));
-    let mut judge =
-        |message: Value| fate(policy.judge_server(message.to_string().as_bytes()).verdict);
-    let sampling = request(1, "sampling/createMessage", json!({}));
-    assert_eq!(judge(sampling.clone()), Fate::Forwarded(sampling));
-    let ping = request(1, "ping", json!({}));
-    assert_eq!(judge(ping.clone()), Fate::Forwarded(ping));
-    for method in ["roots/list", "elicitation/create", "anything"] {
-        let Fate::Answered(answer) = judge(request(2, method, json!({}))) else {
-            panic!("{method}")
-        };
-        assert_eq!(answer["id"], 2);
-    }
-    let asking = |method: &str| json!({"resultType": "input_required", "inputRequests": {"k": {"method": method, "params": {}}}});
-    let permitted = response(3, asking("sampling/createMessage"));
-    assert_eq!(judge(permitted.clone()), Fate::Forwarded(permitted));
-    let Fate::Forwarded(refused) = judge(response(3, asking("roots/list"))) else { panic!() };
-    assert!(refused["error"].is_object() && refused["id"] == 3);
-    assert_eq!(judge(notification("notifications/tasks", asking("roots/list"))), Fate::Dropped);
-    let url = json!({"jsonrpc": "2.0", "id": 5, "error": {"code": -32042, "message": "m", "data": {"elicitations": [{"mode": "url", "url": "https://evil.example"}]}}});
-    let Fate::Forwarded(refused) = judge(url) else { panic!() };
-    assert!(refused["error"].get("data").is_none() && refused["id"] == 5);
-    let plain = response(4, json!({"content": []}));
-    assert_eq!(judge(plain.clone()), Fate::Forwarded(plain));
-    let farewell = json!({"jsonrpc": "2.0", "error": {"code": -32600, "message": "too many"}});
-    assert_eq!(judge(farewell.clone()), Fate::Forwarded(farewell));
-    assert_eq!(policy.farewell(), Some("too many"));
-}
-
-#[test]
-fn a_gateway_holds_its_server_where_the_client_has_nobody_who_would() {
-    let mut policy = policy(&["tools:*"]).with_server(held(&["client:sampling/createMessage"]));
-    policy.passes_from_server(request(1, "sampling/createMessage", json!({})));
-    let refused = policy.server_says(&request(2, "elicitation/create", json!({})));
-    assert!(matches!(refused, Fate::Answered(answer) if answer["id"] == 2));
-    // Nothing was asked, so an answer to it is nobody's.
-    assert_eq!(policy.client_says(&response(2, json!({"action": "accept"}))), Fate::Dropped);
-
-    let call = |id: i32| request(id, "tools/call", json!({"name": "t"}));
-    let asking = |method: &str| json!({"resultType": "input_required", "inputRequests": {"k": {"method": method, "params": {}}}});
-    policy.passes_from_client(call(3));
-    policy.passes_from_server(response(3, asking("sampling/createMessage")));
-    policy.passes_from_client(call(4));
-    let Fate::Forwarded(refused) = policy.server_says(&response(4, asking("roots/list"))) else {
-        panic!()
-    };
-    assert!(refused["error"].is_object() && refused["id"] == 4);
-    policy.passes_from_client(call(5));
-    let url = json!({"jsonrpc": "2.0", "id": 5, "error": {"code": -32042, "message": "m", "data": {"elicitations": []}}});
-    let Fate::Forwarded(refused) = policy.server_says(&url) else { panic!() };
-    assert!(refused["error"].get("data").is_none() && refused["id"] == 5);
-}
-
-#[test]
-fn what_a_client_holds_for_a_server_is_its_own_and_comes_back_as_it_was() {
-    let gateway = Seal::random().unwrap();
-    let policy = |principal: &str, permission: &str| {
-        policy(&[permission]).with_seal(gateway.of_names(principal, [permission].into_iter()))
-    };
-    let state = "{\"step\":1}.é";
-    let mut alice = policy("alice", "tools:*");
-    let call = |id: i32| request(id, "tools/call", json!({"name": "t"}));
-    alice.passes_from_client(call(1));
-    let asks = response(1, json!({"resultType": "input_required", "requestState": state}));
-    let Fate::Forwarded(asked) = alice.server_says(&asks) else { panic!() };
-    let held = asked["result"]["requestState"].as_str().unwrap().to_owned();
-    assert!(held != state && held.ends_with(state));
-
-    let back = |id: i32, state: Value| {
-        request(id, "tools/call", json!({"name": "t", "requestState": state, "arguments": {}}))
-    };
-    let Fate::Forwarded(again) = alice.client_says(&back(2, held.clone().into())) else { panic!() };
-    assert_eq!(again, back(2, state.into()));
-    // A session under a renewed certificate is the same principal's.
-    let renewed = policy("alice", "tools:*").client_says(&back(3, held.clone().into()));
-    assert!(matches!(renewed, Fate::Forwarded(_)));
-
-    let tampered = held.replace("step\":1", "step\":2");
-    for (mut other, state) in [
-        (policy("bob", "tools:*"), json!(held)),
-        (policy("alice", "tools:t"), json!(held)),
-        (policy("alice", "tools:*"), json!(tampered)),
-        (policy("alice", "tools:*"), json!(state)),
-        (policy("alice", "tools:*"), json!("")),
-        (policy("alice", "tools:*"), json!({"a": held})),
-    ] {
-        let Fate::Answered(refused) = other.client_says(&back(4, state)) else { panic!() };
-        assert_eq!(refused["error"]["code"], -32602);
-    }
 }
 
 fn sets() -> impl Strategy<Value = Vec<String>> {
@@ -752,34 +435,4 @@ fn while_the_lists_are_stale_only_what_the_operator_named_goes_on() {
     is_stale.store(false, Ordering::Relaxed);
     policy.passes_from_client(call(8, "write"));
     policy.passes_from_server(updated);
-}
-
-#[test]
-fn a_task_is_heard_of_while_the_lists_are_stale_only_if_what_began_it_goes_on() {
-    let is_stale = Arc::new(AtomicBool::new(false));
-    let whole = held(&["tools:read_*", "tools:write"]);
-    let rest = whole.intersection(&held(&["tools:read_*"]));
-    let mut policy =
-        ClientPolicy::of(Held::new(whole, rest, Arc::clone(&is_stale)), Arc::new(Rules::default()));
-    for (id, tool) in [(1, "read_notes"), (2, "write")] {
-        let call = json!({"name": tool, "task": {}, "_meta": {"progressToken": tool}});
-        policy.passes_from_client(request(id, "tools/call", call));
-        policy.passes_from_server(response(id, json!({"task": {"taskId": tool}})));
-    }
-    let status = |task| notification("notifications/tasks/status", json!({"taskId": task}));
-    let progress = |token| notification("notifications/progress", json!({"progressToken": token}));
-    is_stale.store(true, Ordering::Relaxed);
-    for said in [status("read_notes"), progress("read_notes")] {
-        policy.passes_from_server(said);
-    }
-    for unsaid in [status("write"), progress("write")] {
-        assert_eq!(policy.server_says(&unsaid), Fate::Dropped);
-    }
-    policy.passes_from_client(request(3, "tasks/get", json!({"taskId": "read_notes"})));
-    policy.refuses(request(4, "tasks/get", json!({"taskId": "write"})), -32600);
-    is_stale.store(false, Ordering::Relaxed);
-    for said in [status("write"), progress("write")] {
-        policy.passes_from_server(said);
-    }
-    policy.passes_from_client(request(5, "tasks/get", json!({"taskId": "write"})));
 }
