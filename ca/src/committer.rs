@@ -27,7 +27,7 @@ use crate::store::{Store, StoreError};
 /// How many may wait in line; who comes after them waits to stand in line.
 const MAX_WAITING: usize = 4 * MAX_BATCH;
 
-/// A disk that took longer than this was held up by something, and may be as quick as ever now.
+/// Beyond this nobody is waited for longer, whatever a write has taken: the disk may have been held up by something.
 const LONG: Duration = Duration::from_millis(20);
 
 /// Somebody who waits until the disk has it.
@@ -130,13 +130,19 @@ struct Write {
     took: Duration,
 }
 
+impl Write {
+    fn new(shared_by: usize, took: Duration) -> Self {
+        Self { shared_by, took: took.min(LONG) }
+    }
+}
+
 impl Writer {
     fn serve(&mut self, waiting: &Receiver<Waiting>) {
         while let Ok(first) = waiting.recv() {
             let together = self.gather(first, waiting);
             let (shared_by, begun) = (together.len(), Instant::now());
             self.answer(together);
-            self.latest = Write { shared_by, took: begun.elapsed().min(LONG) };
+            self.latest = Write::new(shared_by, begun.elapsed());
         }
     }
 
@@ -252,6 +258,7 @@ mod tests {
     use std::ops::ControlFlow;
     use std::path::Path;
     use std::sync::atomic::AtomicUsize;
+
     use vouchsafe_certs::{PermissionSet, Principal};
 
     use super::*;
@@ -342,7 +349,7 @@ mod tests {
         assert_eq!((writes, lines), (1, 3));
     }
 
-    /// Whose latest write was shared by so many, and took so long that nobody sits out a part of it here.
+    /// Whose latest write was shared by so many, and took longer than anything here.
     fn writer(folder: &Path, shared_by: usize) -> Writer {
         let journal = Journal::open(&folder.join("journal.jsonl")).unwrap();
         Writer {
@@ -350,7 +357,7 @@ mod tests {
             scribe: Scribe::start(journal).unwrap(),
             head: Head::beginning(),
             stopped: Arc::default(),
-            latest: Write { shared_by, took: Duration::from_secs(36_000) },
+            latest: Write { shared_by, took: Duration::from_secs(60) },
         }
     }
 
@@ -373,10 +380,30 @@ mod tests {
     fn who_comes_alone_waits_for_nobody_and_no_crowd_is_larger_than_a_batch() {
         let folder = tempfile::tempdir().unwrap();
         let (line, waiting) = sync_channel(MAX_WAITING);
+        let begun = Instant::now();
         assert_eq!(writer(folder.path(), 1).gather(anybody(), &waiting).len(), 1);
         (0..MAX_BATCH).for_each(|_| line.send(anybody()).unwrap());
         assert_eq!(writer(folder.path(), 2).gather(anybody(), &waiting).len(), MAX_BATCH);
         assert_eq!(waiting.try_iter().count(), 1);
+        // Where the latest write took no time, neither does this.
+        let quick = Write { shared_by: 2, took: Duration::ZERO };
+        let quick = Writer { latest: quick, ..writer(folder.path(), 2) };
+        assert_eq!(quick.gather(anybody(), &waiting).len(), 1);
+        assert!(begun.elapsed() < Duration::from_secs(10), "somebody was waited for");
+        drop(line);
+    }
+
+    #[test]
+    fn what_is_waited_for_goes_by_the_latest_write_and_by_no_disk_that_was_held_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let (line, waiting) = sync_channel(MAX_WAITING);
+        (0..3).for_each(|_| line.send(anybody()).unwrap());
+        drop(line);
+        let mut writer = writer(folder.path(), 1);
+        writer.serve(&waiting);
+        assert_eq!(writer.latest.shared_by, 3);
+        assert!(writer.latest.took > Duration::ZERO);
+        assert_eq!(Write::new(2, Duration::from_secs(3)).took, LONG);
     }
 
     #[test]
