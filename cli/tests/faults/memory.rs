@@ -39,7 +39,7 @@ impl Group {
 
     /// What a shell does to get in, and whatever it starts with it.
     fn enter(&self) -> String {
-        format!("echo $$ > {}", self.0.join("cgroup.procs").display())
+        format!("echo $$ > {} || exit 1", self.0.join("cgroup.procs").display())
     }
 
     /// How many of its processes the system has killed because there was no more.
@@ -53,7 +53,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // An empty group that stays behind is in nobody's way.
+        // One that stays behind is in nobody's way.
         let _ = fs::remove_dir(&self.0);
     }
 }
