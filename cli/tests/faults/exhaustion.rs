@@ -73,17 +73,8 @@ async fn is_served(gate: &Gate) -> bool {
 async fn a_child_that_cannot_be_started_for_want_of_descriptors_is_told_and_others_are_later() {
     let gate = Gate::limited(&format!("ulimit -n {FEW}"), &[], &["--", "sh", "-c", SERVER]);
     let at_rest = gate.at_rest().await;
-    let mut sessions = Vec::new();
     // Each takes several; in the end one finds a descriptor for itself and none for its child.
-    let refused = loop {
-        let mut client = Client::connect_with(gate.address, gate.config()).await.unwrap();
-        let answer = client.try_call("any", json!({})).await.unwrap().unwrap();
-        if answer["result"].is_null() {
-            break answer;
-        }
-        sessions.push(client);
-        assert!(sessions.len() < FEW, "there is no end of descriptors");
-    };
+    let (sessions, refused) = gate.fill(FEW).await;
     let told = "The session is closed: the server could not be started";
     assert_eq!(refused["error"]["message"], told);
     let is_it = |event: &serde_json::Value| {

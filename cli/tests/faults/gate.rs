@@ -75,6 +75,20 @@ impl Gate {
         tls_config(&roots, identity.chain.clone(), identity.key.to_tls())
     }
 
+    /// Sessions of `a`, each answered once, until one is refused; and what that one is told.
+    pub(crate) async fn fill(&self, at_most: usize) -> (Vec<Client>, Value) {
+        let mut sessions = Vec::new();
+        loop {
+            let mut client = Client::connect_with(self.address, self.config()).await.unwrap();
+            let answer = client.try_call("any", json!({})).await.unwrap().unwrap();
+            if answer["result"].is_null() {
+                return (sessions, answer);
+            }
+            sessions.push(client);
+            assert!(sessions.len() <= at_most, "there is no end of sessions");
+        }
+    }
+
     /// An honest agent comes, calls and leaves.
     pub(crate) async fn serves(&self) {
         let mut client = Client::connect(self.address, &self.identity("honest")).await;

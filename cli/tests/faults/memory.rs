@@ -5,9 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use serde_json::json;
 use tokio::net::TcpStream;
-use vouchsafe_tests::Client;
 
 use crate::gate::{Gate, SERVER};
 
@@ -71,16 +69,7 @@ async fn limits_that_fit_the_memory_keep_a_gateway_alive() {
     let gate = Gate::limited(&group.enter(), &options, &["--", "sh", "-c", SERVER]);
     let at_rest = gate.at_rest().await;
     // A device takes every place that it may have, until it is told that there are no more.
-    let mut sessions = Vec::new();
-    let refused = loop {
-        let mut client = Client::connect_with(gate.address, gate.config()).await.unwrap();
-        let answer = client.try_call("any", json!({})).await.unwrap().unwrap();
-        if answer["result"].is_null() {
-            break answer;
-        }
-        sessions.push(client);
-        assert!(sessions.len() <= 32, "there is no end of sessions");
-    };
+    let (mut sessions, refused) = gate.fill(32).await;
     let told = refused["error"]["message"].as_str().unwrap();
     assert!(told.contains("sessions"), "{told}");
     // In each it begins a message as long as may be, and never ends it; many others say nothing at all.
