@@ -12,6 +12,7 @@
 //! store/          what the CA remembers
 //! store.damaged-… one that was damaged, set aside when another was built from the journal
 //! journal.jsonl   every event, a line each
+//! journal.cut     what crashes have left of lines, if any have
 //! lock            who is using the home
 //! ```
 

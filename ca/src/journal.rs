@@ -19,6 +19,9 @@ use crate::store::{Store, StoreError};
 /// too. Nearly always it is the last.
 const SEARCHED: [u64; 3] = [64 * 1024, 16 * 1024 * 1024, u64::MAX];
 
+/// What a file beside the journal ends in that keeps what was cut off it.
+const CUT: &str = "cut";
+
 /// What is wrong with the journal.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -65,7 +68,7 @@ impl JournalError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Mended {
-    /// Octets of unfinished lines that were cut off the journal.
+    /// Octets of unfinished lines that were cut off the journal, and are in `journal.cut` now.
     pub cut: u64,
     /// Records that were in the store and not yet in the journal.
     pub appended: u64,
@@ -125,7 +128,7 @@ impl Journal {
             return Err(StoreError::Damaged { key: audit_key(next) }.into());
         }
         let (head, end) = self.restore(store, &common, stored)?;
-        let cut = self.cut(end, head.sequence)?;
+        let cut = self.cut(store, end, head.sequence)?;
         let appended = self.append_stored(store, &common.head, stored)?;
         let restored = head.sequence.saturating_sub(stored.sequence);
         Ok((head, Mended { cut, appended, restored }))
@@ -199,16 +202,35 @@ impl Journal {
         Ok(true)
     }
 
-    /// Removes what a crash has left behind the last record.
-    fn cut(&mut self, end: u64, after: u64) -> Result<u64, JournalError> {
+    /// Takes off what a crash has left behind the last record, and keeps it in a file of its own.
+    fn cut(&mut self, store: &dyn Store, end: u64, after: u64) -> Result<u64, JournalError> {
         let mut lines = Lines::from(&self.path, end)?;
-        let Some(line) = lines.next()? else { return Ok(0) };
-        if !line.is_remains() {
-            return Err(JournalError::Damaged { path: self.path.clone(), after });
+        while let Some(line) = lines.next()? {
+            // Pages of one write may reach the disk in any order. But a whole record that the store has not
+            // may be one that somebody was told of, and what lies before it a damage of another kind.
+            let is_stored = match line.record() {
+                Some((record, _)) => line.is(stored_line(store, record.sequence)?),
+                None => false,
+            };
+            if !is_stored && !line.is_remains() {
+                return Err(JournalError::Damaged { path: self.path.clone(), after });
+            }
         }
-        let cut = self.file.set_len(end).and_then(|()| self.file.sync_data());
-        cut.map_err(FileError::writing(&self.path))?;
-        Ok(lines.length - end)
+        let length = lines.length - end;
+        if length > 0 {
+            self.set_aside(end)?;
+            let cut = self.file.set_len(end).and_then(|()| self.file.sync_data());
+            cut.map_err(FileError::writing(&self.path))?;
+        }
+        Ok(length)
+    }
+
+    /// Nothing of a journal is ever deleted.
+    fn set_aside(&mut self, from: u64) -> Result<(), JournalError> {
+        self.file.seek(SeekFrom::Start(from)).map_err(FileError::reading(&self.path))?;
+        let Self { path, mut file } = Self::open(&self.path.with_extension(CUT))?;
+        let kept = io::copy(&mut self.file, &mut file).and_then(|_| file.sync_data());
+        Ok(kept.map_err(FileError::writing(&path))?)
     }
 
     /// Adds what only the store has.

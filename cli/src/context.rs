@@ -69,7 +69,7 @@ impl Context {
         let mended = ledger.mended();
         if !mended.is_nothing() {
             say(format_args!(
-                "note: the last command was interrupted; {} records were added to the journal, {} to the store, and {} octets of an unfinished line removed\n",
+                "note: the last command was interrupted; {} records were added to the journal, {} to the store, and {} octets of an unfinished line moved to journal.cut\n",
                 mended.appended, mended.restored, mended.cut
             ));
         }

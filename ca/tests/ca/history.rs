@@ -279,6 +279,29 @@ fn a_crash_that_took_the_stores_part_is_no_loss() {
     }
 }
 
+/// Somebody was told of what follows the damage, whatever the store that was put back knows.
+#[test]
+fn a_damage_before_whole_records_takes_none_of_them_off_the_journal() {
+    let world = lived();
+    let backup = world.folder().join("backup");
+    copy(&world.path("store"), &backup);
+    let known = lines(&world).len();
+    let victim = world.open().issue(&Actor::Home, world.order_with_new_key("victim")).unwrap();
+    let serial = victim.certificate.serial;
+    world.open().revoke(&Actor::Home, &serial, Reason::KeyCompromise).unwrap();
+    let mut damaged = lines(&world);
+    damaged[known].replace_range(30..31, "\0");
+    write_lines(&world, &damaged);
+    fs::remove_dir_all(world.path("store")).unwrap();
+    copy(&backup, &world.path("store"));
+    let refused = world.try_open(None).unwrap_err();
+    assert!(
+        matches!(refused, Error::Journal(JournalError::Damaged { after, .. }) if after == u64::try_from(known).unwrap()),
+        "{refused}"
+    );
+    assert_eq!(lines(&world), damaged);
+}
+
 /// Pages that never reached the disk read as zeros; whatever follows them was never acknowledged.
 #[test]
 fn a_crash_that_took_pages_of_the_journal_is_no_loss() {
@@ -293,6 +316,8 @@ fn a_crash_that_took_pages_of_the_journal_is_no_loss() {
         assert!(judge(&world).unwrap().interrupted);
         let mended = world.home().open_ledger().unwrap().mended();
         assert_eq!((mended.cut, mended.appended), (u64::try_from(last).unwrap(), 1));
+        // Not even that is deleted.
+        assert!(fs::read(world.path("journal.cut")).unwrap().ends_with(&torn[at..]));
         assert_eq!(fs::read(world.path("journal.jsonl")).unwrap(), honest);
         world.check();
     }
