@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
-use vouchsafe_certs::{CaCertificate, Serial};
+use vouchsafe_certs::{CaCertificate, RevocationList, Serial, SignedList};
 
 use crate::error::Error;
 use crate::file::{self, Access, FileError, Prepared};
-use crate::home::Home;
+use crate::home::{Home, RebuildError};
 use crate::issuer::{Entry, SigningError};
 use crate::ledger::Ledger;
 use crate::pem;
@@ -83,6 +83,8 @@ impl Lists {
             let at = hashes.iter().position(|hash| *hash == record.sha256)?;
             ders.get(at).cloned()
         })?;
+        let unknown = ders.iter().filter(|der| !lists.ders().any(|known| known == *der));
+        refuse_if_behind(home, ledger, now, unknown)?;
         // One that is missing is signed anew, and published with the others; until then they stay.
         if lists.iter().all(|list| list.der.is_some()) && text != lists.to_pem() {
             lists.publish(home)?;
@@ -158,8 +160,11 @@ impl Lists {
     /// verify the lists of issuing CAs that are new to them.
     #[must_use]
     pub fn to_pem(&self) -> String {
-        let lists = self.0.iter().flat_map(|list| list.der.iter().chain(&list.delta));
-        pem::revocation_lists(lists) + &self.issuing_to_pem()
+        pem::revocation_lists(self.ders()) + &self.issuing_to_pem()
+    }
+
+    fn ders(&self) -> impl Iterator<Item = &Arc<[u8]>> {
+        self.0.iter().flat_map(|list| list.der.iter().chain(&list.delta))
     }
 
     /// What was revoked lately, as far as the lists are so long that this is shorter; otherwise the
@@ -330,6 +335,35 @@ fn published(home: &Home) -> Result<String, Error> {
         }
         read => Ok(read?),
     }
+}
+
+/// A list is on record before anybody sees it. So one that our CA has signed and that is beyond the record
+/// says that the record was put back to an earlier state: whoever was revoked since would be let in again,
+/// and the numbers of the next lists would come a second time (RFC 5280 §5.2.3).
+fn refuse_if_behind<'a>(
+    home: &Home,
+    ledger: &Ledger,
+    now: UnixTime,
+    unknown: impl Iterator<Item = &'a Arc<[u8]>>,
+) -> Result<(), Error> {
+    let mut cas = Vec::new();
+    for (serial, record) in ledger.cas()? {
+        // A last list has the number after the latest, and is on record itself.
+        let latest = ledger.list(&serial)?.map_or(0, |list| list.number);
+        let next = latest + u64::from(record.is_retired());
+        cas.push((CaCertificate::from_der(&record.certificate)?, next));
+    }
+    cas.retain(|(issuer, _)| issuer.not_after >= now);
+    let issuers: Vec<&CaCertificate> = cas.iter().map(|(issuer, _)| issuer).collect();
+    for der in unknown {
+        // What none of our CAs has signed says nothing, and is replaced.
+        let Ok(list) = SignedList::by_one_of(&issuers, der) else { continue };
+        let known = cas.iter().find(|(issuer, _)| issuer.id == list.issuer());
+        if known.is_some_and(|(_, next)| list.number() >= *next) {
+            return Err(RebuildError::Behind { lists: home.lists_path() }.into());
+        }
+    }
+    Ok(())
 }
 
 /// What belongs into a CA's next list, or its last.

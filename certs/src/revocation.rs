@@ -154,6 +154,14 @@ impl SignedList {
         }
     }
 
+    /// RFC 5280 §5.2.3: rises with every list of its issuer, complete or not.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Complete(list) | Self::Delta(RevocationDelta { list, .. }) => list.number,
+        }
+    }
+
     /// Reads DER and verifies that the CA it names, one of `issuers`, signed it.
     ///
     /// # Errors

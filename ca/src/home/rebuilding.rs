@@ -106,10 +106,10 @@ impl RebuildError {
             Self::Unreadable { .. } => {
                 "nothing was changed. Find a copy of the journal that has more, then: vouchsafe restore --journal FILE. If there is none, vouchsafe restore goes on without what cannot be read: zeros are also what a power loss leaves of a record that nobody was told of"
             }
-            Self::NotWhole { .. }
-            | Self::Impossible { .. }
-            | Self::Behind { .. }
-            | Self::Forgets { .. } => {
+            Self::Behind { .. } => {
+                "nothing was changed. Find the latest copy of the journal, then: vouchsafe restore --journal FILE --replace. If there is none, nobody knows any more what was issued: move crl.pem away, then vouchsafe rotate issuer --now, and vouchsafe revoke --issuer SERIAL of the old one"
+            }
+            Self::NotWhole { .. } | Self::Impossible { .. } | Self::Forgets { .. } => {
                 "nothing was changed. Find the latest copy of the journal that is whole, then: vouchsafe restore --journal FILE (and --replace, if the store is in order)"
             }
         })

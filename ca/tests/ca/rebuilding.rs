@@ -6,9 +6,10 @@ use std::path::Path;
 use proptest::prelude::*;
 use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{
-    Actor, Error, Event, Home, JournalError, Ledger, Reason, RebuildError, StoreError,
+    Actor, Error, Event, Home, JournalError, Ledger, Reason, RebuildError, Rotation, StoreError,
+    Tier,
 };
-use vouchsafe_certs::Serial;
+use vouchsafe_certs::{KeyType, Serial};
 
 use crate::history::{copy, lines, lived, write_lines};
 use crate::world::{World, is_active, principal};
@@ -157,6 +158,64 @@ fn no_store_is_built_from_a_journal_that_is_behind_what_is_published() {
     // What came after the latest list nobody has seen, as far as the home can tell.
     write_lines(&world, &honest[..=last_list]);
     world.check();
+}
+
+fn backup(world: &World, name: &str) {
+    let backup = world.folder().join(name);
+    copy(&world.path("store"), &backup.join("store"));
+    fs::copy(world.path("journal.jsonl"), backup.join("journal.jsonl")).unwrap();
+}
+
+fn put_back(world: &World, name: &str) {
+    fs::remove_dir_all(world.path("store")).unwrap();
+    copy(&world.folder().join(name), &world.home_path());
+}
+
+/// As a backup of the night brings it back: in order by itself, and behind what relying parties know.
+#[test]
+fn a_ca_that_was_put_back_does_not_take_back_what_it_has_published() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.issue(name).certificate);
+    backup(&world, "night");
+    let revoke = |serial| {
+        let authority = world.try_open(None)?;
+        authority.revoke(&Actor::Home, serial, Reason::Superseded)
+    };
+    revoke(&a.serial).unwrap();
+    let published = fs::read(world.path("crl.pem")).unwrap();
+    let journal = fs::read(world.path("journal.jsonl")).unwrap();
+    put_back(&world, "night");
+    let is_behind = || {
+        let refused = revoke(&b.serial).unwrap_err();
+        assert!(matches!(refused, Error::Rebuild(RebuildError::Behind { .. })), "{refused}");
+        assert!(refused.hint().unwrap().contains("rotate issuer --now"));
+        assert_eq!(fs::read(world.path("crl.pem")).unwrap(), published);
+    };
+    is_behind();
+    // The journal that knows more brings everything back.
+    let later = world.folder().join("later.jsonl");
+    file::create(&later, &journal, Access::Private).unwrap();
+    drop(restore(&world, &later, true).unwrap());
+    assert!(!is_active(&world.open(), &a.serial));
+    world.check();
+
+    // The same number with another content is as bad.
+    put_back(&world, "night");
+    fs::remove_file(world.path("crl.pem")).unwrap();
+    drop(world.open());
+    file::replace(&world.path("crl.pem"), &published, Access::Public).unwrap();
+    is_behind();
+
+    // Where nobody remembers more, everything of that issuing CA ends, and another begins.
+    fs::remove_file(world.path("crl.pem")).unwrap();
+    let old = world.open().certificate(Tier::Issuing).unwrap();
+    let rotation = Rotation { key_type: KeyType::P256, at_once: true };
+    world.open().rotate_issuer(&Actor::Home, None, rotation).unwrap();
+    let compromise = Reason::KeyCompromise;
+    world.open().revoke_issuer(&Actor::Home, &old.serial, compromise, None).unwrap();
+    let root = world.open().certificate(Tier::Root).unwrap();
+    assert!(world.published_by(&root).revokes(&old.serial));
+    world.issue("c");
 }
 
 #[test]
