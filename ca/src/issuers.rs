@@ -43,7 +43,8 @@ impl Signer {
 pub(crate) struct Issuers {
     /// The newest first.
     signers: Vec<Arc<Signer>>,
-    /// Issuing CAs whose time is not over and whose key is elsewhere: nobody signs their lists.
+    /// Issuing CAs whose lists nobody signs any more: their key is elsewhere, or removed because their time is
+    /// over, and that may have been by a clock that ran ahead.
     pub(crate) silent: Vec<Serial>,
     /// The newest first.
     pub(crate) roots: Vec<CertificateDer<'static>>,
@@ -96,15 +97,16 @@ impl Issuers {
     ) -> Result<Self, Error> {
         let mut issuers = Self { signers: Vec::new(), silent: Vec::new(), roots: Vec::new() };
         for (serial, record) in ledger.cas()? {
-            if record.is_retired() {
-                continue;
-            }
-            if record.tier == Tier::Root {
-                issuers.roots.push(CertificateDer::from(record.certificate));
-            } else if let Some(issuer) = issuer(&serial, &record)? {
-                issuers.signers.push(Arc::new(Signer::new(home, &record, issuer)));
-            } else {
-                issuers.silent.push(serial);
+            match record.tier {
+                Tier::Root if record.is_retired() => {}
+                Tier::Root => issuers.roots.push(CertificateDer::from(record.certificate)),
+                Tier::Issuing if record.is_retired() => issuers.silent.push(serial),
+                Tier::Issuing => match issuer(&serial, &record)? {
+                    Some(issuer) => {
+                        issuers.signers.push(Arc::new(Signer::new(home, &record, issuer)));
+                    }
+                    None => issuers.silent.push(serial),
+                },
             }
         }
         Ok(issuers)

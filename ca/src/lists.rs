@@ -61,6 +61,12 @@ impl PublishedList {
         self.is_last || self.der.is_some() && seen.as_ref() == Some(&latest.sha256)
     }
 
+    /// What a CA whose time is over has said for the last time. It has no number on record.
+    fn last(&self) -> Option<RevocationList> {
+        let der = self.der.as_ref().filter(|_| self.is_last)?;
+        RevocationList::from_der(der, &self.issuer).ok()
+    }
+
     fn with_hashes(&self) -> impl Iterator<Item = (&String, &Arc<[u8]>)> {
         self.der_sha256.iter().zip(&self.der).chain(self.delta_sha256.iter().zip(&self.delta))
     }
@@ -208,7 +214,11 @@ impl Lists {
         let is_out =
             |latest: &ListRecord| self.find(issuer).is_some_and(|list| list.is_out(latest));
         if let Some(latest) = latest.filter(is_out) {
-            return ledger.recently_revoked(issuer, latest.covers);
+            let mut untold = ledger.recently_revoked(issuer, latest.covers)?;
+            if let Some(last) = self.find(issuer).and_then(PublishedList::last) {
+                untold.retain(|(serial, _)| !last.revokes(serial));
+            }
+            return Ok(untold);
         }
         let mut revoked = ledger.revoked()?;
         revoked.retain(|(_, record)| record.issuer == *issuer);

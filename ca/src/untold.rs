@@ -1,5 +1,5 @@
 //! Revocations that are on record and on no list, because the key of the CA that would have to sign
-//! it is not in the home.
+//! it is not in the home: it is kept elsewhere, or was removed when the CA's time was thought to be over.
 //!
 //! An acknowledged revocation is on a published list. So whoever asked for one that is not is told
 //! that nobody heard of it yet, however often they ask, until the CA signs again or its root's list
@@ -29,7 +29,7 @@ impl Authority {
     }
 
     /// An issuing CA that has revoked something of which nobody heard, if there is one: its key is
-    /// not in the home.
+    /// not in the home, or not any more.
     ///
     /// # Errors
     /// See [`Error`].

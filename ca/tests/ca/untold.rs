@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use vouchsafe_ca::{Actor, Authority, Error, Issued, Reason, Refusal, Rotation};
+use vouchsafe_ca::{Actor, Authority, Error, Issued, Reason, Refusal, Rotation, Tier};
 use vouchsafe_certs::{CaCertificate, KeyType, Serial};
 
 use crate::enrolment::request;
@@ -158,4 +158,28 @@ fn a_list_that_is_lost_with_its_key_tells_nothing() {
     assert!(!silenced.revoke(&world.open(), &silenced.other).unwrap(), "told before");
     fs::remove_file(world.path("crl.pem")).unwrap();
     silenced.is_untold(silenced.revoke(&world.open(), &silenced.other));
+}
+
+/// The key of a CA was removed when its last certificate had ended, and that was said by a clock that ran
+/// ahead.
+#[test]
+fn what_a_ca_has_revoked_after_its_last_list_is_told_by_its_root_or_not_at_all() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|name| world.issue(name).certificate);
+    let old = world.open().certificate(Tier::Issuing).unwrap();
+    let rotation = Rotation { key_type: KeyType::P256, at_once: true };
+    world.open().rotate_issuer(&Actor::Home, None, rotation).unwrap();
+    let revoke = |serial| world.open().revoke(&Actor::Home, serial, Reason::KeyCompromise);
+    revoke(&a.serial).unwrap();
+    world.clock.advance(2 * DAY);
+    assert_eq!(world.open().retire(&Actor::Home).unwrap().ended, [old.serial]);
+    world.clock.go_back(2 * DAY);
+    let untold = revoke(&b.serial).unwrap_err();
+    assert!(matches!(untold, Error::Untold { issuer } if issuer == old.serial), "{untold}");
+    assert_eq!(world.open().silent_issuer().unwrap(), Some(old.serial));
+    // What its last list names needs no other.
+    assert!(!revoke(&a.serial).unwrap().changed);
+    world.open().revoke_issuer(&Actor::Home, &old.serial, Reason::KeyCompromise, None).unwrap();
+    assert!(!revoke(&b.serial).unwrap().changed, "no news, and told");
+    assert_eq!(world.open().silent_issuer().unwrap(), None);
 }
