@@ -70,7 +70,7 @@ impl Authority {
     /// A root's key is opened only if the root's list is due and the key is there, and is not kept.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// [`RebuildError::Behind`](crate::RebuildError) if a published list is beyond the record; or see [`Error`].
     pub fn open(
         home: Home,
         ledger: Ledger,
@@ -89,21 +89,29 @@ impl Authority {
         Ok(authority)
     }
 
+    /// The issuing CAs' first: without them nobody is revoked. Whatever becomes of them, the roots' are tried.
     fn keep_lists(&self) -> Result<(), Error> {
         let now = self.now()?;
+        let issuing = self.keep_issuing_lists(now);
+        let roots = self.keep_root_lists(now);
+        issuing.and(roots)
+    }
+
+    fn keep_root_lists(&self, now: UnixTime) -> Result<(), Error> {
         for (serial, record) in self.ledger.cas()? {
             if record.tier == Tier::Root
                 && self.publisher.is_due(&serial, &self.ledger, now)?
-                && let Some(root) = self.home.issuer(&serial, &record, self.passphrase.octets())?
+                // A key that does not open is as good as one that is elsewhere: it keeps nobody from revoking.
+                && let Ok(Some(root)) = self.home.issuer(&serial, &record, self.passphrase.octets())
             {
                 self.publisher.keep(self.press(&root, now))?;
             }
         }
-        self.keep_issuing_lists(now)
+        Ok(())
     }
 
     /// Signs the lists that are due, for whoever keeps the CA open: the issuing CAs', and those of roots
-    /// whose key is in the home.
+    /// whose key is in the home and opens.
     ///
     /// # Errors
     /// See [`Error`].

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{
     Actor, Authority, Error, Event, Founding, Home, HomeError, Issued, Ledger, Reason, Refusal,
     RootOut, Rotated, Rotation, Tier, keys, pem,
@@ -191,8 +192,7 @@ fn a_new_root_signs_when_everybody_knows_it_and_the_old_one_goes_when_nothing_ha
     let only = |name: &str, roots: &[CertificateDer<'static>]| {
         let path = world.folder().join(name);
         let text = pem::certificates(roots);
-        vouchsafe_ca::file::replace(&path, text.as_bytes(), vouchsafe_ca::file::Access::Public)
-            .unwrap();
+        file::replace(&path, text.as_bytes(), Access::Public).unwrap();
         path
     };
     let new_only = only("new.pem", std::slice::from_ref(&new_root.certificate.der));
@@ -330,12 +330,7 @@ fn a_retirement_that_was_interrupted_is_completed() {
     let key = fs::read(world.path("issuing.key")).unwrap();
     world.open().retire(&Actor::Home).unwrap();
     // As if it had been interrupted before it removed the key.
-    vouchsafe_ca::file::create(
-        &world.path("issuing.key"),
-        &key,
-        vouchsafe_ca::file::Access::Private,
-    )
-    .unwrap();
+    file::create(&world.path("issuing.key"), &key, Access::Private).unwrap();
     world.open();
     assert!(!world.path("issuing.key").exists());
 }
@@ -372,6 +367,28 @@ fn the_roots_key_may_be_elsewhere_from_the_first_minute() {
     assert!(keys::read(&sealed, Some(b"battery staple")).is_ok());
     let issued = authority.issue(&Actor::Home, world.order("a")).unwrap();
     assert_eq!(issuer_of(&issued), new.serial);
+}
+
+#[test]
+fn a_roots_key_that_does_not_open_keeps_nobody_from_revoking() {
+    let world = World::new();
+    let issued = world.issue("a");
+    let root = world.open().certificate(Tier::Root).unwrap();
+    let list = world.published_by(&root).number;
+    let key = keys::read(&world.path("root.key"), None).unwrap();
+    let sealed = key.to_encrypted_pem(b"correct horse").unwrap();
+    file::replace(&world.path("root.key"), sealed.as_bytes(), Access::Private).unwrap();
+    world.clock.advance(200 * DAY);
+    let issued_later = world.issue("b");
+    for serial in [issued.certificate.serial, issued_later.certificate.serial] {
+        world.open().revoke(&Actor::Home, &serial, Reason::KeyCompromise).unwrap();
+    }
+    assert!(world.published().revokes(&issued_later.certificate.serial));
+    assert_eq!(world.published_by(&root).number, list);
+    // It signs when somebody opens it.
+    world.open().publish_root(&Actor::Home, key).unwrap();
+    assert_eq!(world.published_by(&root).number, list + 1);
+    world.check();
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<(), Failure> {
     context.show(&published, Published::in_words)?;
     if let Some(trouble) = published.trouble(now) {
         say(format_args!(
-            "warning: {trouble}; put root.key back into the CA's home and run vouchsafe crl\n"
+            "warning: {trouble}; bring its key to where the home is, and run vouchsafe crl --root-key FILE\n"
         ));
     }
     Ok(())
