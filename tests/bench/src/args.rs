@@ -97,6 +97,13 @@ pub(crate) enum Work {
     Inside { identity: PathBuf, list: PathBuf, audit: PathBuf, sessions: usize },
 }
 
+impl Work {
+    /// Its name on the command line, which clap makes of the same word.
+    pub(crate) fn name(&self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
 impl How {
     pub(crate) fn window(&self) -> Duration {
         Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::from_secs(1))
@@ -104,5 +111,20 @@ impl How {
 
     pub(crate) fn rounds(&self) -> u32 {
         self.rounds.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::works::ALL;
+
+    #[test]
+    fn figures_are_kept_under_the_name_that_was_typed() {
+        for (work, _) in ALL {
+            let name = work.name();
+            let typed = Arguments::try_parse_from(["vouchsafe-bench", &name]).unwrap();
+            assert_eq!(typed.work.unwrap().name(), name);
+        }
     }
 }

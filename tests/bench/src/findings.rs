@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::chart::{Bar, Chart};
 pub(crate) use self::table::Table;
+use crate::args::Work;
 use crate::measurement::Way;
 
 /// Above this, others took so much of the machine that the figures say little.
@@ -89,9 +90,9 @@ pub(crate) fn number(figure: f64) -> String {
 }
 
 impl Findings {
-    pub(crate) fn new(work: &str, title: &str, method: &str) -> Self {
+    pub(crate) fn new(work: &Work, title: &str, method: &str) -> Self {
         Self {
-            work: work.to_owned(),
+            work: work.name(),
             title: title.to_owned(),
             method: method.to_owned(),
             beside: Vec::new(),

@@ -28,8 +28,7 @@ use anyhow::{Result, ensure};
 use clap::Parser as _;
 
 use crate::args::{Arguments, How, Work};
-use crate::findings::Findings;
-use crate::works::{bulk, calls, cold, cuts, handshakes, http, idle, issuing, lists, stdio, store};
+use crate::works::{ALL, Measure};
 use crate::world::World;
 
 fn main() -> Result<()> {
@@ -46,24 +45,6 @@ fn main() -> Result<()> {
         work => one(&work, &how),
     }
 }
-
-/// What measures each work.
-type Measure = fn(&World, &How) -> Result<Findings>;
-
-const ALL: [(Work, Measure); 12] = [
-    (Work::Handshakes, handshakes::measure),
-    (Work::Calls, calls::measure),
-    (Work::Bulk, bulk::measure),
-    (Work::Http, http::measure),
-    (Work::Stdio, stdio::measure),
-    (Work::Idle, idle::measure),
-    (Work::Cuts, cuts::measure),
-    (Work::Lists, lists::measure),
-    (Work::Issuance, issuance::measure),
-    (Work::Issuing, issuing::measure),
-    (Work::Cold, cold::measure),
-    (Work::Store, store::measure),
-];
 
 fn one(work: &Work, how: &How) -> Result<()> {
     let same = |known: &Work| std::mem::discriminant(known) == std::mem::discriminant(work);

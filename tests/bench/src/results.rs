@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::How;
 use crate::findings::{Findings, Table};
 use crate::machine::{Machine, today};
-use crate::world;
+use crate::{works, world};
 
 /// What one file holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,22 +18,6 @@ struct Kept {
     machine: Machine,
     findings: Findings,
 }
-
-/// The order of the report.
-const ORDER: [&str; 12] = [
-    "handshakes",
-    "calls",
-    "bulk",
-    "http",
-    "stdio",
-    "idle",
-    "cuts",
-    "lists",
-    "store",
-    "issuance",
-    "issuing",
-    "cold",
-];
 
 /// Writes the figures of one work, in the place of earlier ones.
 pub(crate) fn keep(findings: &Findings, how: &How, folder: &Path) -> Result<()> {
@@ -48,8 +32,8 @@ pub(crate) fn keep(findings: &Findings, how: &How, folder: &Path) -> Result<()> 
 /// Makes the report of all figures in a folder.
 pub(crate) fn write(figures: &Path, to: &Path) -> Result<()> {
     let mut all = Vec::new();
-    for work in ORDER {
-        let path = figures.join(format!("{work}.json"));
+    for (work, _) in works::ALL {
+        let path = figures.join(format!("{}.json", work.name()));
         if path.exists() {
             let text = fs::read_to_string(&path)?;
             let kept: Kept = serde_json::from_str(&text)
@@ -129,12 +113,13 @@ fn targets(all: &[Kept]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Work;
     use crate::findings::{Bar, Chart, Target};
 
     #[test]
     fn a_report_tells_what_was_met_and_shows_every_plot() {
         let folder = tempfile::tempdir().unwrap();
-        let mut findings = Findings::new("cold", "Starting", "How.");
+        let mut findings = Findings::new(&Work::Cold, "Starting", "How.");
         findings.targets.push(Target::at_most("start", 12.0, "ms", 10.0));
         findings.charts.push(Chart::new("cold", "Starting", "ms"));
         findings.charts[0].bars.push(Bar::new("vouchsafe", 12.0));

@@ -16,15 +16,35 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::client::{KeyExchange, agent, agent_without_alpn};
 use crate::crowd::{Crowd, Door, Tool};
 use crate::findings::Findings;
+use crate::issuance;
 use crate::measurement::{Round, Way};
 use crate::peers;
 use crate::processes::pin;
 use crate::server::{Behind, Server};
 use crate::world::World;
+
+/// What measures a work.
+pub(crate) type Measure = fn(&World, &How) -> Result<Findings>;
+
+/// Every work, in the order in which it is done, and stands in the report.
+pub(crate) const ALL: [(Work, Measure); 12] = [
+    (Work::Handshakes, handshakes::measure),
+    (Work::Calls, calls::measure),
+    (Work::Bulk, bulk::measure),
+    (Work::Http, http::measure),
+    (Work::Stdio, stdio::measure),
+    (Work::Idle, idle::measure),
+    (Work::Cuts, cuts::measure),
+    (Work::Lists, lists::measure),
+    (Work::Store, store::measure),
+    (Work::Issuance, issuance::measure),
+    (Work::Issuing, issuing::measure),
+    (Work::Cold, cold::measure),
+];
 
 /// Before each measurement: what cooled down while the others had their turns.
 pub(crate) const WARM_UP: Duration = Duration::from_millis(300);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::step_ca::StepCa;
 use super::{ENROL, ISSUE, Issuance, Line, STEP_CA};
+use crate::args::Work;
 use crate::findings::table::{optional, spread};
 use crate::findings::{Bar, Chart, Findings, Table, Target};
 use crate::measurement::micros;
@@ -17,7 +18,8 @@ const METHOD: &str = "Clients keep their connection and ask for one certificate 
 const AT_LEAST: [(u32, f64); 2] = [(1, 1.0), (32, 10.0)];
 
 pub(crate) fn findings(issuance: &Issuance) -> Findings {
-    let mut findings = Findings::new("issuance", "Durable certificates over the network", METHOD);
+    let mut findings =
+        Findings::new(&Work::Issuance, "Durable certificates over the network", METHOD);
     let rival = StepCa::installed();
     findings.beside.push(rival.map_or_else(
         || "step-ca: not installed, left out".to_owned(),

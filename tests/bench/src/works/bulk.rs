@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{FLOOR, INSIDE, TCP, call_in_turns, everybody, named};
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::crowd::Tool;
 use crate::findings::table::optional;
 use crate::findings::{Bar, Chart, Findings, Table, Target};
@@ -20,7 +20,7 @@ const SESSIONS: usize = 4;
 const MOST: f64 = 1.5;
 
 pub(crate) fn measure(world: &World, how: &How) -> Result<Findings> {
-    let mut findings = Findings::new("bulk", "Results of 1 MiB, CPU", METHOD);
+    let mut findings = Findings::new(&Work::Bulk, "Results of 1 MiB, CPU", METHOD);
     let gates = everybody(world, &mut findings)?;
     let ways = call_in_turns(&gates, SESSIONS, Tool::Report, how)?;
     let mut table = Table::new("", ["way", "CPU ns/octet", "× floor", "MB/s"]);

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{FLOOR, Gate, INSIDE, TCP, call_in_turns, everybody, named};
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::crowd::Tool;
 use crate::findings::table::{optional, spread};
 use crate::findings::{Bar, Chart, Findings, Table, Target};
@@ -18,7 +18,7 @@ const METHOD: &str = "Each session sends a call of 200 octets and sends the next
 const CROWDS: [(usize, f64); 2] = [(1, 21.0), (64, 11.0)];
 
 pub(crate) fn measure(world: &World, how: &How) -> Result<Findings> {
-    let mut findings = Findings::new("calls", "Calls of 200 octets, CPU", METHOD);
+    let mut findings = Findings::new(&Work::Calls, "Calls of 200 octets, CPU", METHOD);
     let gates = everybody(world, &mut findings)?;
     for (sessions, most) in CROWDS {
         one_crowd(&gates, sessions, most, how, &mut findings)?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use rustix::fs::{Advice, fadvise};
 
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::findings::{Bar, Chart, Findings, Table, Target};
 use crate::measurement::micros;
 use crate::processes::{children_cpu, pin};
@@ -55,7 +55,7 @@ fn inspect(world: &World) -> Result<f64> {
 }
 
 fn findings(world: &World, warm: Spread, cold: Spread, cpu: Spread) -> Findings {
-    let mut findings = Findings::new("cold", "Starting `vouchsafe inspect`", METHOD);
+    let mut findings = Findings::new(&Work::Cold, "Starting `vouchsafe inspect`", METHOD);
     let mut table = Table::new("", ["from start to end", "ms"]);
     let mut chart = Chart::new("cold", "`vouchsafe inspect`, from start to end", "ms");
     for (name, figure) in

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Gate;
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::client::{KeyExchange, holder};
 use crate::crowd::{Crowd, Session};
 use crate::findings::{Bar, Chart, Findings, Table, Target};
@@ -130,7 +130,7 @@ fn milliseconds(duration: Duration) -> f64 {
 
 fn findings(cuts: &[Cut], sessions: usize) -> Findings {
     let title = format!("Revoking the holder of {sessions} live sessions");
-    let mut findings = Findings::new("cuts", &title, METHOD);
+    let mut findings = Findings::new(&Work::Cuts, &title, METHOD);
     let spread = |figure: fn(&Cut) -> f64| Spread::of(cuts.iter().map(figure));
     let rows: [(&str, Spread); 5] = [
         ("command to first session cut", spread(|cut| cut.first)),

@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use super::{FLOOR, Gate, INSIDE, TCP, WARM_UP, everybody, named};
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::client::KeyExchange;
 use crate::crowd::{runtime, visit};
 use crate::findings::table::{optional, spread};
@@ -30,7 +30,7 @@ const PEER_WITH_LIST: &str = "nginx stream";
 
 pub(crate) fn measure(world: &World, how: &How) -> Result<Findings> {
     let mut findings =
-        Findings::new("handshakes", "Full mutual handshake and first answer, CPU", METHOD);
+        Findings::new(&Work::Handshakes, "Full mutual handshake and first answer, CPU", METHOD);
     let gates = gates(world, how, &mut findings)?;
     let runtime = runtime()?;
     let mut ways: Vec<Way> = gates.iter().map(|gate| Way::new(gate.name.clone())).collect();

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use self::gateways::Gateway;
 use super::{WARM_UP, named};
 use crate::answer;
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::client::{Client, agent_over_http};
 use crate::findings::table::{optional, spread};
 use crate::findings::{Bar, Chart, Findings, Table, Target};
@@ -50,7 +50,7 @@ struct Caller {
 
 pub(crate) fn measure(world: &World, how: &How) -> Result<Findings> {
     pin(world.cores.client)?;
-    let mut findings = Findings::new("http", "Calls over HTTP, CPU of the gateway", METHOD);
+    let mut findings = Findings::new(&Work::Http, "Calls over HTTP, CPU of the gateway", METHOD);
     let mut routes = vec![ours(world, SESSION)?, ours(world, STATELESS)?];
     for gateway in Gateway::ALL {
         findings.beside.push(gateway.version());

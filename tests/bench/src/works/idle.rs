@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{FLOOR, Gate, INSIDE, TCP};
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::client::KeyExchange;
 use crate::crowd::Crowd;
 use crate::findings::{Bar, Chart, Findings, Table, Target};
@@ -38,7 +38,7 @@ struct Held {
 
 pub(crate) fn measure(world: &World, how: &How) -> Result<Findings> {
     pin(world.cores.client)?;
-    let mut findings = Findings::new("idle", "Idle sessions, memory", METHOD);
+    let mut findings = Findings::new(&Work::Idle, "Idle sessions, memory", METHOD);
     findings.beside = peers::versions();
     let most = open_files().saturating_sub(OTHER_FILES);
     if most < how.idle_sessions {

@@ -10,7 +10,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider as _};
 use vouchsafe_ca::{Actor, Authority, Founding, Home, Kind, Ledger, Order, Store, StoreKind};
 use vouchsafe_certs::{KeyType, Permission, PrivateKey, PublicKey, TrustDomain};
 
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::counting_store::CountingStore;
 use crate::disk;
 use crate::findings::{Findings, Table};
@@ -40,7 +40,8 @@ const METHOD: &str = "Threads share one CA in this process and ask for one certi
 pub(crate) fn measure(_: &World, how: &How) -> Result<Findings> {
     crate::processes::unpin()?;
     let (crowds, sync) = (crowds(how.window())?, sync()?);
-    let mut findings = Findings::new("issuing", "Durable certificates without a network", METHOD);
+    let mut findings =
+        Findings::new(&Work::Issuing, "Durable certificates without a network", METHOD);
     let heads = ["threads", "CPU µs", "per s", "p50 µs", "p99 µs", "writes"];
     let mut table = Table::new("", heads);
     for one in &crowds {

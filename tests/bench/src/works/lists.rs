@@ -5,7 +5,7 @@ use std::{fs, thread};
 
 use anyhow::Result;
 
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::findings::table::spread;
 use crate::findings::{Bar, Chart, Findings, Table, Target};
 use crate::measurement::micros;
@@ -58,7 +58,7 @@ fn start(world: &World, revoked: u32) -> Result<Start> {
 
 fn findings(revoked: u32, octets: u64, without: &[Start], with: &[Start]) -> Findings {
     let title = format!("Loading a list that revokes {revoked}");
-    let mut findings = Findings::new("lists", &title, METHOD);
+    let mut findings = Findings::new(&Work::Lists, &title, METHOD);
     let mut table = Table::new("", ["list", "start, ms", "MB allocated", "MB at most"]);
     let of = |starts: &[Start], figure: fn(&Start) -> f64| Spread::of(starts.iter().map(figure));
     let mut chart = Chart::new("lists", &title, "ms until `vouchsafe serve` listens");

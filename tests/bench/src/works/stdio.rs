@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{WARM_UP, named};
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::client::{Client, KeyExchange, agent, with_pipes};
 use crate::findings::table::{optional, spread};
 use crate::findings::{Bar, Chart, Findings, Table, Target};
@@ -78,7 +78,7 @@ fn stunnel(world: &World) -> Result<Option<Route>> {
 }
 
 fn findings(ways: &[Way]) -> Findings {
-    let mut findings = Findings::new("stdio", "Calls to a server on stdio, CPU", METHOD);
+    let mut findings = Findings::new(&Work::Stdio, "Calls to a server on stdio, CPU", METHOD);
     let versions = peers::versions().into_iter();
     findings.beside = versions.filter(|version| version.starts_with("stunnel")).collect();
     let heads = ["way", "CPU µs/call", "over raw", "× stunnel", "p50 µs", "p99 µs", "bridge µs"];

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::args::How;
+use crate::args::{How, Work};
 use crate::client::{Client, KeyExchange, holder};
 use crate::disk;
 use crate::findings::{Bar, Chart, Findings, Table, Target};
@@ -67,7 +67,7 @@ pub(crate) fn measure(world: &World, how: &How) -> Result<Findings> {
     let used = ca.process.memory()?;
     let again = restart(world, &home, ca)?;
     let mut findings =
-        Findings::new("store", &format!("A CA with {} certificates", how.stored), METHOD);
+        Findings::new(&Work::Store, &format!("A CA with {} certificates", how.stored), METHOD);
     tell(&asked, syncs, world, &mut findings)?;
     tell_size(&home, [fresh, used], [start, again], &filled, &mut findings)?;
     Ok(findings)
