@@ -1,7 +1,5 @@
 //! An MCP client with a bridge behind its stdio.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -9,8 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use vouchsafe_transport::{Bridge, BridgeEnd, BridgeNews, Connector, Limits};
 
-/// Nothing on this machine takes longer, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::PATIENCE;
 
 /// A client that knows nothing of the bridge that carries it.
 pub struct BridgedClient {

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
@@ -16,8 +15,7 @@ use tokio_rustls::client::TlsStream;
 use vouchsafe_certs::Certificate;
 use vouchsafe_transport::Identity;
 
-/// Nothing on this machine takes longer, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::PATIENCE;
 
 /// One connection.
 pub struct Client {

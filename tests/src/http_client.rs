@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -17,10 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use vouchsafe_transport::Identity;
 
-use crate::client::tls_config;
-
-/// Nothing on this machine takes longer, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::{PATIENCE, tls_config};
 
 /// The revision of MCP without sessions.
 const STATELESS: &str = "2026-07-28";

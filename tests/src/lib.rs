@@ -14,6 +14,7 @@ pub mod hostile;
 mod http_client;
 mod keeper;
 mod lists;
+mod patience;
 mod tools;
 pub mod upstream;
 mod web;
@@ -24,6 +25,7 @@ pub use client::{Client, tls_config};
 pub use http_client::{Answer, HttpClient};
 pub use keeper::{Journal, Keeper, keeper_over_http};
 pub use lists::list_of_nobody;
+pub use patience::{PATIENCE, eventually};
 pub use tools::is_installed;
 pub use web::WebServer;
 pub use world::{

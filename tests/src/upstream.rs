@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -17,6 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use vouchsafe_transport::Identity;
 
+use crate::eventually;
 use crate::world::listener;
 
 /// One request.
@@ -200,17 +200,11 @@ impl HttpServer {
 
     /// Waits until it was asked for this, and says what it was.
     pub async fn wait_for(&self, method: &str) -> Asked {
-        for _ in 0..1000 {
-            if let Some(asked) = self.asked().into_iter().find(|asked| asked.method() == method) {
-                return asked;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("nobody asked for {method}: {:#?}", self.asked());
+        let look = || self.asked().into_iter().find(|asked| asked.method() == method);
+        let found = eventually(look).await;
+        found.unwrap_or_else(|| panic!("nobody asked for {method}: {:#?}", self.asked()))
     }
-}
 
-impl HttpServer {
     /// Ends it, and waits until its address is free.
     pub async fn stop(mut self) {
         self.task.abort();

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tempfile::TempDir;
@@ -18,6 +17,8 @@ use vouchsafe_transport::{
     ChildCommand, EventLog, Gateway, GatewayConfig, Identity, Limits, Output, Revocations, Rules,
     Trust, Upstream,
 };
+
+use crate::eventually;
 
 /// The trust domain of every world.
 pub const TRUST_DOMAIN: &str = "acme.example";
@@ -281,13 +282,7 @@ impl RunningGateway {
         &self,
         condition: impl Fn(&[serde_json::Value]) -> bool,
     ) -> Vec<serde_json::Value> {
-        for _ in 0..1000 {
-            let events = self.events();
-            if condition(&events) {
-                return events;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("it did not come about: {:#?}", self.events());
+        let found = eventually(|| Some(self.events()).filter(|events| condition(events))).await;
+        found.unwrap_or_else(|| panic!("it did not come about: {:#?}", self.events()))
     }
 }

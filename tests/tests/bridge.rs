@@ -10,11 +10,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use vouchsafe_tests::{BridgedClient, RunningGateway, World, fixed};
+use vouchsafe_tests::{BridgedClient, PATIENCE, RunningGateway, World, fixed};
 use vouchsafe_transport::{BridgeEnd, ConnectError, Connector, Identity, Limits};
-
-/// Nothing on this machine takes longer, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client of a gateway, whose bridge shows what is present.
 fn start(

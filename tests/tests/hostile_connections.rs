@@ -24,11 +24,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use vouchsafe_ca::{Tier, pem};
 use vouchsafe_tests::hostile::{Forged, Forger, Honest, client_config, ending};
-use vouchsafe_tests::{Client, World};
+use vouchsafe_tests::{Client, PATIENCE, World};
 use vouchsafe_transport::Revocations;
-
-/// Nothing on this machine takes longer, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The first flight of an honest client.
 fn client_hello(world: &World) -> Vec<u8> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
-use vouchsafe_tests::{Client, World, binary, command};
+use vouchsafe_tests::{Client, World, binary, command, eventually};
 use vouchsafe_transport::{Service, Upstream};
 
 #[tokio::test]
@@ -179,13 +179,8 @@ async fn a_client_that_reads_nothing_and_then_breaks_a_limit_is_let_go() {
 }
 
 async fn wait_until(condition: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if condition() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it did not come about");
+    let came_about = eventually(|| condition().then_some(())).await;
+    came_about.unwrap_or_else(|| panic!("it did not come about"));
 }
 
 fn processes_with(mark: &str) -> usize {

@@ -7,13 +7,12 @@
     reason = "a test that cannot go on should say so"
 )]
 
-use std::time::Duration;
-
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::time::sleep;
 use vouchsafe_tests::upstream::HttpServer;
-use vouchsafe_tests::{Answer, HttpClient, Journal, RunningGateway, World, keeper_over_http};
+use vouchsafe_tests::{
+    Answer, HttpClient, Journal, RunningGateway, World, eventually, keeper_over_http,
+};
 use vouchsafe_transport::{
     ChildCommand, Endpoint, HttpUpstream, Identity, Limits, SharedServer, Upstream,
 };
@@ -91,13 +90,8 @@ impl Scene {
 
     /// Waits until a server has heard of this method so often.
     async fn hears(&self, method: &str, times: usize) {
-        for _ in 0..1000 {
-            if self.heard(method).len() == times {
-                return;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{method}: {:#?}", self.heard(method));
+        let hears = eventually(|| (self.heard(method).len() == times).then_some(())).await;
+        hears.unwrap_or_else(|| panic!("{method}: {:#?}", self.heard(method)));
     }
 }
 
