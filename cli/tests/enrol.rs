@@ -32,8 +32,9 @@ use tokio::io::{AsyncReadExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use vouchsafe_certs::{CertificateRequest, KeyType, PrivateKey, certs_only};
+use vouchsafe_tests::identity_in;
 use vouchsafe_transport::{
-    Anchor, EventLog, FetchLimits, Fetcher, HttpLimits, Identity, Output as Record, PublicListener,
+    Anchor, EventLog, FetchLimits, Fetcher, HttpLimits, Output as Record, PublicListener,
     PublicListenerConfig, Trust,
 };
 
@@ -148,9 +149,7 @@ async fn other_programs_that_renew_too_often_hear_when_to_come_back() {
     let ca = Served::start(&home, &[]);
     done(&enroll(&home, &invite(&ca, "build-7", &["--ttl", "10h"]), "agent"));
     done(&renew(&home, &ca, "agent"));
-    let read = |name: &str| fs::read_to_string(home.path("agent").join(name)).unwrap();
-    let (certificate, key, roots) = (read("certificate.pem"), read("key.pem"), read("roots.pem"));
-    let identity = Identity::from_pem(certificate.as_bytes(), &key, roots.as_bytes()).unwrap();
+    let identity = identity_in(&home.path("agent"));
     let roots = watch::channel(Arc::clone(&identity.roots)).1;
     let anchor = Anchor::Trust(Trust::unchecked(roots, Arc::new(DefaultTimeProvider)));
     let (name, limits) = (ServerName::try_from("localhost").unwrap(), FetchLimits::default());
@@ -166,10 +165,10 @@ async fn other_programs_that_renew_too_often_hear_when_to_come_back() {
     let after: u32 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((3_500..=3_600).contains(&after), "{after}");
     // Whoever comes with the key that is certified already gets the certificate that there is.
-    let same = reenroll(&PrivateKey::from_pem(&key).unwrap()).await;
+    let same = reenroll(&identity.key).await;
     let letters: String = String::from_utf8_lossy(same.body()).split_whitespace().collect();
     let bag = certs_only::unpack(&Base64::decode_vec(&letters).unwrap()).unwrap();
-    assert_eq!(bag[0], CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap());
+    assert_eq!(bag[0], identity.chain[0]);
 }
 
 #[test]
@@ -365,17 +364,12 @@ async fn stands_in(
     directory: &str,
     answer: impl Fn(&str) -> Response<Bytes> + Send + Sync + 'static,
 ) -> (String, mpsc::UnboundedReceiver<String>) {
-    let read = |name: &str| fs::read_to_string(home.path(directory).join(name)).unwrap();
-    let identity = Identity::from_pem(
-        read("certificate.pem").as_bytes(),
-        &read("key.pem"),
-        read("roots.pem").as_bytes(),
-    );
+    let identity = identity_in(&home.path(directory));
     let (seen, requests) = mpsc::unbounded_channel();
     let clock = Arc::new(DefaultTimeProvider);
     let record = fs::File::create(home.path("audit")).unwrap();
     let listener = PublicListener::new(PublicListenerConfig {
-        identity: watch::channel(Arc::new(identity.unwrap())).1,
+        identity: watch::channel(Arc::new(identity)).1,
         handler: Arc::new(move |_, request| {
             let path = request.uri().path().to_owned();
             let response = answer(&path);

@@ -23,13 +23,13 @@ use std::time::{Duration, Instant};
 
 use crowd::{Crowd, Gathering};
 use cut::{Cut, bound, lost_nothing};
-use gate::{Gate, identity};
+use gate::Gate;
 use home::{Home, VOUCHSAFE};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use vouchsafe_tests::Client;
+use vouchsafe_tests::{Client, identity_in};
 use vouchsafe_transport::{Identity, Revocations};
 
 /// Two hundred sessions at a time are enough.
@@ -139,7 +139,7 @@ fn open_gate(home: &Home) -> Gate {
 
 fn agent(home: &Home, name: &str, more: &[&str]) -> Arc<Identity> {
     home.run(&[&["issue", name, "--allow", "tools:*"], more].concat());
-    identity(home, name)
+    Arc::new(identity_in(&home.path(name)))
 }
 
 /// Opens the sessions of two devices, and lets all of them call at once.

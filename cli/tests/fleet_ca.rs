@@ -36,13 +36,14 @@ use std::time::{Duration, Instant};
 
 use crowd::{Crowd, Gathering};
 use cut::{Cut, bound, lost_nothing};
-use gate::{Gate, identity};
+use gate::Gate;
 use home::{Home, VOUCHSAFE};
 use members::{Acknowledged, Agent, Clerks};
 use rustix::process::Signal;
 use serde_json::Value;
 use served::Served;
 use tokio::time::sleep;
+use vouchsafe_tests::identity_in;
 
 const OPERATOR: &str = "home/operator";
 
@@ -208,7 +209,7 @@ impl Fleet {
                 enrol_into(&self.home, ca, directory, name, &options)
             };
             self.issued.insert(held);
-            let identity = identity(&self.home, directory);
+            let identity = identity_in(&self.home.path(directory));
             sessions.push(Gathering::of(&identity, gate.address, size).await);
         }
         let sessions = sessions.into_iter().map(Gathering::begin).collect();
@@ -256,7 +257,7 @@ impl Fleet {
         // The gateways have noticed, go on, and let in whom they know nothing bad of.
         let noticed = |gate: &Gate| gate.says.wait_for(0, "the list in force stays until").0;
         let noticed: Vec<_> = self.gates.iter().map(noticed).collect();
-        let steady = identity(home, "steady");
+        let steady = identity_in(&home.path("steady"));
         let mut others = Vec::new();
         for gate in &self.gates {
             others.push(Gathering::of(&steady, gate.address, 1).await.begin());

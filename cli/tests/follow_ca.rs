@@ -22,10 +22,10 @@ use rustix::process::Signal;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use serde_json::json;
 use serving::{Serving, Talk, replace};
-use standin::{Manner, StandIn, identity};
+use standin::{Manner, StandIn};
 use vouchsafe_ca::{Actor, Authority, Kind, Order, Reason};
 use vouchsafe_certs::{KeyType, PermissionSet, Principal, PrivateKey, Serial, TrustDomain};
-use vouchsafe_tests::list_of_nobody;
+use vouchsafe_tests::{identity_in, list_of_nobody};
 use vouchsafe_transport::Revocations;
 
 const REVOKED: &str = "error: the gateway refused this identity: its certificate is revoked\n";
@@ -250,7 +250,7 @@ fn an_agent_follows_the_ca_as_well_and_leaves_a_gateway_that_is_revoked() {
 #[test]
 fn a_stolen_issuing_key_neither_keeps_out_its_own_revocation_nor_serves_the_thief() {
     let mut scene = Scene::new(Manner::Waits);
-    let issuing = identity(&scene.home, "gw").authorities.remove(0);
+    let issuing = identity_in(&scene.home.path("gw")).authorities.remove(0);
     // A thief has that CA's key, stands in the CA's place, and forgives everybody, once and for all.
     scene.home.run(&["revoke", "stolen"]);
     let fair = String::from_utf8(current(&scene.home)).unwrap();

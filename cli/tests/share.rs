@@ -11,13 +11,13 @@ mod home;
 mod lines;
 mod serving;
 
-use std::fs;
 use std::path::Path;
 
 use home::Home;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use serving::{Serving, Talk};
+use vouchsafe_tests::children;
 
 /// Calls of each client that are in flight at once.
 const CALLS: usize = 5;
@@ -48,17 +48,6 @@ while IFS= read -r line; do
     esac
 done
 "#;
-
-/// The processes that another one has started.
-fn children(of: &str) -> Vec<String> {
-    let is_child = |path: &Path| {
-        let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-        status.lines().any(|line| line.strip_prefix("PPid:").is_some_and(|id| id.trim() == of))
-    };
-    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-    let names = processes.filter(|path| is_child(path));
-    names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
-}
 
 #[test]
 fn one_process_serves_two_identities_and_pings_while_answers_wait() {

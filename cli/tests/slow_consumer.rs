@@ -12,15 +12,13 @@ mod home;
 mod lines;
 mod serving;
 
-use std::fs;
 use std::time::Duration;
 
 use home::Home;
 use serde_json::json;
 use serving::Serving;
 use tokio::time::timeout;
-use vouchsafe_tests::Client;
-use vouchsafe_transport::Identity;
+use vouchsafe_tests::{Client, Memory, identity_in};
 
 const MEGABYTE: u64 = 1024 * 1024;
 
@@ -51,20 +49,14 @@ impl Scene {
     }
 
     async fn client(&self) -> Client {
-        let read = |name: &str| fs::read(self.home.path("a").join(name)).unwrap();
-        let (certificate, key) = (read("certificate.pem"), read("key.pem"));
-        let key = String::from_utf8(key).unwrap();
-        let identity = Identity::from_pem(&certificate, &key, &read("roots.pem")).unwrap();
+        let identity = identity_in(&self.home.path("a"));
         Client::connect(self.serving.address.parse().unwrap(), &identity).await
     }
 
     /// The most memory that the gateway has had so far.
     fn peak(&self) -> u64 {
         let (_, line) = self.serving.says.wait_for(0, "gateway ");
-        let id = line.rsplit_once(' ').unwrap().1;
-        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+        Memory::Peak.of(line.rsplit_once(' ').unwrap().1)
     }
 }
 

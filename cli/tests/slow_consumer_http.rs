@@ -8,23 +8,19 @@
     reason = "a test that cannot go on should say so and stop; of what is shared, this one uses a part"
 )]
 
-mod gate;
 mod home;
 mod lines;
 mod serving;
 
-use std::fs;
-use std::sync::Arc;
 use std::time::Duration;
 
-use gate::identity;
 use home::Home;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use serving::Serving;
 use tokio::spawn;
 use tokio::time::{sleep, timeout};
-use vouchsafe_tests::{Answer, HttpClient};
+use vouchsafe_tests::{Answer, HttpClient, Memory, identity_in};
 use vouchsafe_transport::Identity;
 
 const MEGABYTE: u64 = 1024 * 1024;
@@ -61,7 +57,7 @@ done
 /// A gateway with such a server behind it.
 struct Scene {
     serving: Serving,
-    identity: Arc<Identity>,
+    identity: Identity,
     _home: Home,
 }
 
@@ -71,7 +67,7 @@ impl Scene {
         home.run(&["issue", "gw", "--server", "--dns", "localhost", "--ip", "127.0.0.1"]);
         home.run(&["issue", "a", "--allow", "tools:*"]);
         let serving = Serving::start(&home, options, &["sh", "-c", LAVISH]);
-        let identity = identity(&home, "a");
+        let identity = identity_in(&home.path("a"));
         Self { serving, identity, _home: home }
     }
 
@@ -87,17 +83,10 @@ impl Scene {
         HttpClient::connect(address, &self.identity, Some(protocol)).await
     }
 
-    /// Memory of the gateway: now, or the most there was so far.
-    fn memory(&self, which: &str) -> u64 {
+    /// Memory of the gateway.
+    fn memory(&self, which: Memory) -> u64 {
         let (_, line) = self.serving.says.wait_for(0, "gateway ");
-        let id = line.rsplit_once(' ').unwrap().1;
-        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
-    }
-
-    fn peak(&self) -> u64 {
-        self.memory("VmHWM:")
+        which.of(line.rsplit_once(' ').unwrap().1)
     }
 }
 
@@ -156,7 +145,7 @@ async fn a_gigabyte_that_nobody_reads_waits_at_the_server_until_it_is_read() {
     for greed in GREED {
         let scene = Scene::new(&["--write-timeout", "300"]);
         drop(asked(scene.client(greed.protocol).await, 1, greed.tool).await.1.octets().await);
-        let before = scene.memory("VmRSS:");
+        let before = scene.memory(Memory::Now);
         let mut sessions = greed.asks(&scene).await;
         sleep(SETTLED).await;
         // All of it comes to whoever reads after all.
@@ -176,7 +165,7 @@ async fn a_gigabyte_that_nobody_reads_waits_at_the_server_until_it_is_read() {
         // they are copied on their way; of each connection what HTTP and TLS have taken of it.
         let connections = greed.sessions * greed.connections;
         let limit = greed.sessions * (5 * length + 1) + connections + 32;
-        let grown = (scene.peak() - before) / MEGABYTE;
+        let grown = (scene.memory(Memory::Peak) - before) / MEGABYTE;
         assert!(grown < limit, "{grown} MB of {limit} over {}", greed.protocol);
     }
 }
@@ -191,14 +180,14 @@ async fn notifications_without_end_wait_for_whoever_listens() {
         let listen = listening.request(Method::GET, &Value::Null);
         let mut news = listening.send(listen).await.unwrap();
         assert_eq!(news.status, StatusCode::OK);
-        let before = scene.memory("VmRSS:");
+        let before = scene.memory(Memory::Now);
         drop(asked(client, 1, "news").await);
         sleep(SETTLED).await;
         for _ in 0..20 {
             let event = news.event().await.unwrap().unwrap();
             assert_eq!(event["method"], "notifications/tools/list_changed");
         }
-        let grown = (scene.peak() - before) / MEGABYTE;
+        let grown = (scene.memory(Memory::Peak) - before) / MEGABYTE;
         assert!(grown < 16, "{grown} MB over {protocol}");
     }
 }

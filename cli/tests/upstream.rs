@@ -20,8 +20,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use serving::{Serving, Talk};
 use tokio::runtime::Runtime;
+use vouchsafe_tests::identity_in;
 use vouchsafe_tests::upstream::{Asked, HttpServer, Step, accepted, status};
-use vouchsafe_transport::Identity;
 
 /// A CA, a gateway's identity `gw`, and an agent `a` that may use one tool.
 fn cast() -> Home {
@@ -65,13 +65,6 @@ fn serve(asked: &Asked) -> Vec<Step> {
     }
 }
 
-fn identity(home: &Home, name: &str) -> Identity {
-    let read = |file: &str| std::fs::read(home.path(name).join(file)).unwrap();
-    let key = String::from_utf8(read("key.pem")).unwrap();
-    Identity::from_pem(&read("certificate.pem"), &key, &read("roots.pem")).unwrap()
-}
-
-/// A gateway with a server behind it that runs already.
 fn upstream(home: &Home, url: &str, options: &[&str]) -> Serving {
     Serving::start(home, &[&["--upstream", url], options].concat(), &[])
 }
@@ -89,7 +82,7 @@ fn a_server_that_runs_already_stands_behind_the_gateway() {
     let runtime = Runtime::new().unwrap();
     let _entered = runtime.enter();
     let plain = HttpServer::plain(serve);
-    let tls = HttpServer::tls(&identity(&home, "gw"), serve);
+    let tls = HttpServer::tls(&identity_in(&home.path("gw")), serve);
     let url = format!("http://{}/mcp?key=secret", plain.address);
     let serving = upstream(&home, &url, &[]);
     let (_, line) = serving.says.wait_for(0, "  upstream ");
@@ -201,7 +194,7 @@ fn whoever_asks_something_else_than_a_server_of_mcp_is_told_what_it_is() {
     let home = cast();
     let runtime = Runtime::new().unwrap();
     let _entered = runtime.enter();
-    let server = HttpServer::tls(&identity(&home, "gw"), |asked| match &*asked.target {
+    let server = HttpServer::tls(&identity_in(&home.path("gw")), |asked| match &*asked.target {
         "/mcp" => serve(asked),
         "/page" => status("200 OK", "Content-Type: text/html\r\n", "<h1>hello</h1>"),
         _ => status("404 Not Found", "", ""),
@@ -226,7 +219,7 @@ fn a_session_over_http_is_deleted_where_the_bridge_is_told_to_stop() {
     let home = cast();
     let runtime = Runtime::new().unwrap();
     let _entered = runtime.enter();
-    let server = HttpServer::tls(&identity(&home, "gw"), serve);
+    let server = HttpServer::tls(&identity_in(&home.path("gw")), serve);
     let url = format!("https://localhost:{}/mcp", server.address.port());
     for (number, signal) in [Signal::TERM, Signal::INT].into_iter().enumerate() {
         let mut connect = home.command(VOUCHSAFE);
@@ -253,7 +246,7 @@ fn a_gateway_is_met_over_http_by_the_same_commands() {
     let home = cast();
     let runtime = Runtime::new().unwrap();
     let _entered = runtime.enter();
-    let server = HttpServer::tls(&identity(&home, "gw"), serve);
+    let server = HttpServer::tls(&identity_in(&home.path("gw")), serve);
     let url = format!("https://localhost:{}/mcp", server.address.port());
     let mut talk = Talk::with(&home, &url, "a");
     assert_eq!(talk.calls("echo", &json!({"text": "hello"})), "hello");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -23,22 +23,18 @@ pub struct Client {
     next: u64,
 }
 
-/// A TLS configuration that shows this chain, whatever it is.
+/// A TLS configuration that shows what an identity has, and trusts its roots.
 #[must_use]
-pub fn tls_config(
-    roots: &[CertificateDer<'static>],
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> ClientConfig {
-    let mut store = RootCertStore::empty();
-    for root in roots {
-        store.add(root.clone()).unwrap();
+pub fn tls_config(identity: &Identity) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for root in identity.roots.iter() {
+        roots.add(root.der.clone()).unwrap();
     }
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
-        .with_root_certificates(store)
-        .with_client_auth_cert(chain, key)
+        .with_root_certificates(roots)
+        .with_client_auth_cert(identity.chain.clone(), identity.key.to_tls())
         .unwrap();
     config.alpn_protocols = vec![b"mcp/1".to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
@@ -48,9 +44,7 @@ pub fn tls_config(
 impl Client {
     /// Connects as `identity`; the gateway has not judged it yet.
     pub async fn connect(address: SocketAddr, identity: &Identity) -> Self {
-        let roots: Vec<_> = identity.roots.iter().map(|root| root.der.clone()).collect();
-        let config = tls_config(&roots, identity.chain.clone(), identity.key.to_tls());
-        Self::connect_with(address, config).await.unwrap()
+        Self::connect_with(address, tls_config(identity)).await.unwrap()
     }
 
     /// Connects with any TLS configuration.

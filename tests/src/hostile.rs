@@ -263,11 +263,8 @@ impl Honest {
 
     /// The same where it may be turned away: whether it was served.
     pub async fn tries(&self, gateway: &RunningGateway) -> bool {
-        let roots: Vec<_> = self.0.roots.iter().map(|root| root.der.clone()).collect();
-        let config = tls_config(&roots, self.0.chain.clone(), self.0.key.to_tls());
-        let Ok(mut client) = Client::connect_with(gateway.address, config).await else {
-            return false;
-        };
+        let connected = Client::connect_with(gateway.address, tls_config(&self.0)).await;
+        let Ok(mut client) = connected else { return false };
         let answer = client.try_call("echo", json!({"text": "still here"})).await;
         matches!(answer, Ok(Some(answer)) if answer["result"].is_object())
     }

@@ -48,8 +48,7 @@ pub struct Answer {
 impl HttpClient {
     /// Connects as `identity` and offers this application protocol, or none.
     pub async fn connect(address: SocketAddr, identity: &Identity, protocol: Option<&str>) -> Self {
-        let roots: Vec<_> = identity.roots.iter().map(|root| root.der.clone()).collect();
-        let mut config = tls_config(&roots, identity.chain.clone(), identity.key.to_tls());
+        let mut config = tls_config(identity);
         config.alpn_protocols =
             protocol.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let tcp = TcpStream::connect(address).await.unwrap();

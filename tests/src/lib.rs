@@ -7,6 +7,7 @@
     reason = "a test that cannot go on should say so and stop"
 )]
 
+pub mod audit;
 mod bridged;
 pub mod chaos;
 mod client;
@@ -15,6 +16,7 @@ mod http_client;
 mod keeper;
 mod lists;
 mod patience;
+mod processes;
 mod tools;
 pub mod upstream;
 mod web;
@@ -26,8 +28,10 @@ pub use http_client::{Answer, HttpClient};
 pub use keeper::{Journal, Keeper, keeper_over_http};
 pub use lists::list_of_nobody;
 pub use patience::{PATIENCE, eventually};
+pub use processes::{Memory, children};
 pub use tools::is_installed;
 pub use web::WebServer;
 pub use world::{
-    RunningGateway, TRUST_DOMAIN, World, binary, command, echo_server, fixed, permissions_of,
+    RunningGateway, TRUST_DOMAIN, World, binary, command, echo_server, fixed, identity_in,
+    permissions_of,
 };

@@ -192,6 +192,14 @@ impl World {
     }
 }
 
+/// Reads the identity in a directory.
+#[must_use]
+pub fn identity_in(directory: &Path) -> Identity {
+    let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap();
+    let (certificate, roots) = (read("certificate.pem"), read("roots.pem"));
+    Identity::from_pem(certificate.as_bytes(), &read("key.pem"), roots.as_bytes()).unwrap()
+}
+
 /// What stays as it is.
 #[must_use]
 pub fn fixed<T>(value: T) -> watch::Receiver<T> {

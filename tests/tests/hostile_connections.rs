@@ -23,6 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use vouchsafe_ca::{Tier, pem};
+use vouchsafe_tests::audit::{count, refused};
 use vouchsafe_tests::hostile::{Forged, Forger, Honest, client_config, ending};
 use vouchsafe_tests::{Client, PATIENCE, World};
 use vouchsafe_transport::Revocations;
@@ -230,10 +231,8 @@ async fn nobody_comes_back_without_being_judged_again() {
         assert_eq!(connection.handshake_kind(), Some(HandshakeKind::Resumed));
     };
     tokio::task::spawn_blocking(story).await.unwrap();
-    let events = gateway
-        .wait_until(|events| events.iter().filter(|event| event["event"] == "closed").count() == 3);
-    let allowed = events.await.into_iter().filter(|event| event["event"] == "allowed").count();
-    assert_eq!(allowed, 3);
+    let events = gateway.wait_until(|events| count(events, "closed") == 3).await;
+    assert_eq!(count(&events, "allowed"), 3);
 }
 
 /// Connections of the gateway that the system still knows, in any state but that of waiting out.
@@ -310,19 +309,6 @@ async fn ten_thousand_handshakes_that_never_finish_keep_nobody_out() {
     }
     assert_eq!(connections_at(address), 0);
     honest.calls(&gateway).await;
-}
-
-/// Refused connections: those told one by one, and those summed up.
-fn refused(events: &[serde_json::Value]) -> usize {
-    let refused = events.iter().filter(|event| event["event"] == "refused");
-    let count = |event: &serde_json::Value| {
-        let reason = event["reason"].as_str().unwrap_or_default();
-        match reason.strip_suffix(" further times within a second") {
-            Some(number) => number.parse().unwrap(),
-            None => 1,
-        }
-    };
-    refused.map(count).sum()
 }
 
 #[tokio::test]

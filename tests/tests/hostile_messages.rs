@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use vouchsafe_tests::hostile::Honest;
-use vouchsafe_tests::{Client, RunningGateway, World};
+use vouchsafe_tests::{Client, Memory, RunningGateway, World};
 
 /// What the audit holds of one principal.
 fn events_of(gateway: &RunningGateway, name: &str) -> Vec<Value> {
@@ -150,23 +150,15 @@ async fn is_denied(gateway: &RunningGateway, client: &mut Client, reason: &str, 
     assert!(before == "denied" || before == "opened", "{events:#?}");
 }
 
-/// The most memory that this process ever had, in octets.
-fn peak_memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    let kilobytes: String = line.chars().filter(char::is_ascii_digit).collect();
-    kilobytes.parse::<usize>().unwrap() * 1024
-}
-
 #[tokio::test]
 async fn a_message_of_a_hundred_megabytes_is_not_kept() {
-    const MEGABYTE: usize = 1024 * 1024;
+    const MEGABYTE: u64 = 1024 * 1024;
     let world = World::new();
     let gateway = world.gateway(|_| ()).await;
     let honest = Honest::of(&world);
     let mut client = Client::connect(gateway.address, &world.agent("hostile", &["tools:*"])).await;
-    let before = peak_memory();
-    let part = vec![b'x'; MEGABYTE];
+    let before = Memory::Peak.of("self");
+    let part = vec![b'x'; 1024 * 1024];
     let mut written = 0;
     while written < 100 && client.write(&part).await.is_ok() {
         written += 1;
@@ -179,7 +171,7 @@ async fn a_message_of_a_hundred_megabytes_is_not_kept() {
     assert_eq!(told.get("id"), None);
     let ended = ("closed".to_owned(), reason.to_owned());
     assert_eq!(end_of(&gateway, "hostile").await, ended);
-    let grown = (peak_memory() - before) / MEGABYTE;
+    let grown = (Memory::Peak.of("self") - before) / MEGABYTE;
     assert!(grown < 100, "{grown} MB were needed");
     honest.calls(&gateway).await;
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use vouchsafe_tests::Client;
+use vouchsafe_tests::audit::count;
 
 use crate::gate::Gate;
 
@@ -39,7 +40,7 @@ async fn very_many_sessions_cost_little_and_leave_nothing() {
     for _ in 0..sessions {
         clients.push(Client::connect_with(gate.address, config.clone()).await.unwrap());
     }
-    gate.until("all opened", |events| crate::gate::count(events, "opened") >= clients.len()).await;
+    gate.until("all opened", |events| count(events, "opened") >= clients.len()).await;
     let taken = (gate.memory() - idle) / sessions;
     println!(
         "{sessions} sessions of {wanted} wanted in {:?}: {taken} octets each",
@@ -53,7 +54,7 @@ async fn very_many_sessions_cost_little_and_leave_nothing() {
         client.ending().await;
     }
     println!("all cut, and seen to be, {:?} after the command began", begun.elapsed());
-    gate.until("all cut", |events| crate::gate::count(events, "cut") == clients.len()).await;
+    gate.until("all cut", |events| count(events, "cut") == clients.len()).await;
     let begun = Instant::now();
     while gate.holds().0 > 100 {
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", gate.holds());

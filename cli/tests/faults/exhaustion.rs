@@ -6,9 +6,10 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use vouchsafe_tests::Client;
+use vouchsafe_tests::audit::count;
+use vouchsafe_tests::{Client, identity_in, tls_config};
 
-use crate::gate::{Gate, SERVER, count};
+use crate::gate::{Gate, SERVER};
 
 /// Descriptors of a gateway that has few.
 const FEW: usize = 64;
@@ -61,9 +62,7 @@ async fn a_gateway_without_descriptors_turns_people_away_and_recovers() {
 
 /// Whether an honest agent is.
 async fn is_served(gate: &Gate) -> bool {
-    let identity = gate.identity("honest");
-    let roots: Vec<_> = identity.roots.iter().map(|root| root.der.clone()).collect();
-    let config = vouchsafe_tests::tls_config(&roots, identity.chain.clone(), identity.key.to_tls());
+    let config = tls_config(&identity_in(&gate.home.path("honest")));
     let Ok(mut client) = Client::connect_with(gate.address, config).await else { return false };
     let answer = client.try_call("any", json!({})).await;
     matches!(answer, Ok(Some(answer)) if answer["result"].is_object())

@@ -1,20 +1,18 @@
-//! `vouchsafe serve` with all that the system knows of it.
+//! `vouchsafe serve`, and all that the system knows of it.
 
 use std::fs::{self, DirBuilder};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
-use vouchsafe_tests::{Client, tls_config};
-use vouchsafe_transport::Identity;
+use vouchsafe_tests::{Client, Memory, children, identity_in, tls_config};
 
 use crate::home::{Home, VOUCHSAFE};
-use crate::lines::Lines;
+use crate::lines::{Lines, PATIENCE};
 
 /// A server of one answer: some octets, or eight million where the call says `large`.
 pub(crate) const SERVER: &str = r#"
@@ -24,9 +22,6 @@ while IFS= read -r line; do
     printf '{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":"%s"}]}}\n' "${id%%,*}" "$text"
 done
 "#;
-
-/// How long anything takes to be over, at most.
-const SOON: Duration = Duration::from_secs(20);
 
 /// A process that serves until it is dropped.
 pub(crate) struct Gate {
@@ -62,17 +57,9 @@ impl Gate {
         Self { home, process, address, says }
     }
 
-    pub(crate) fn identity(&self, name: &str) -> Identity {
-        let read = |file: &str| fs::read(self.home.path(name).join(file)).unwrap();
-        let key = String::from_utf8(read("key.pem")).unwrap();
-        Identity::from_pem(&read("certificate.pem"), &key, &read("roots.pem")).unwrap()
-    }
-
     /// What `a` connects with.
     pub(crate) fn config(&self) -> ClientConfig {
-        let identity = self.identity("a");
-        let roots: Vec<_> = identity.roots.iter().map(|root| root.der.clone()).collect();
-        tls_config(&roots, identity.chain.clone(), identity.key.to_tls())
+        tls_config(&identity_in(&self.home.path("a")))
     }
 
     /// Sessions of `a`, each answered once, until one is refused; and what that one is told.
@@ -91,7 +78,8 @@ impl Gate {
 
     /// An honest agent comes, calls and leaves.
     pub(crate) async fn serves(&self) {
-        let mut client = Client::connect(self.address, &self.identity("honest")).await;
+        let honest = identity_in(&self.home.path("honest"));
+        let mut client = Client::connect(self.address, &honest).await;
         assert_eq!(client.call("any", json!({})).await, "here");
         client.close().await;
     }
@@ -110,7 +98,7 @@ impl Gate {
             if is_it(&events) {
                 return events;
             }
-            assert!(begun.elapsed() < SOON, "{what}: {:#?} {:#?}", events, self.says.all());
+            assert!(begun.elapsed() < PATIENCE, "{what}: {:#?} {:#?}", events, self.says.all());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -118,15 +106,8 @@ impl Gate {
     /// What the process holds: descriptors and children.
     pub(crate) fn holds(&self) -> (usize, usize) {
         let own = self.process.id().to_string();
-        let descriptors = fs::read_dir(Path::new("/proc").join(&own).join("fd")).unwrap().count();
-        let is_child = |stat: &String| {
-            // The name in parentheses may hold anything; behind it come the state and the parent.
-            let rest = stat.rsplit(')').next().unwrap_or_default();
-            rest.split_ascii_whitespace().nth(1) == Some(&own)
-        };
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        let stats = processes.filter_map(|of| fs::read_to_string(of.path().join("stat")).ok());
-        (descriptors, stats.filter(is_child).count())
+        let descriptors = fs::read_dir(format!("/proc/{own}/fd")).unwrap().count();
+        (descriptors, children(&own).len())
     }
 
     /// What it holds after an honest agent was there: no child, and so many descriptors.
@@ -141,7 +122,7 @@ impl Gate {
                 return descriptors;
             }
             before = descriptors;
-            assert!(begun.elapsed() < SOON, "{children} children");
+            assert!(begun.elapsed() < PATIENCE, "{children} children");
         }
     }
 
@@ -149,7 +130,7 @@ impl Gate {
     pub(crate) async fn is_as_before(&self, at_rest: usize) {
         let begun = Instant::now();
         while self.holds().1 > 0 || self.holds().0 > at_rest {
-            assert!(begun.elapsed() < SOON, "{:?} against {at_rest} at rest", self.holds());
+            assert!(begun.elapsed() < PATIENCE, "{:?} against {at_rest} at rest", self.holds());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(self.home.run(&["sessions"]), "no sessions\n");
@@ -157,9 +138,7 @@ impl Gate {
 
     /// Octets of memory that are its own.
     pub(crate) fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
-        line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        Memory::Own.of(self.process.id())
     }
 }
 
@@ -169,20 +148,4 @@ impl Drop for Gate {
         let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
         drop(self.process.wait());
     }
-}
-
-/// Refused connections: those told one by one, and those summed up.
-pub(crate) fn refused(events: &[Value]) -> usize {
-    let refused = events.iter().filter(|event| event["event"] == "refused");
-    let count = |event: &Value| {
-        let reason = event["reason"].as_str().unwrap_or_default();
-        let more = reason.strip_suffix(" further times within a second");
-        more.map_or(1, |number| number.parse().unwrap())
-    };
-    refused.map(count).sum()
-}
-
-/// How many events of a kind there are.
-pub(crate) fn count(events: &[Value], kind: &str) -> usize {
-    events.iter().filter(|event| event["event"] == kind).count()
 }

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use serde_json::json;
 use vouchsafe_tests::Client;
+use vouchsafe_tests::audit::{count, refused};
 use vouchsafe_tests::chaos::{ChaosProxy, Fault, Faults};
 
-use crate::gate::{Gate, count, refused};
+use crate::gate::Gate;
 
 /// The first connection that nothing happens to: how many octets its handshake has, each way.
 async fn measured(gate: &Gate, proxy: &ChaosProxy) -> (u64, u64) {

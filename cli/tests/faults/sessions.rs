@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use vouchsafe_tests::Client;
+use vouchsafe_tests::audit::count;
 use vouchsafe_tests::chaos::{ChaosProxy, Fault, Faults};
 
-use crate::gate::{Gate, count};
+use crate::gate::Gate;
 
 /// Far less than a call of a client, and far less than a large answer.
 const INTO: u64 = 40;

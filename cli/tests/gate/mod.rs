@@ -4,11 +4,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Child;
-use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use vouchsafe_transport::Identity;
 
 use crate::home::{Home, VOUCHSAFE};
 use crate::lines::Lines;
@@ -63,12 +61,4 @@ impl Drop for Gate {
         let _ = kill_process(process, Signal::TERM);
         drop(self.process.wait());
     }
-}
-
-/// Reads the identity in a directory.
-pub(crate) fn identity(home: &Home, directory: &str) -> Arc<Identity> {
-    let read = |file: &str| fs::read(home.path(directory).join(file)).unwrap();
-    let key = String::from_utf8(read("key.pem")).unwrap();
-    let identity = Identity::from_pem(&read("certificate.pem"), &key, &read("roots.pem"));
-    Arc::new(identity.unwrap())
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use vouchsafe_tests::WebServer;
+use vouchsafe_tests::{WebServer, identity_in};
 use vouchsafe_transport::Identity;
 
 use crate::home::Home;
@@ -48,7 +48,7 @@ pub(crate) struct StandIn {
 impl StandIn {
     /// With the identity directory `ca` of this home.
     pub(crate) fn new(home: &Home, manner: Manner) -> Self {
-        let identity = identity(home, "ca");
+        let identity = identity_in(&home.path("ca"));
         let all = fs::read(home.path("home/crl.pem")).unwrap();
         let changes = all.clone();
         let mut stand_in = Self {
@@ -65,7 +65,7 @@ impl StandIn {
 
     /// With another certificate, from when it comes the next time.
     pub(crate) fn shows(&mut self, home: &Home, directory: &str) {
-        self.identity = identity(home, directory);
+        self.identity = identity_in(&home.path(directory));
     }
 
     pub(crate) fn publishes(&self, all: Vec<u8>) {
@@ -120,13 +120,6 @@ impl StandIn {
     pub(crate) fn asked(&self) -> usize {
         self.server.as_ref().unwrap().heads().len()
     }
-}
-
-/// What an identity directory of this home holds.
-pub(crate) fn identity(home: &Home, directory: &str) -> Identity {
-    let read = |name: &str| fs::read_to_string(home.path(directory).join(name)).unwrap();
-    let (certificate, roots) = (read("certificate.pem"), read("roots.pem"));
-    Identity::from_pem(certificate.as_bytes(), &read("key.pem"), roots.as_bytes()).unwrap()
 }
 
 async fn answer(

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use serde_json::json;
-use vouchsafe_tests::WebServer;
+use vouchsafe_tests::{WebServer, identity_in};
 
 use crate::cast;
 use crate::home::{Home, VOUCHSAFE};
@@ -17,7 +17,6 @@ use crate::receiver::Webhook;
 use crate::scrape::Page;
 use crate::served::Served;
 use crate::serving::{Serving, Talk, replace};
-use crate::sessions::identity;
 
 /// A file with the URL that only its owner reads.
 fn url_file(home: &Home, url: &str) {
@@ -157,7 +156,7 @@ fn a_receiver_that_never_answers_harms_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_elsewhere_must_prove_itself_by_the_roots_that_were_named() {
     let home = cast();
-    let gw = identity(&home, "gw");
+    let gw = identity_in(&home.path("gw"));
     let ok = |_: &str| b"HTTP/1.1 204 No Content\r\n\r\n".to_vec();
     let receiver = WebServer::new(&gw, gw.chain.clone(), ok).await;
     let url = format!("https://localhost:{}/hooks/s3cret", receiver.address.port());

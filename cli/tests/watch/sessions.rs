@@ -1,6 +1,6 @@
 //! `vouchsafe sessions`: somebody at the gateway's machine looks who is connected, and ends one.
 
-use std::fs::{self, DirBuilder, Permissions, set_permissions};
+use std::fs::{DirBuilder, Permissions, set_permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, geteuid};
 use serde_json::{Value, json};
-use vouchsafe_tests::{Client, is_installed};
-use vouchsafe_transport::Identity;
+use vouchsafe_tests::{Client, identity_in, is_installed};
 
 use crate::home::{Home, VOUCHSAFE};
 use crate::lines::PATIENCE;
@@ -23,14 +22,6 @@ fn cast() -> Home {
     home
 }
 
-/// Reads the identity in a directory.
-pub(crate) fn identity(home: &Home, directory: &str) -> Identity {
-    let read = |file: &str| fs::read(home.path(directory).join(file)).unwrap();
-    let key = String::from_utf8(read("key.pem")).unwrap();
-    Identity::from_pem(&read("certificate.pem"), &key, &read("roots.pem")).unwrap()
-}
-
-/// Exit code, standard output, standard error.
 fn sessions(home: &Home, options: &[&str]) -> (i32, String, String) {
     let output = home.command(VOUCHSAFE).arg("sessions").args(options).output().unwrap();
     let text = |octets| String::from_utf8(octets).unwrap();
@@ -99,8 +90,8 @@ async fn whoever_is_closed_is_told_and_everybody_else_goes_on() {
     // A server that never answers.
     let serving = Serving::start(&home, &AT, &["sleep", "1000"]);
     let address = serving.address.parse().unwrap();
-    let mut reader = Client::connect(address, &identity(&home, "reader")).await;
-    let mut editor = Client::connect(address, &identity(&home, "editor")).await;
+    let mut reader = Client::connect(address, &identity_in(&home.path("reader"))).await;
+    let mut editor = Client::connect(address, &identity_in(&home.path("editor"))).await;
     let request = b"{\"jsonrpc\":\"2.0\",\"id\":\"w\",\"method\":\"tools/list\"}\n";
     reader.write(request).await.unwrap();
     editor.write(request).await.unwrap();
@@ -136,7 +127,7 @@ async fn whoever_is_closed_is_told_and_everybody_else_goes_on() {
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.starts_with(&format!("error: there is no session {number}\nhint: ")), "{err}");
     // It is closed, not locked out: that takes a revocation.
-    let _again = Client::connect(address, &identity(&home, "reader")).await;
+    let _again = Client::connect(address, &identity_in(&home.path("reader"))).await;
     while listed(&home).len() < 2 {
         assert!(begun.elapsed() < PATIENCE);
     }
