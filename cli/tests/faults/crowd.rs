@@ -7,7 +7,7 @@ use serde_json::json;
 use vouchsafe_tests::Client;
 use vouchsafe_tests::audit::count;
 
-use crate::gate::Gate;
+use crate::observed::ObservedGate;
 
 /// One server for all, which answers what it must answer at the beginning.
 const SHARED: &str = r#"
@@ -32,8 +32,11 @@ async fn very_many_sessions_cost_little_and_leave_nothing() {
     let most = (sessions + 10).to_string();
     let options = ["--max-sessions", &most, "--max-sessions-per-principal", &most, "--share"];
     let patient = ["--first-message-timeout", "3600"];
-    let gate =
-        Gate::limited("true", &[&options[..], &patient].concat(), &["--", "sh", "-c", SHARED]);
+    let gate = ObservedGate::limited(
+        "true",
+        &[&options[..], &patient].concat(),
+        &["--", "sh", "-c", SHARED],
+    );
     let idle = gate.memory();
     let (begun, mut clients) = (Instant::now(), Vec::new());
     let config = gate.config();

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use vouchsafe_tests::audit::count;
 use vouchsafe_tests::{Client, identity_in, tls_config};
 
-use crate::gate::{Gate, SERVER};
+use crate::observed::{ObservedGate, SERVER};
 
 /// Descriptors of a gateway that has few.
 const FEW: usize = 64;
@@ -18,7 +18,7 @@ const FEW: usize = 64;
 async fn a_gateway_without_descriptors_turns_people_away_and_recovers() {
     let limit = format!("ulimit -n {FEW}");
     let options = ["--handshake-timeout", "60"];
-    let gate = Gate::limited(&limit, &options, &["--", "sh", "-c", SERVER]);
+    let gate = ObservedGate::limited(&limit, &options, &["--", "sh", "-c", SERVER]);
     let at_rest = gate.at_rest().await;
     let mut inside = Client::connect_with(gate.address, gate.config()).await.unwrap();
     assert_eq!(inside.call("any", json!({})).await, "here");
@@ -61,7 +61,7 @@ async fn a_gateway_without_descriptors_turns_people_away_and_recovers() {
 }
 
 /// Whether an honest agent is.
-async fn is_served(gate: &Gate) -> bool {
+async fn is_served(gate: &ObservedGate) -> bool {
     let config = tls_config(&identity_in(&gate.home.path("honest")));
     let Ok(mut client) = Client::connect_with(gate.address, config).await else { return false };
     let answer = client.try_call("any", json!({})).await;
@@ -70,7 +70,7 @@ async fn is_served(gate: &Gate) -> bool {
 
 #[tokio::test]
 async fn a_child_that_cannot_be_started_for_want_of_descriptors_is_told_and_others_are_later() {
-    let gate = Gate::limited(&format!("ulimit -n {FEW}"), &[], &["--", "sh", "-c", SERVER]);
+    let gate = ObservedGate::limited(&format!("ulimit -n {FEW}"), &[], &["--", "sh", "-c", SERVER]);
     let at_rest = gate.at_rest().await;
     // Each takes several; in the end one finds a descriptor for itself and none for its child.
     let (sessions, refused) = gate.fill(FEW).await;

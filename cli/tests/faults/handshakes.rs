@@ -7,10 +7,10 @@ use vouchsafe_tests::Client;
 use vouchsafe_tests::audit::{count, refused};
 use vouchsafe_tests::chaos::{ChaosProxy, Fault, Faults};
 
-use crate::gate::Gate;
+use crate::observed::ObservedGate;
 
 /// The first connection that nothing happens to: how many octets its handshake has, each way.
-async fn measured(gate: &Gate, proxy: &ChaosProxy) -> (u64, u64) {
+async fn measured(gate: &ObservedGate, proxy: &ChaosProxy) -> (u64, u64) {
     proxy.will(Faults::default());
     let before = count(&gate.events(), "opened");
     let client = Client::connect_with(proxy.address, gate.config()).await.unwrap();
@@ -31,7 +31,7 @@ fn octets(length: u64) -> Vec<u64> {
 
 #[tokio::test]
 async fn wherever_a_handshake_breaks_off_nothing_is_left_of_it() {
-    let gate = Gate::open(&[]);
+    let gate = ObservedGate::open(&[]);
     let proxy = ChaosProxy::before(gate.address).await;
     let at_rest = gate.at_rest().await;
     let (to_server, to_client) = measured(&gate, &proxy).await;

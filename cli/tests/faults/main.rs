@@ -11,11 +11,11 @@
 
 mod crowd;
 mod exhaustion;
-mod gate;
 mod handshakes;
 #[path = "../home/mod.rs"]
 mod home;
 #[path = "../lines/mod.rs"]
 mod lines;
 mod memory;
+mod observed;
 mod sessions;

@@ -7,7 +7,7 @@ use std::process;
 
 use tokio::net::TcpStream;
 
-use crate::gate::{Gate, SERVER};
+use crate::observed::{ObservedGate, SERVER};
 
 const MEGABYTE: u64 = 1024 * 1024;
 
@@ -66,7 +66,7 @@ async fn limits_that_fit_the_memory_keep_a_gateway_alive() {
     let octets = message.to_string();
     let options =
         ["--max-sessions-per-principal", "32", "--max-sessions", "40", "--max-message", &octets];
-    let gate = Gate::limited(&group.enter(), &options, &["--", "sh", "-c", SERVER]);
+    let gate = ObservedGate::limited(&group.enter(), &options, &["--", "sh", "-c", SERVER]);
     let at_rest = gate.at_rest().await;
     // A device takes every place that it may have, until it is told that there are no more.
     let (mut sessions, refused) = gate.fill(32).await;

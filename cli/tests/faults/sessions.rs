@@ -8,7 +8,7 @@ use vouchsafe_tests::Client;
 use vouchsafe_tests::audit::count;
 use vouchsafe_tests::chaos::{ChaosProxy, Fault, Faults};
 
-use crate::gate::Gate;
+use crate::observed::ObservedGate;
 
 /// Far less than a call of a client, and far less than a large answer.
 const INTO: u64 = 40;
@@ -18,7 +18,7 @@ const IMPATIENT: [&str; 6] =
     ["--first-message-timeout", "2", "--write-timeout", "1", "--idle-timeout", "1"];
 
 /// Handshakes first, so that octets can be counted from their end.
-async fn handshake(gate: &Gate, proxy: &ChaosProxy) -> (u64, u64) {
+async fn handshake(gate: &ObservedGate, proxy: &ChaosProxy) -> (u64, u64) {
     proxy.will(Faults::default());
     let before = count(&gate.events(), "opened");
     let client = Client::connect_with(proxy.address, gate.config()).await.unwrap();
@@ -31,7 +31,7 @@ async fn handshake(gate: &Gate, proxy: &ChaosProxy) -> (u64, u64) {
 
 #[tokio::test]
 async fn whatever_becomes_of_a_connection_its_session_ends_and_says_why() {
-    let gate = Gate::open(&IMPATIENT);
+    let gate = ObservedGate::open(&IMPATIENT);
     let proxy = ChaosProxy::before(gate.address).await;
     let at_rest = gate.at_rest().await;
     // The handshakes of one certificate differ by an octet or two, of which there are enough.
@@ -85,7 +85,7 @@ async fn whatever_becomes_of_a_connection_its_session_ends_and_says_why() {
 
 #[tokio::test]
 async fn a_network_that_is_only_slow_or_takes_things_apart_harms_nobody() {
-    let gate = Gate::open(&[]);
+    let gate = ObservedGate::open(&[]);
     let proxy = ChaosProxy::before(gate.address).await;
     let at_rest = gate.at_rest().await;
     let late = Fault::Delay(Duration::from_millis(100));

@@ -24,14 +24,14 @@ done
 "#;
 
 /// A process that serves until it is dropped.
-pub(crate) struct Gate {
+pub(crate) struct ObservedGate {
     pub(crate) home: Home,
     process: Child,
     pub(crate) address: SocketAddr,
     says: Lines,
 }
 
-impl Gate {
+impl ObservedGate {
     /// With the server above behind it, and agents `a` and `honest`.
     pub(crate) fn open(options: &[&str]) -> Self {
         Self::limited("true", options, &["--", "sh", "-c", SERVER])
@@ -142,7 +142,7 @@ impl Gate {
     }
 }
 
-impl Drop for Gate {
+impl Drop for ObservedGate {
     fn drop(&mut self) {
         // If it is gone already, there is nobody to tell.
         let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
