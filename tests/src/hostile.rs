@@ -22,7 +22,8 @@ use vouchsafe_certs::{CaCertificate, KeyType, PERMISSION_EXTENSION_OID, PrivateK
 use vouchsafe_transport::Identity;
 use x509_parser::parse_x509_certificate;
 
-use crate::{Client, RunningGateway, TRUST_DOMAIN, World, permissions_of, tls_config};
+use crate::world::permissions_of;
+use crate::{Client, RunningGateway, TRUST_DOMAIN, World, tls_config};
 
 /// A CA's certificate and a key, in the wrong hands: it signs whatever it is given.
 #[derive(Debug)]

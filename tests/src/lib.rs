@@ -31,7 +31,4 @@ pub use patience::{PATIENCE, eventually};
 pub use processes::{Memory, children};
 pub use tools::is_installed;
 pub use web::WebServer;
-pub use world::{
-    RunningGateway, TRUST_DOMAIN, World, binary, command, echo_server, fixed, identity_in,
-    permissions_of,
-};
+pub use world::{RunningGateway, TRUST_DOMAIN, World, binary, command, fixed, identity_in};

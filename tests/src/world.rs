@@ -207,14 +207,12 @@ pub fn fixed<T>(value: T) -> watch::Receiver<T> {
 }
 
 /// Reads permissions.
-#[must_use]
-pub fn permissions_of(texts: &[&str]) -> PermissionSet {
+pub(crate) fn permissions_of(texts: &[&str]) -> PermissionSet {
     texts.iter().map(|text| Permission::parse(text).unwrap()).collect()
 }
 
 /// The echo server as a child.
-#[must_use]
-pub fn echo_server() -> Upstream {
+fn echo_server() -> Upstream {
     Upstream::Command(ChildCommand::new([binary("echo-server").into_os_string()], []).unwrap())
 }
 
