@@ -130,7 +130,15 @@ pub struct HttpServer {
 impl HttpServer {
     /// Without TLS.
     pub fn plain(answer: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static) -> Self {
-        Self::start(listener(ANY), None, Arc::new(answer))
+        Self::plain_at(ANY, answer)
+    }
+
+    /// As [`plain`](Self::plain), at an address of which nobody else makes use.
+    pub fn plain_at(
+        address: SocketAddr,
+        answer: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start(listener(address), None, Arc::new(answer))
     }
 
     /// With TLS, as an identity. Whoever shows a certificate must show one of the same roots.

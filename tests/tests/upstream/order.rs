@@ -1,10 +1,5 @@
 //! In which order a server that speaks HTTP hears what concerns one call: each request goes over a
 //! connection of its own, and one may be slower than another.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should say so"
-)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,8 +12,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use vouchsafe_tests::{Client, World};
-use vouchsafe_transport::{Endpoint, HttpUpstream, Upstream};
+use vouchsafe_tests::World;
+
+use crate::behind::{client, gateway_with};
 
 /// Longer than what two kernels hold of a connection that nobody reads.
 const LONG: usize = 12 * 1024 * 1024;
@@ -115,14 +111,9 @@ async fn head(stream: &mut BufReader<TcpStream>) -> Option<usize> {
 async fn a_cancellation_never_overtakes_the_call_that_it_cancels() {
     let world = World::new();
     let server = Slow::start();
-    let endpoint = Endpoint::parse(&format!("http://{}/mcp", server.address)).unwrap();
-    let gateway = world
-        .gateway(|config| {
-            config.upstream = Upstream::Http(Box::new(HttpUpstream::plain(endpoint)));
-            config.limits.child_grace = Duration::from_secs(60);
-        })
-        .await;
-    let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
+    let grace = Duration::from_secs(60);
+    let gateway = gateway_with(&world, server.address, |limits| limits.child_grace = grace).await;
+    let mut client = client(&world, &gateway).await;
     let about = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
     client.request("initialize", about).await.unwrap().unwrap();
     let params = json!({"name": "work", "arguments": {"text": "x".repeat(LONG)}});

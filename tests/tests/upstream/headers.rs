@@ -1,59 +1,49 @@
 //! Servers of 2026-07-28 that want arguments in headers, asked by somebody who has not seen their list.
-#![expect(clippy::indexing_slicing, reason = "a test that cannot go on should say so")]
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use vouchsafe_tests::upstream::{Asked, HttpServer, Step, json as message, status};
 use vouchsafe_tests::{Client, World};
-use vouchsafe_transport::{Endpoint, HttpUpstream, Upstream};
+
+use crate::behind::{client, gateway, modern, result};
 
 /// Wants the argument `region` of `sql` in a header, and says so on the second page of its list.
 fn serve(asked: &Asked) -> Vec<Step> {
-    let id = &asked.body["id"];
-    let result =
-        |result: Value| message(&json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string());
+    let says = |said: Value| message(&result(asked, &said.to_string()));
     let params = &asked.body["params"];
     match (asked.method(), params["cursor"].as_str()) {
-        ("tools/list", None) => result(json!({"tools": [], "nextCursor": "2"})),
+        ("tools/list", None) => says(json!({"tools": [], "nextCursor": "2"})),
         ("tools/list", Some("2")) => {
             let region = json!({"type": "string", "x-mcp-header": "Region"});
             let schema = json!({"type": "object", "properties": {"region": region}});
-            result(json!({"tools": [{"name": "sql", "inputSchema": schema}]}))
+            says(json!({"tools": [{"name": "sql", "inputSchema": schema}]}))
         }
         ("tools/call", _) if params["name"] == "sql" => {
             match asked.header("mcp-param-region") == params["arguments"]["region"].as_str() {
-                true => result(json!({"content": [{"type": "text", "text": "done"}]})),
-                false => mismatch(id),
+                true => says(json!({"content": [{"type": "text", "text": "done"}]})),
+                false => mismatch(asked),
             }
         }
-        _ => mismatch(id),
+        _ => mismatch(asked),
     }
 }
 
-fn mismatch(id: &Value) -> Vec<Step> {
+fn mismatch(asked: &Asked) -> Vec<Step> {
     let error = json!({"code": -32020, "message": "The header mcp-param-region is missing"});
-    let error = json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string();
+    let error = json!({"jsonrpc": "2.0", "id": asked.body["id"], "error": error}).to_string();
     status("400 Bad Request", "Content-Type: application/json\r\n", &error)
 }
 
 fn call(tool: &str, arguments: Value) -> Value {
-    json!({"name": tool, "arguments": arguments, "_meta": {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }})
+    modern(json!({"name": tool, "arguments": arguments}))
 }
 
 #[tokio::test]
 async fn a_call_that_is_refused_for_its_headers_is_made_again_with_them() {
     let world = World::new();
     let server = HttpServer::plain(serve);
-    let endpoint = Endpoint::parse(&format!("http://{}/mcp", server.address)).unwrap();
-    let gateway = world
-        .gateway(|config| {
-            config.upstream = Upstream::Http(Box::new(HttpUpstream::plain(endpoint)));
-        })
-        .await;
-    let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
+    let gateway = gateway(&world, &server).await;
+    let mut client = client(&world, &gateway).await;
     let methods =
         || server.asked().iter().map(|asked| asked.method().to_owned()).collect::<Vec<_>>();
     let answer = client.request("tools/call", call("sql", json!({"region": "west"}))).await;
@@ -91,12 +81,7 @@ async fn what_is_listed_for_headers_is_nobodys_answer_whatever_a_client_calls_it
             _ => serve(asked),
         }
     });
-    let endpoint = Endpoint::parse(&format!("http://{}/mcp", server.address)).unwrap();
-    let gateway = world
-        .gateway(|config| {
-            config.upstream = Upstream::Http(Box::new(HttpUpstream::plain(endpoint)));
-        })
-        .await;
+    let gateway = gateway(&world, &server).await;
     let agent = world.agent("a", &["tools:slow", "tools:sql"]);
     let mut client = Client::connect(gateway.address, &agent).await;
     let request = |id: &str, params: Value| {

@@ -1,46 +1,29 @@
 //! Servers behind a gateway whose certificates are of its own CA, which can revoke them.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should say so"
-)]
 
 use std::sync::Arc;
 
 use rustls::time_provider::DefaultTimeProvider;
-use serde_json::{Value, json};
-use vouchsafe_tests::upstream::{
-    Asked, HttpServer, Step, accepted, json as message, status, stream,
-};
-use vouchsafe_tests::{Client, RunningGateway, World, fixed};
+use serde_json::json;
+use vouchsafe_tests::upstream::{Asked, HttpServer, Step, json as message, stream};
+use vouchsafe_tests::{RunningGateway, World, fixed};
 use vouchsafe_transport::{Endpoint, HttpUpstream, Revocations, Trust, Upstream};
+
+use crate::behind::{client, text, with_session};
 
 const REFUSED: &str = "The server is not trusted, or does not trust us";
 
 /// Answers everything at once, but for calls of `wait`, which are never answered to the end.
 fn serve(asked: &Asked) -> Vec<Step> {
-    let result = |result: Value| {
-        json!({"jsonrpc": "2.0", "id": asked.body["id"], "result": result}).to_string()
-    };
-    match asked.method() {
-        "initialize" => message(&result(
-            json!({"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}}),
-        )),
-        "tools/call" if asked.body["params"]["name"] == "wait" => vec![stream(), Step::Wait],
-        "tools/call" => message(&result(json!({"content": [{"type": "text", "text": "done"}]}))),
-        "GET" => status("405 Method Not Allowed", "", ""),
-        _ => accepted(),
-    }
+    with_session(asked, || match asked.body["params"]["name"] == "wait" {
+        true => vec![stream(), Step::Wait],
+        false => message(&text(asked, "done")),
+    })
 }
 
 async fn gateway(world: &World, server: &HttpServer, trust: Trust) -> RunningGateway {
     let url = format!("https://localhost:{}/mcp", server.address.port());
     let upstream = HttpUpstream::of_own_ca(Endpoint::parse(&url).unwrap(), trust).unwrap();
     world.gateway(|config| config.upstream = Upstream::Http(Box::new(upstream))).await
-}
-
-async fn client(world: &World, gateway: &RunningGateway) -> Client {
-    Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await
 }
 
 #[tokio::test]
