@@ -125,6 +125,11 @@ pub enum RequestError {
     /// The key is of a type that is not accepted.
     #[error("the request's key is neither P-256, P-384 nor Ed25519")]
     Key,
+    /// The key is written in another way than the one by which it would be known again.
+    #[error(
+        "the request's key is not written as an uncompressed point (RFC 5480 §2.2); write it with openssl ec -conv_form uncompressed, and make the request anew"
+    )]
+    NotPlain,
     /// It asks to be a CA or to sign certificates.
     #[error("the request asks to become a certificate authority")]
     AsksForAuthority,

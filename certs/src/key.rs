@@ -84,7 +84,7 @@ impl FromStr for KeyType {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PublicKey {
     kind: KeyType,
-    /// The whole structure; one key has one.
+    /// The whole structure. An EC point has several (RFC 5480 §2.2), of which requests bring one alone.
     der: Box<[u8]>,
     /// How much of it comes before the key itself.
     head_len: usize,
@@ -105,7 +105,8 @@ impl PublicKey {
         Self::from_unusual_der(spki)
     }
 
-    /// Reads what is not written as nearly everybody writes it: compressed points (RFC 5480 §2.2) above all.
+    /// Reads what is not written as nearly everybody writes it: compressed points (RFC 5480 §2.2) above all,
+    /// of which there may be certificates. Requests for new ones do not bring any.
     fn from_unusual_der(spki: &[u8]) -> Result<Self, KeyError> {
         let key = rcgen::SubjectPublicKeyInfo::from_der(spki).map_err(|_| KeyError::Unsupported)?;
         let kind = KeyType::of(key.algorithm())?;
@@ -118,6 +119,12 @@ impl PublicKey {
     #[must_use]
     pub fn to_der(&self) -> Vec<u8> {
         self.der.to_vec()
+    }
+
+    /// Whether this is the one way of writing the key by which it is compared with others. RFC 5480 §2.2:
+    /// an uncompressed point begins with 04, a compressed one with 02 or 03, and nothing else is allowed.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.kind == KeyType::Ed25519 || self.der_bytes().first() == Some(&0x04)
     }
 
     /// What the key is made of.
@@ -339,13 +346,17 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_point_is_a_key_of_its_own() {
+    fn a_compressed_point_can_be_read_and_is_not_the_plain_way_to_write_a_key() {
         let head = b"\x30\x39\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x22\x00";
         let der = [&head[..], b"\x02", &[7; 32]].concat();
         let key = PublicKey::from_der(&der).unwrap();
         assert_eq!((key.key_type(), key.to_der()), (Ok(KeyType::P256), der.clone()));
         assert_eq!(key.der_bytes().len(), 33);
         assert_eq!(PublicKey::from_der(&der[..der.len() - 1]), Err(KeyError::Unsupported));
+        assert!(!key.is_plain());
+        for kind in KeyType::ALL {
+            assert!(PrivateKey::generate(kind).unwrap().public_key().unwrap().is_plain());
+        }
     }
 
     #[test]

@@ -65,6 +65,10 @@ impl CertificateRequest {
         // The allow-list of key types comes first: it also keeps SHA-1 and short RSA keys away.
         let public_key =
             PublicKey::from_der(info.subject_pki.raw).map_err(|_| RequestError::Key)?;
+        // Or whoever has a key that is never certified again would write its point in another way.
+        if !public_key.is_plain() {
+            return Err(RequestError::NotPlain);
+        }
         request.verify_signature().map_err(|_| RequestError::NotProven)?;
         // Every attribute is looked at: a second extension request must not hide behind the first.
         for attribute in info.iter_attributes() {
@@ -93,7 +97,10 @@ fn refuse_presumption(extension: &X509Extension<'_>) -> Result<(), RequestError>
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, KeyPair};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CustomExtension, IsCa, KeyPair, PublicKeyData,
+        SignatureAlgorithm, SigningKey,
+    };
 
     use super::*;
     use crate::{KeyType, PERMISSION_EXTENSION_OID, PrivateKey};
@@ -147,6 +154,45 @@ mod tests {
         assert_eq!(CertificateRequest::from_der(&der).unwrap_err(), RequestError::NotProven);
         der.push(0);
         assert_eq!(CertificateRequest::from_der(&der).unwrap_err(), RequestError::Malformed);
+    }
+
+    /// A key whose point is written so.
+    struct Written<'a>(&'a PrivateKey, Vec<u8>);
+
+    impl PublicKeyData for Written<'_> {
+        fn der_bytes(&self) -> &[u8] {
+            &self.1
+        }
+
+        fn algorithm(&self) -> &'static SignatureAlgorithm {
+            self.0.algorithm()
+        }
+    }
+
+    impl SigningKey for Written<'_> {
+        fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+            self.0.sign(message)
+        }
+    }
+
+    #[test]
+    fn a_key_is_written_in_one_way_or_refused() {
+        for kind in [KeyType::P256, KeyType::P384] {
+            let key = PrivateKey::generate(kind).unwrap();
+            let both = &key.der_bytes()[1..];
+            let (x, y) = both.split_at(both.len() / 2);
+            let sign = y[y.len() - 1] & 1;
+            let read = |first: u8, rest: &[u8]| {
+                let written = Written(&key, [&[first], rest].concat());
+                let request = CertificateParams::default().serialize_request(&written).unwrap();
+                CertificateRequest::from_der(request.der()).map(|read| read.public_key)
+            };
+            assert_eq!(read(0x04, both), key.public_key().map_err(|_| RequestError::Key));
+            // Compressed, and what X9.62 calls hybrid: keys that verify signatures just as well.
+            for (first, rest) in [(0x02, x), (0x06, both)] {
+                assert_eq!(read(first | sign, rest), Err(RequestError::NotPlain));
+            }
+        }
     }
 
     #[test]

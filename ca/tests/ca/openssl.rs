@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::world::{DAY, World, principal};
+use crate::enrolment::refusal;
+use crate::world::{DAY, World, order, principal};
 use vouchsafe_ca::file::{self, Access};
-use vouchsafe_ca::{Actor, Issued, Kind, Order, Reason, Tier, pem};
-use vouchsafe_certs::KeyType;
+use vouchsafe_ca::{Actor, Issued, Kind, Order, Reason, Refusal, Tier, pem};
+use vouchsafe_certs::{CertificateRequest, KeyType, RequestError};
 
 /// Whether the foreign judge is there; says so if not. Where it must be, a test is not left out.
 pub(crate) fn has_openssl() -> bool {
@@ -177,4 +178,38 @@ fn certificates_point_to_where_the_lists_are_if_that_is_configured() {
     ] {
         assert!(after.contains(&pointer), "{pointer} in {after}");
     }
+}
+
+/// What a request says whose key OpenSSL has written in this form (RFC 5480 §2.2).
+fn requested(world: &World, key: &Path, form: &str) -> Result<CertificateRequest, RequestError> {
+    let at = |name: &str| world.folder().join(name).display().to_string();
+    let (key, written, request) = (key.display().to_string(), at("written.key"), at("csr.pem"));
+    openssl(&["ec", "-in", &key, "-conv_form", form, "-out", &written]).unwrap();
+    openssl(&["req", "-new", "-key", &written, "-subj", "/CN=x", "-out", &request]).unwrap();
+    CertificateRequest::from_pem_or_der(&std::fs::read(&request).unwrap())
+}
+
+#[test]
+fn a_compromised_key_is_not_certified_again_however_it_is_written() {
+    if !has_openssl() {
+        return;
+    }
+    let world = World::new();
+    let (key, authority) = (world.folder().join("key.pem"), world.open());
+    let path = key.display().to_string();
+    openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &path]).unwrap();
+    let asked = |form| requested(&world, &key, form).map(|asked| order("a", asked.public_key));
+    let issue = |order| authority.issue(&Actor::Home, order);
+    let stolen = issue(asked("uncompressed").unwrap()).unwrap().certificate.serial;
+    authority.revoke(&Actor::Home, &stolen, Reason::KeyCompromise).unwrap();
+    let refused = refusal(issue(asked("uncompressed").unwrap()));
+    assert!(matches!(refused, Refusal::KeyCompromised { serial } if serial == stolen));
+    for form in ["compressed", "hybrid"] {
+        match asked(form) {
+            Err(refused) => assert_eq!(refused, RequestError::NotPlain),
+            Ok(order) => panic!("{:?}", issue(order).map(|issued| issued.certificate.serial)),
+        }
+    }
+    drop(authority);
+    world.check();
 }
