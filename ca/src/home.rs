@@ -19,9 +19,12 @@
 mod rebuilding;
 
 use std::fmt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::geteuid;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
@@ -30,7 +33,7 @@ use vouchsafe_certs::{CaCertificate, KeyType, PrivateKey, Serial, TrustDomain};
 pub use self::rebuilding::{RebuildError, Rebuilt};
 use crate::config::{Config, ConfigError};
 use crate::error::Error;
-use crate::file::{self, Access};
+use crate::file::{self, Access, FileError};
 use crate::issuer::Issuer;
 use crate::keys;
 use crate::ledger::Ledger;
@@ -76,6 +79,16 @@ pub enum HomeError {
         /// Its mode.
         mode: u32,
     },
+    /// Others than whoever runs this can put files there.
+    #[error("{} can be changed by others (user {owner}, mode {mode:04o})", home.display())]
+    Shared {
+        /// Which home.
+        home: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Its mode.
+        mode: u32,
+    },
     /// A key is elsewhere.
     #[error("{} is not here", .0.display())]
     NoKey(PathBuf),
@@ -100,6 +113,9 @@ impl HomeError {
                 "if init was interrupted, nothing was issued from it: remove the directory and run init again. Otherwise put ca.toml back from a backup",
             ),
             Self::KeyExposed { .. } => Some("consider who has read it, then: chmod 600 FILE"),
+            Self::Shared { .. } => Some(
+                "consider what others may have put there, then: chmod 700 DIR; for a new CA say --home for a directory that is yours or not there yet",
+            ),
             Self::NoKey(_) => {
                 Some("bring it back from where it is kept, for as long as this takes")
             }
@@ -165,7 +181,8 @@ impl Home {
     /// Makes a CA: two keys, two certificates, an empty memory.
     ///
     /// # Errors
-    /// [`HomeError::Exists`] and [`HomeError::Incomplete`] if there is one already, whole or in part.
+    /// [`HomeError::Exists`] and [`HomeError::Incomplete`] if there is one already, whole or in part;
+    /// [`HomeError::Shared`] if others can write there.
     pub fn create(
         path: &Path,
         founding: Founding<'_>,
@@ -174,6 +191,8 @@ impl Home {
     ) -> Result<(Self, Ledger), Error> {
         let Founding { trust_domain, key_type, store: kind, passphrase, root_out } = founding;
         file::create_private_directory(path)?;
+        close_if_empty(path)?;
+        refuse_shared(path, is_own)?;
         let lock = HomeLock::acquire(path, command, now)?;
         refuse_parts(path)?;
         let root = Issuer::root(&trust_domain, PrivateKey::generate(key_type)?, now)?;
@@ -210,6 +229,8 @@ impl Home {
             refuse_parts(path)?;
             return Err(HomeError::NoCa(path.to_owned()).into());
         }
+        // Root may work in anybody's.
+        refuse_shared(path, |owner| geteuid().is_root() || is_own(owner))?;
         let lock = HomeLock::acquire(path, command, now)?;
         let config_path = path.join(CONFIG);
         let config = Config::parse(&file::read(&config_path)?, &config_path)?;
@@ -334,6 +355,32 @@ impl Home {
         let certificate = CaCertificate::from_der(&record.certificate)?;
         Ok(Some(Issuer::new(certificate, keys::read(&path, passphrase)?)?))
     }
+}
+
+fn is_own(owner: u32) -> bool {
+    owner == geteuid().as_raw()
+}
+
+/// Whoever can write in a home could put another configuration, another store or another lock there.
+fn refuse_shared(home: &Path, is_fit: impl Fn(u32) -> bool) -> Result<(), Error> {
+    let metadata = fs::metadata(home).map_err(FileError::reading(home))?;
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if is_fit(owner) && mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(HomeError::Shared { home: home.to_owned(), owner, mode }.into())
+}
+
+/// A directory that was made for the home, by hand or by a service manager, is closed to others. With
+/// other files in it, it serves something else as well, and stays as it is.
+fn close_if_empty(home: &Path) -> Result<(), FileError> {
+    let close = || match fs::read_dir(home)?.next() {
+        None if is_own(fs::metadata(home)?.uid()) => {
+            fs::set_permissions(home, Permissions::from_mode(0o700))
+        }
+        _ => Ok(()),
+    };
+    close().map_err(FileError::writing(home))
 }
 
 fn refuse_parts(home: &Path) -> Result<(), HomeError> {

@@ -2,12 +2,14 @@
 //!
 //! A directory appears whole, and nothing is overwritten unless that was asked for.
 
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use vouchsafe_ca::file::{self, Access};
@@ -191,7 +193,18 @@ impl PendingKey {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent).map_err(|error| cannot_write(parent, &error))?;
         }
-        Self::at(path, kind, passphrase)
+        let pending = Self::at(path, kind, passphrase)?;
+        match pending.key.public_key().and_then(|key| key.key_type()) {
+            Ok(waiting) if waiting != kind => {
+                let path = pending.path.display();
+                let hint = format!(
+                    "if an enrolment was interrupted, go on with --key-type {waiting}; otherwise remove the file to begin with a new key"
+                );
+                Err(Failure::new(format!("the key that waits in {path} is {waiting}, not {kind}"))
+                    .hint(hint))
+            }
+            _ => Ok(pending),
+        }
     }
 
     /// For an identity that is renewed.
@@ -208,15 +221,14 @@ impl PendingKey {
             Failure::new(format!("the key in {} cannot be used: {error}", path.display()))
                 .hint("remove it to begin with a new key")
         };
-        let key = match file::read(&path) {
-            Ok(text) => PrivateKey::open_pem(&Zeroizing::new(text), passphrase).map_err(failed)?,
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+        let key = match read_own(&path)? {
+            Some(text) => PrivateKey::open_pem(&text, passphrase).map_err(failed)?,
+            None => {
                 let key = PrivateKey::generate(kind).map_err(failed)?;
                 let text = key.sealed_pem(passphrase).map_err(failed)?;
                 file::create(&path, text.as_bytes(), Access::Private)?;
                 key
             }
-            Err(error) => return Err(error.into()),
         };
         Ok(Self { path, key })
     }
@@ -240,5 +252,111 @@ impl PendingKey {
         fs::rename(&self.path, &key).map_err(|error| cannot_write(&key, &error))?;
         file::sync_directory(directory)?;
         Ok(())
+    }
+}
+
+/// `O_NOFOLLOW`, and `O_NONBLOCK` for whoever has put a pipe there.
+const AS_IT_IS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+
+/// Reads a key that waits, if one does. Others may write in the directory: a key that one of them has put
+/// there, or may have read, would be certified in this one's name.
+fn read_own(path: &Path) -> Result<Option<Zeroizing<String>>, Failure> {
+    let shown = path.display();
+    let failed = |error| Failure::new(format!("cannot read {shown}: {error}"));
+    let refused = |why: String| {
+        Failure::new(format!("a new key should wait in {shown}, but {why}")).hint(
+            "see who has put it there and why; then remove it, and the command makes a new key",
+        )
+    };
+    let mut file = match OpenOptions::new().read(true).custom_flags(AS_IT_IS).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => {
+            return Err(refused("that is a symbolic link".to_owned()));
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    if let Some(why) = strange(&file).map_err(failed)? {
+        return Err(refused(why));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(failed)?;
+    Ok(Some(text))
+}
+
+/// Why a file is not one that this user alone has written and can read, if it is not.
+fn strange(file: &File) -> io::Result<Option<String>> {
+    let metadata = file.metadata()?;
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    Ok(if !metadata.is_file() {
+        Some("that is no file".to_owned())
+    } else if owner != geteuid().as_raw() {
+        Some(format!("that file belongs to another user ({owner})"))
+    } else if mode & 0o077 != 0 {
+        Some(format!("others can read or change that file (mode {mode:04o})"))
+    } else {
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    /// What is said of the key that waits for an identity.
+    fn said(directory: &Path, kind: KeyType) -> String {
+        PendingKey::beside(directory, kind, None).err().map(|error| error.to_string()).unwrap()
+    }
+
+    #[test]
+    fn an_enrolment_goes_on_with_its_own_key_and_with_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (agent, waiting) =
+            (folder.path().join("agent"), folder.path().join("agent.key.next.pem"));
+        let key_of = |pending: PendingKey| pending.key().public_key().unwrap();
+        let begin = |kind| PendingKey::beside(&agent, kind, None);
+        let begun = key_of(begin(KeyType::Ed25519).unwrap());
+        assert_eq!(key_of(begin(KeyType::Ed25519).unwrap()), begun);
+        let other = said(&agent, KeyType::P256);
+        assert!(other.contains("agent.key.next.pem is ed25519, not p256"), "{other}");
+
+        // Somebody else has it as well, or may have.
+        fs::set_permissions(&waiting, Permissions::from_mode(0o644)).unwrap();
+        let exposed = said(&agent, KeyType::Ed25519);
+        assert!(exposed.contains("others can read or change that file (mode 0644)"), "{exposed}");
+        fs::set_permissions(&waiting, Permissions::from_mode(0o600)).unwrap();
+        // Only root gives files away, and root could be given one.
+        if chown(&waiting, Some(65_534), None).is_ok() {
+            let foreign = said(&agent, KeyType::Ed25519);
+            assert!(foreign.contains("belongs to another user (65534)"), "{foreign}");
+        }
+        let elsewhere = folder.path().join("elsewhere.pem");
+        let key = PrivateKey::generate(KeyType::Ed25519).unwrap();
+        file::create(&elsewhere, key.to_pem().as_bytes(), Access::Private).unwrap();
+        fs::remove_file(&waiting).unwrap();
+        symlink(&elsewhere, &waiting).unwrap();
+        let link = said(&agent, KeyType::Ed25519);
+        assert!(link.contains("that is a symbolic link"), "{link}");
+        fs::remove_file(&waiting).unwrap();
+        fs::create_dir(&waiting).unwrap();
+        let directory = said(&agent, KeyType::Ed25519);
+        assert!(directory.contains("that is no file"), "{directory}");
+
+        fs::remove_dir(&waiting).unwrap();
+        assert_ne!(key_of(begin(KeyType::Ed25519).unwrap()), begun);
+    }
+
+    #[test]
+    fn a_renewal_takes_no_key_that_others_may_know_either() {
+        let folder = tempfile::tempdir().unwrap();
+        let begin = || PendingKey::within(folder.path(), KeyType::P256, None);
+        begin().unwrap();
+        begin().unwrap();
+        let waiting = folder.path().join(NEXT_KEY);
+        fs::set_permissions(&waiting, Permissions::from_mode(0o604)).unwrap();
+        let refused = begin().err().unwrap().to_string();
+        assert!(refused.contains("mode 0604"), "{refused}");
     }
 }

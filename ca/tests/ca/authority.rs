@@ -357,6 +357,55 @@ fn a_home_that_is_there_is_never_made_anew() {
 }
 
 #[test]
+fn no_ca_is_made_or_opened_where_others_can_put_files() {
+    let world = World::new();
+    let folder = world.folder().join("other");
+    let make = || {
+        let founding = vouchsafe_ca::Founding {
+            trust_domain: crate::world::trust_domain(),
+            key_type: KeyType::P256,
+            store: crate::STORE,
+            passphrase: None,
+            root_out: None,
+        };
+        vouchsafe_ca::Home::create(&folder, founding, "test", world.clock.now()).map(drop)
+    };
+    let set = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    let mode = || fs::metadata(&folder).unwrap().permissions().mode() & 0o7777;
+    fs::create_dir_all(folder.join("of somebody")).unwrap();
+    for shared in [0o775, 0o757, 0o1777] {
+        set(shared);
+        let refused = make().unwrap_err();
+        assert!(refused.to_string().contains(&format!("mode {shared:04o})")), "{refused}");
+        assert!(matches!(refused, Error::Home(HomeError::Shared { .. })));
+        // Nothing was put there.
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+    // Only root gives files away.
+    if std::os::unix::fs::chown(&folder, Some(65_534), None).is_ok() {
+        set(0o700);
+        assert!(matches!(
+            make(),
+            Err(Error::Home(HomeError::Shared { owner: 65_534, mode: 0o700, .. }))
+        ));
+        fs::remove_dir_all(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
+    }
+    // What is empty was made for it, and is closed.
+    drop(fs::remove_dir(folder.join("of somebody")));
+    set(0o755);
+    make().unwrap();
+    assert_eq!(mode(), 0o700);
+
+    // Opened later: others may look, but not write.
+    let open = || vouchsafe_ca::Home::open(&folder, "test", world.clock.now()).map(drop);
+    set(0o755);
+    open().unwrap();
+    set(0o770);
+    assert!(matches!(open(), Err(Error::Home(HomeError::Shared { mode: 0o770, .. }))));
+}
+
+#[test]
 fn files_of_another_ca_are_noticed() {
     let (world, other) = (World::new(), World::new());
     fs::copy(other.path("root.pem"), world.path("root.pem")).unwrap();
