@@ -4,7 +4,7 @@ use rustls_pki_types::UnixTime;
 use serde::Serialize;
 
 use crate::audit::{BATCH, HEAD, Head, Record, audit_key};
-use crate::consequences::{Occurrence, RecordError, consequences};
+use crate::consequences::{Occurrence, RecordError, caller, consequences};
 use crate::record::{Actor, Event};
 use crate::store::{Change, Overlay, Store, StoreError};
 
@@ -37,7 +37,13 @@ impl<'a> Batch<'a> {
     }
 
     /// Adds what happened, if it may happen; the batch is otherwise as it was before.
+    ///
+    /// Whoever did it had a say when they asked. A revocation may have been recorded since, or stand before
+    /// this in the batch. That is asked of what happens now alone: journals hold what nobody was asked about.
     pub(crate) fn add(&mut self, by: Actor, event: Event, at: UnixTime) -> Result<(), RecordError> {
+        if let Actor::Holder(_, shown) = &by {
+            caller(&self.overlay, shown)?;
+        }
         let (sequence, previous) = (self.head.sequence + 1, self.head.hash.clone());
         let record = Record { sequence, at, previous, by, event };
         let (line, hash) = record.to_line()?;

@@ -5,8 +5,6 @@ use vouchsafe_certs::{Fingerprint, Principal, Serial};
 use crate::authority::Authority;
 use crate::consequences;
 use crate::error::Error;
-use crate::record::Revocation;
-use crate::refusal::Refusal;
 
 impl Authority {
     /// Whether whoever has shown the certificate with this fingerprint still has a say, by what is on
@@ -14,23 +12,14 @@ impl Authority {
     /// ([`Error::Untold`]), its last one goes on leaving out whom the record knows to be revoked.
     ///
     /// # Errors
-    /// [`Refusal::CallerUnknown`], [`Refusal::CallerRevoked`], or see [`Error`].
+    /// [`Refusal::CallerUnknown`](crate::Refusal::CallerUnknown),
+    /// [`Refusal::CallerRevoked`](crate::Refusal::CallerRevoked), or see [`Error`].
     pub fn demand_caller(&self, shown: &Fingerprint) -> Result<(), Error> {
         self.caller(shown).map(drop)
     }
 
-    /// Whose certificate was shown, and its serial number. Not that alone: whoever has stolen an issuing
-    /// CA's key can give any number to a certificate of their own.
+    /// Whose certificate was shown, and its serial number.
     pub(crate) fn caller(&self, shown: &Fingerprint) -> Result<(Principal, Serial), Error> {
-        let serial = self.look_up(|ledger| ledger.serial_of(shown))?;
-        let serial = serial.ok_or(Refusal::CallerUnknown(*shown))?;
-        let (caller, revoked) =
-            self.look_up(|ledger| Ok(consequences::holder(ledger.store(), &serial)?))?;
-        match revoked {
-            None => Ok((caller, serial)),
-            Some(Revocation { reason, .. }) => {
-                Err(Refusal::CallerRevoked { caller, reason }.into())
-            }
-        }
+        self.look_up(|ledger| Ok(consequences::caller(ledger.store(), shown)?))
     }
 }

@@ -51,7 +51,7 @@ use crate::refusal::Refusal;
 use crate::store::{Change, Store, StoreError};
 use crate::text;
 
-pub(crate) use self::invitations::{fallen_inviter, holder};
+pub(crate) use self::invitations::{caller, fallen_inviter};
 pub(crate) use self::revoking::{invited_before, issued_before};
 
 /// Why an event has no consequences.

@@ -59,7 +59,7 @@ impl Authority {
             Inviter::Home => (Actor::Home, None),
             Inviter::Holder(shown) => {
                 let (principal, serial) = self.caller(shown)?;
-                (Actor::Principal(principal), Some(serial))
+                (Actor::Holder(principal, *shown), Some(serial))
             }
         };
         by.demand_say(&offer.principal)?;

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use rustls_pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use vouchsafe_certs::{PermissionSet, Principal, PrincipalError, Serial, TrustDomain};
+use vouchsafe_certs::{Fingerprint, PermissionSet, Principal, PrincipalError, Serial, TrustDomain};
 
 use crate::invitation::Offer;
 use crate::profile::Planned;
@@ -208,6 +208,9 @@ pub enum Actor {
     Home,
     /// Somebody who has shown a certificate or an invitation.
     Principal(Principal),
+    /// Somebody who has a say by this certificate, as long as it counts: that is asked when it is recorded
+    /// what they did. The journal says of them what it says of any principal.
+    Holder(Principal, Fingerprint),
     /// The CA, unasked.
     Itself,
 }
@@ -219,7 +222,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Home => f.write_str(HOME),
-            Self::Principal(principal) => principal.fmt(f),
+            Self::Principal(principal) | Self::Holder(principal, _) => principal.fmt(f),
             Self::Itself => f.write_str(ITSELF),
         }
     }

@@ -14,10 +14,10 @@ impl Actor {
     /// certificate of the CA's own name could stand in its place before everybody who enrols.
     pub(crate) fn demand_say(&self, principal: &Principal) -> Result<(), Refusal> {
         match self {
-            Self::Principal(_) if principal.name() == SERVICE_NAME => {
+            Self::Principal(_) | Self::Holder(..) if principal.name() == SERVICE_NAME => {
                 Err(Refusal::Reserved(principal.clone()))
             }
-            Self::Principal(_) | Self::Home | Self::Itself => Ok(()),
+            Self::Principal(_) | Self::Holder(..) | Self::Home | Self::Itself => Ok(()),
         }
     }
 
@@ -25,8 +25,10 @@ impl Actor {
     pub(crate) fn demand_say_of_limit(&self, principal: &Principal) -> Result<(), Refusal> {
         self.demand_say(principal)?;
         match self {
-            Self::Principal(own) if own == principal => Err(Refusal::OwnLimit(own.clone())),
-            Self::Principal(_) | Self::Home | Self::Itself => Ok(()),
+            Self::Principal(own) | Self::Holder(own, _) if own == principal => {
+                Err(Refusal::OwnLimit(own.clone()))
+            }
+            Self::Principal(_) | Self::Holder(..) | Self::Home | Self::Itself => Ok(()),
         }
     }
 }

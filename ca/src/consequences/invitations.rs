@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 
 use rustls_pki_types::UnixTime;
 use serde::Deserialize;
-use vouchsafe_certs::{Principal, Serial};
+use vouchsafe_certs::{Fingerprint, Principal, Serial};
 
 use super::{
-    Draft, INVITATION_COUNT, RecordError, ca_key, certificate_key, device_key, invitation_key,
-    invited_prefix, parse, read, read_newest, read_revocation, suffixes,
+    Draft, INVITATION_COUNT, RecordError, ca_key, certificate_key, device_key, fingerprint_key,
+    invitation_key, invited_prefix, parse, read, read_newest, read_revocation, serial_from,
+    suffixes,
 };
 use crate::invitation::{InvitationRecord, Offer};
 use crate::record::Revocation;
@@ -210,9 +211,26 @@ fn revocation_of(store: &dyn Store, key: &str) -> Result<Option<Revocation>, Rec
     Ok(record.and_then(|record| record.revoked))
 }
 
+/// Whose certificate was shown, and its serial number, if whoever shows it still has a say. Not the number
+/// alone is asked for: whoever has stolen an issuing CA's key can give any to a certificate of their own.
+pub(crate) fn caller(
+    store: &dyn Store,
+    shown: &Fingerprint,
+) -> Result<(Principal, Serial), RecordError> {
+    let key = fingerprint_key(shown);
+    let serial = store.get(&key)?.ok_or(Refusal::CallerUnknown(*shown))?;
+    let serial = serial_from(&key, &serial)?;
+    match holder(store, &serial)? {
+        (caller, None) => Ok((caller, serial)),
+        (caller, Some(Revocation { reason, .. })) => {
+            Err(Refusal::CallerRevoked { caller, reason }.into())
+        }
+    }
+}
+
 /// Who holds a certificate, and what is known of a revocation: of the device, of the certificate, or of
 /// the CA that has issued it.
-pub(crate) fn holder(
+fn holder(
     store: &dyn Store,
     serial: &Serial,
 ) -> Result<(Principal, Option<Revocation>), RecordError> {

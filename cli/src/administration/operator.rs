@@ -40,11 +40,13 @@ impl Operator {
         }
     }
 
-    /// Who it is, for the journal.
+    /// Who it is, for the journal, and by what: that is asked once more when their act is recorded.
     pub(crate) fn actor(&self) -> Actor {
         match self {
             Self::Home => Actor::Home,
-            Self::Certified { principal, .. } => Actor::Principal(principal.clone()),
+            Self::Certified { principal, fingerprint, .. } => {
+                Actor::Holder(principal.clone(), *fingerprint)
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::output::{count, date};
 pub(crate) fn actor(by: &Actor) -> String {
     match by {
         Actor::Home => "home".to_owned(),
-        Actor::Principal(principal) => principal.name().to_owned(),
+        Actor::Principal(principal) | Actor::Holder(principal, _) => principal.name().to_owned(),
         Actor::Itself => "the CA".to_owned(),
     }
 }
