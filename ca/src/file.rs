@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+/// How a file's name begins until it is whole. Whoever is killed leaves it behind.
+pub(crate) const UNFINISHED: &str = ".vouchsafe-";
+
 /// Who may read a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -137,7 +140,7 @@ fn write_beside(
 ) -> Result<tempfile::NamedTempFile, FileError> {
     let write = || {
         let mut file = tempfile::Builder::new()
-            .prefix(".vouchsafe-")
+            .prefix(UNFINISHED)
             .permissions(Permissions::from_mode(access.mode()))
             .tempfile_in(parent(path))?;
         file.write_all(contents)?;

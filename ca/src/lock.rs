@@ -3,8 +3,8 @@
 //! The lock is the operating system's, on an open file: it goes when its holder goes, however it
 //! goes. What the file says is only for people.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -14,7 +14,7 @@ use rustls_pki_types::UnixTime;
 use thiserror::Error;
 use time::format_description::well_known::Rfc3339;
 
-use crate::file::FileError;
+use crate::file::{FileError, UNFINISHED};
 use crate::text::date_time;
 
 /// How long a second process waits before it gives up.
@@ -85,8 +85,26 @@ impl HomeLock {
             waited += PAUSE;
         }
         introduce(&mut file, command, now).map_err(FileError::writing(&path))?;
+        remove_unfinished(home).map_err(FileError::writing(home))?;
         Ok(Self { _file: file })
     }
+}
+
+/// Whoever has the lock is the only one who writes in the home: files that were never finished are those
+/// of somebody who was killed. Some are copies of keys, which nobody would look for there.
+fn remove_unfinished(home: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(home)? {
+        let entry = entry?;
+        let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+        if is_unfinished && entry.file_type()?.is_file() {
+            match fs::remove_file(entry.path()) {
+                // An identity is being put here, by somebody who needs no lock, and is whole by now.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes who holds the lock now.
@@ -108,7 +126,10 @@ fn holder(mut file: &File) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
+    use crate::file::{Access, create};
 
     #[test]
     fn the_second_one_hears_who_was_first() {
@@ -128,5 +149,36 @@ mod tests {
         );
         drop(first);
         take("vouchsafe list").unwrap();
+    }
+
+    #[test]
+    fn what_somebody_left_unfinished_who_was_killed_goes_and_nothing_else_does() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_700_000_000));
+        for name in [".vouchsafe-Ab12Cd", "issuing.key", ".vouchsafe", "x.vouchsafe-Ab12Cd"] {
+            create(&at(name), b"a key", Access::Private).unwrap();
+        }
+        // An identity that somebody delivers here without the lock, and a link to elsewhere.
+        fs::create_dir(at(".vouchsafe-Ef34Gh")).unwrap();
+        create(&at(".vouchsafe-Ef34Gh/.vouchsafe-key"), b"a key", Access::Private).unwrap();
+        symlink(at("issuing.key"), at(".vouchsafe-Ij56Kl")).unwrap();
+        let before = fs::read_dir(home.path()).unwrap().count();
+        let held = HomeLock::acquire(home.path(), "test", now).unwrap();
+        assert!(!at(".vouchsafe-Ab12Cd").exists());
+        assert!(
+            at(".vouchsafe-Ij56Kl").exists() && at(".vouchsafe-Ef34Gh/.vouchsafe-key").exists()
+        );
+        // One has gone, and the lock has come.
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), before);
+
+        // Whoever does not get the lock removes nothing of whoever has it.
+        create(&at(".vouchsafe-Mn78Op"), b"being written", Access::Private).unwrap();
+        let take = |patience| HomeLock::acquire_within(patience, home.path(), "test", now);
+        take(Duration::ZERO).unwrap_err();
+        assert!(at(".vouchsafe-Mn78Op").exists());
+        drop(held);
+        take(Duration::ZERO).unwrap();
+        assert!(!at(".vouchsafe-Mn78Op").exists());
     }
 }

@@ -31,7 +31,7 @@ use thiserror::Error;
 use super::{Home, STORE};
 use crate::audit::{HEAD, Head, Record, stored_head, stored_line};
 use crate::error::Error;
-use crate::file::{self, FileError, sync_directory};
+use crate::file::{self, FileError, UNFINISHED, sync_directory};
 use crate::journal::{JournalError, Lines};
 use crate::ledger::Ledger;
 use crate::record::{Actor, Event};
@@ -332,8 +332,7 @@ impl Home {
         let mut original = File::open(journal).map_err(FileError::reading(journal))?;
         let mut copy = || {
             // It is private from its first octet on: that is how temporary files are made.
-            let mut copy =
-                tempfile::Builder::new().prefix(".vouchsafe-").tempfile_in(&self.path)?;
+            let mut copy = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.path)?;
             io::copy(&mut original, &mut copy)?;
             copy.as_file().sync_all()?;
             Ok(copy)
