@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc2822;
 use vouchsafe_ca::{SERVICE_NAME, pem};
 use vouchsafe_certs::{
     CaCertificate, Certificate, CertificateError, CertificateRequest, Fingerprint, KeyError,
-    PrivateKey, certs_only,
+    Principal, PrivateKey, certs_only,
 };
 use vouchsafe_transport::{
     Anchor, Exchange, FetchError, FetchLimits, Fetcher, Identity, IdentityError, TlsError,
@@ -106,11 +106,17 @@ impl From<EstError> for Failure {
 #[error("the server there is {0}, not the CA")]
 pub(crate) struct NotTheCa(String);
 
-/// Makes sure that it is the CA that answers.
-pub(crate) fn must_be_the_ca(exchange: &Exchange) -> Result<(), NotTheCa> {
+/// Whether this is the CA of somebody's trust domain. Whoever has nothing but an invitation is told none:
+/// then it is that of the pinned root, which vouches for one alone.
+pub(crate) fn is_the_ca(shown: &Principal, of: Option<&Principal>) -> bool {
+    shown.name() == SERVICE_NAME && of.is_none_or(|of| of.trust_domain() == shown.trust_domain())
+}
+
+/// Makes sure that it is the CA that answers: that of the trust domain in which somebody is.
+pub(crate) fn must_be_the_ca(exchange: &Exchange, of: Option<&Principal>) -> Result<(), NotTheCa> {
     let shown = exchange.chain().first().map(|der| Certificate::from_der(der));
     match shown {
-        Some(Ok(shown)) if shown.principal.name() == SERVICE_NAME => Ok(()),
+        Some(Ok(shown)) if is_the_ca(&shown.principal, of) => Ok(()),
         Some(Ok(other)) => Err(NotTheCa(other.principal.to_string())),
         Some(Err(_)) | None => Err(NotTheCa("somebody else".to_owned())),
     }
@@ -146,13 +152,13 @@ impl Est {
         let fetcher =
             Fetcher::new(&invitation.address, name, &anchor, None, FetchLimits::default());
         let fetcher = fetcher.map_err(EstError::from)?;
-        Ok(Self::open(&fetcher).await)
+        Ok(Self::open(&fetcher, None).await)
     }
 
-    /// Connects, and makes sure that it is the CA that answers.
-    pub(crate) async fn open(fetcher: &Fetcher) -> Result<Self, EstError> {
+    /// Connects, and makes sure that it is the CA that answers, of this principal's trust domain.
+    pub(crate) async fn open(fetcher: &Fetcher, of: Option<&Principal>) -> Result<Self, EstError> {
         let exchange = fetcher.open().await?;
-        must_be_the_ca(&exchange)?;
+        must_be_the_ca(&exchange, of)?;
         Ok(Self { exchange })
     }
 

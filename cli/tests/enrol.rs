@@ -31,6 +31,7 @@ use served::Served;
 use tokio::io::{AsyncReadExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use vouchsafe_ca::file::{self, Access};
 use vouchsafe_certs::{CertificateRequest, KeyType, PrivateKey, certs_only};
 use vouchsafe_tests::identity_in;
 use vouchsafe_transport::{
@@ -397,6 +398,24 @@ async fn another_server_of_the_trust_domain_does_not_get_to_see_the_secret() {
     let invitation = said.split_whitespace().find(|word| word.starts_with("vouchsafe-")).unwrap();
     let refusal = refused(&enroll(&home, invitation, "agent"), 1);
     assert!(refusal.contains("spiffe://acme.example/gw, not the CA"), "{refusal}");
+    assert!(requests.try_recv().is_err());
+}
+
+/// Whoever trusts the roots of two trust domains has one CA all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ca_of_another_trust_domain_is_not_asked_although_its_root_is_trusted() {
+    let home = Home::new();
+    home.run(&["issue", "agent"]);
+    let other = |arguments: &[&str]| home.run(&[&["--home", "other"], arguments].concat());
+    other(&["init", "--trust-domain", "other.example"]);
+    other(&["issue", "ca", "--server", "--ip", "127.0.0.1"]);
+    let both = ["home", "other"].map(|of| home.path(of).join("roots.pem"));
+    let both = both.map(|path| fs::read_to_string(path).unwrap()).concat();
+    file::replace(&home.path("agent/roots.pem"), both.as_bytes(), Access::Public).unwrap();
+    let (address, mut requests) = stands_in(&home, "ca", |_| Response::new(Bytes::new())).await;
+    let mut renew = home.command(VOUCHSAFE);
+    let said = refused(&renew.args(["renew", "agent", "--ca", &address]).output().unwrap(), 1);
+    assert!(said.contains("spiffe://other.example/ca, not the CA"), "{said}");
     assert!(requests.try_recv().is_err());
 }
 

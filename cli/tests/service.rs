@@ -17,6 +17,7 @@ use home::Home;
 use lines::Lines;
 use rustix::process::Signal;
 use served::{Served, asking};
+use vouchsafe_ca::file::{self, Access};
 use vouchsafe_tests::is_installed;
 
 const OPERATOR: &str = "home/operator";
@@ -181,15 +182,31 @@ fn what_lies_beyond_an_operators_scope_is_as_if_it_were_not_there() {
 fn a_gateway_with_the_cas_host_name_is_not_taken_for_the_ca() {
     let home = Home::new();
     home.run(&["issue", "gw", "--server", "--dns", "localhost", "--ip", "127.0.0.1"]);
+    assert_is_not_the_ca(&home, "gw", "spiffe://acme.example/gw");
+    // Nor is the CA of another trust domain, whose root the operator trusts as well.
+    home.run(&["--home", "other", "init", "--trust-domain", "other.example"]);
+    let issue = ["--home", "other", "issue", "ca", "--server", "--dns", "localhost"];
+    home.run(&[&issue[..], &["--ip", "127.0.0.1"]].concat());
+    let roots = ["home", "other"].map(|of| home.path(of).join("roots.pem"));
+    let roots = roots.map(|path| fs::read_to_string(path).unwrap()).concat();
+    for identity in [OPERATOR, "ca"] {
+        let path = home.path(identity).join("roots.pem");
+        file::replace(&path, roots.as_bytes(), Access::Public).unwrap();
+    }
+    assert_is_not_the_ca(&home, "ca", "spiffe://other.example/ca");
+}
+
+/// An operator does not ask a gateway with this identity for anything.
+fn assert_is_not_the_ca(home: &Home, identity: &str, principal: &str) {
     let mut gateway = home.command(home::VOUCHSAFE);
-    gateway.args(["serve", "--identity", "gw", "--listen", "127.0.0.1:0", "--", "cat"]);
+    gateway.args(["serve", "--identity", identity, "--listen", "127.0.0.1:0", "--", "cat"]);
     let mut gateway = gateway.stdout(Stdio::null()).spawn().unwrap();
     let says = Lines::follow(gateway.stderr.take().unwrap());
     let address = says.wait_for(0, "listening on ").1.split(' ').nth(2).unwrap().to_owned();
     // It would acknowledge what nobody has done.
-    let asked = asking(&home, &address, OPERATOR, &["revoke", "gw"]).output().unwrap();
+    let asked = asking(home, &address, OPERATOR, &["revoke", "gw"]).output().unwrap();
     let said = String::from_utf8(asked.stderr).unwrap();
-    assert!(said.contains("the server there is spiffe://acme.example/gw, not the CA"), "{said}");
+    assert!(said.contains(&format!("the server there is {principal}, not the CA")), "{said}");
     assert_eq!(asked.status.code(), Some(1));
     gateway.kill().unwrap();
     gateway.wait().unwrap();

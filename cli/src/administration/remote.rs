@@ -7,11 +7,12 @@ use rmcp::schemars;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vouchsafe_ca::SERVICE_NAME;
+use vouchsafe_certs::Principal;
 use vouchsafe_transport::{Connector, Limits, Peer};
 
 use crate::assemble::{self, IdentityDirectory};
 use crate::client::{Client, in_session};
+use crate::est::is_the_ca;
 use crate::exit::Failure;
 use crate::identity::Present;
 use crate::notice::harmless;
@@ -42,6 +43,8 @@ impl From<Refused> for Failure {
 /// The way to a CA's service.
 pub(crate) struct Remote {
     connector: Connector,
+    /// Who asks.
+    operator: Principal,
 }
 
 impl Remote {
@@ -56,7 +59,7 @@ impl Remote {
         let trust = assemble::trust_without_list(&identity);
         let limits = Limits::default();
         let connector = assemble::connector(address, None, &identity, trust, &limits)?;
-        Ok(Self { connector })
+        Ok(Self { connector, operator: identity.now().certificate.principal.clone() })
     }
 
     /// Calls a tool, in one session for as long as `next` makes a further question of an answer.
@@ -88,7 +91,7 @@ impl Remote {
         };
         runtime::small()?.block_on(async {
             let session = self.connector.connect().await.map_err(Failed::from)?;
-            must_be_the_ca(session.peer())?;
+            must_be_the_ca(session.peer(), &self.operator)?;
             in_session(&self.connector, session, asked).await?
         })
     }
@@ -96,8 +99,8 @@ impl Remote {
 
 /// A gateway may have the host name of the CA in its certificate as well, and whoever asked it to
 /// revoke would believe what it answers.
-fn must_be_the_ca(peer: &Peer) -> Result<(), Failure> {
-    if peer.principal.name() == SERVICE_NAME {
+fn must_be_the_ca(peer: &Peer, operator: &Principal) -> Result<(), Failure> {
+    if is_the_ca(&peer.principal, Some(operator)) {
         return Ok(());
     }
     Err(Failure::new(format!("the server there is {}, not the CA", peer.principal))

@@ -167,7 +167,8 @@ impl Renewal {
         let limits = FetchLimits::default();
         let fetcher =
             Fetcher::new(&self.address, name, &Anchor::Trust(trust), Some(&identity), limits);
-        let mut est = Est::open(&fetcher.map_err(EstError::from)?).await?;
+        let of = Some(&identity.certificate.principal);
+        let mut est = Est::open(&fetcher.map_err(EstError::from)?, of).await?;
         let papers = est.reenroll(pending.key()).await?;
         pending.succeed(&papers)?;
         Ok(papers.leaf()?)

@@ -235,7 +235,7 @@ impl Source {
         let Followed { address, name, cache: _ } = &self.followed;
         let fetcher = Fetcher::new(address, name.clone(), &Anchor::Trust(trust), None, limits)?;
         let exchange = fetcher.open().await?;
-        must_be_the_ca(&exchange)?;
+        must_be_the_ca(&exchange, Some(&self.present.now().certificate.principal))?;
         Ok(exchange)
     }
 
