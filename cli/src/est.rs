@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
@@ -23,7 +23,6 @@ use vouchsafe_transport::{
 };
 use zeroize::Zeroizing;
 
-use crate::assemble::server_name;
 use crate::exit::Failure;
 use crate::invitation::Invitation;
 use crate::keyfile::Papers;
@@ -65,6 +64,11 @@ pub(crate) enum EstError {
 }
 
 impl EstError {
+    /// Whether the connection broke off, and the same question may have its answer at once.
+    pub(crate) fn is_broken_off(&self) -> bool {
+        matches!(self, Self::Fetch(error) if error.is_broken_off())
+    }
+
     /// Whether asking again cannot help.
     pub(crate) fn is_final(&self) -> bool {
         match self {
@@ -128,31 +132,34 @@ pub(crate) struct Est {
 }
 
 impl Est {
-    /// Connects to the CA that an invitation names. Nothing is trusted but the root it pins.
-    pub(crate) async fn invited(invitation: &Invitation) -> Result<Self, Failure> {
-        let error = match Self::pinned(invitation, Arc::new(DefaultTimeProvider)).await? {
+    /// Connects to the CA that an invitation names, by the name that its certificate must carry. Nothing
+    /// is trusted but the root that the invitation pins.
+    pub(crate) async fn invited(
+        invitation: &Invitation,
+        name: &ServerName<'static>,
+    ) -> Result<Self, EstError> {
+        let error = match Self::pinned(invitation, name, Arc::new(DefaultTimeProvider)).await {
             Ok(est) => return Ok(est),
             Err(error) => error,
         };
         if let EstError::Fetch(FetchError::Dates { bound, .. }) = &error {
             // By how much the two clocks differ, the CA says, if its certificate is judged as of a
             // second in which it was valid. Nothing secret is sent to it meanwhile.
-            let mut probe = Self::pinned(invitation, Arc::new(At(*bound))).await??;
+            let mut probe = Self::pinned(invitation, name, Arc::new(At(*bound))).await?;
             compare_clocks(&probe.get("/healthz").await?)?;
         }
-        Err(error.into())
+        Err(error)
     }
 
     async fn pinned(
         invitation: &Invitation,
+        name: &ServerName<'static>,
         clock: Arc<dyn TimeProvider>,
-    ) -> Result<Result<Self, EstError>, Failure> {
+    ) -> Result<Self, EstError> {
         let anchor = Anchor::Pin { root: invitation.root, clock };
-        let name = server_name(&invitation.address, None)?;
-        let fetcher =
-            Fetcher::new(&invitation.address, name, &anchor, None, FetchLimits::default());
-        let fetcher = fetcher.map_err(EstError::from)?;
-        Ok(Self::open(&fetcher, None).await)
+        let (address, limits) = (&invitation.address, FetchLimits::default());
+        let fetcher = Fetcher::new(address, name.clone(), &anchor, None, limits)?;
+        Self::open(&fetcher, None).await
     }
 
     /// Connects, and makes sure that it is the CA that answers, of this principal's trust domain.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,6 +150,25 @@ pub enum FetchError {
         /// Why.
         denial: Denial,
     },
+}
+
+impl FetchError {
+    /// Whether there was a connection and it broke off, in the handshake or later: another may hold. Where
+    /// nobody listens, or somebody refuses, there was none.
+    #[must_use]
+    pub fn is_broken_off(&self) -> bool {
+        match self {
+            Self::Broken { .. } => true,
+            Self::Unreachable { error, .. } => matches!(
+                error.kind(),
+                ErrorKind::UnexpectedEof
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::BrokenPipe
+            ),
+            _ => false,
+        }
+    }
 }
 
 /// The way to one server.

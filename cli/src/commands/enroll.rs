@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::sleep;
 use vouchsafe_certs::{Certificate, KeyType, PrivateKey};
-use vouchsafe_transport::FetchError;
 use zeroize::Zeroizing;
 
 use crate::administration::view::CertificateView;
+use crate::assemble::server_name;
 use crate::context::Context;
-use crate::est::{Est, EstError};
+use crate::est::Est;
 use crate::exit::Failure;
 use crate::invitation::Invitation;
 use crate::keyfile::{CERTIFICATE, Destination, KEY, Papers, PendingKey, ROOTS};
@@ -22,7 +22,7 @@ use crate::{passphrase, runtime};
 /// No invitation is longer.
 const MAX_LEN: u64 = 4096;
 
-/// How often it is asked, where the answer breaks off, and after which pause.
+/// How often it is asked, where the connection breaks off, and after which pause.
 const ATTEMPTS: usize = 3;
 const MOMENT: Duration = Duration::from_millis(300);
 
@@ -77,15 +77,18 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     report(&papers.leaf()?, args, context)
 }
 
-/// The same question has the same answer, so one that breaks off is asked for again.
+/// The same question has the same answer, so one that breaks off is asked for again, also if it was
+/// the handshake that broke off.
 async fn certified(invitation: &Invitation, key: &PrivateKey) -> Result<Papers, Failure> {
+    let name = server_name(&invitation.address, None)?;
+    let ask = async || Est::invited(invitation, &name).await?.enroll(invitation, key).await;
     for _ in 1..ATTEMPTS {
-        match Est::invited(invitation).await?.enroll(invitation, key).await {
-            Err(EstError::Fetch(FetchError::Broken { .. })) => sleep(MOMENT).await,
+        match ask().await {
+            Err(error) if error.is_broken_off() => sleep(MOMENT).await,
             done => return Ok(done?),
         }
     }
-    Ok(Est::invited(invitation).await?.enroll(invitation, key).await?)
+    Ok(ask().await?)
 }
 
 fn invitation_text(given: &str) -> Result<Zeroizing<String>, Failure> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use vouchsafe_certs::Certificate;
-use vouchsafe_transport::{Anchor, FetchError, FetchLimits, Fetcher, Trust};
+use vouchsafe_transport::{Anchor, FetchLimits, Fetcher, Trust};
 
 use crate::administration::view::CertificateView;
 use crate::assemble::{IdentityDirectory, server_name};
@@ -142,9 +142,7 @@ impl Renewal {
         for _ in 0..ATTEMPTS {
             match self.try_renew().await {
                 // Whoever is revoked by asking is cut off before the answer; a later handshake says why.
-                Err(NotRenewed::Est(EstError::Fetch(FetchError::Broken { .. }))) => {
-                    sleep(MOMENT).await;
-                }
+                Err(NotRenewed::Est(error)) if error.is_broken_off() => sleep(MOMENT).await,
                 Err(NotRenewed::Est(EstError::Later { after, .. })) if after <= PATIENCE => {
                     sleep(after).await;
                 }
