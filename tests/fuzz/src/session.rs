@@ -143,6 +143,9 @@ impl Books {
         let (tool, kind_needed, name_needed) = MAPPED;
         match kind == "tools" && name == tool {
             true => permission::allows(self.held, kind_needed, name_needed),
+            false if kind == "resources" && goes_elsewhere(name) => {
+                permission::is_within(&["resources:*"], self.held)
+            }
             false => permission::allows(self.held, kind, name),
         }
     }
@@ -227,7 +230,7 @@ impl Books {
 
     fn some_expansion_is_allowed(&self, template: &str) -> bool {
         let literal = template.split('{').next().unwrap_or_default();
-        self.allows("resources", literal)
+        permission::allows(self.held, "resources", literal)
             || permission::witnesses(self.held)
                 .iter()
                 .any(|(kind, name)| kind == "resources" && name.starts_with(literal))
@@ -240,6 +243,25 @@ impl Books {
         let tasks = [flat, nested].into_iter().flatten().filter_map(Meaning::text);
         self.tasks.extend(tasks.map(str::to_owned));
     }
+}
+
+/// Whether some server may find another resource under a URI than the one that it begins like, wherever
+/// that server thinks that a path ends.
+fn goes_elsewhere(uri: &str) -> bool {
+    let mut octets = Vec::new();
+    let mut rest = uri.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let encoded = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let encoded = encoded.filter(|digits| digits.bytes().all(|d| d.is_ascii_hexdigit()));
+        let encoded = encoded.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match encoded.filter(|_| *first == b'%') {
+            Some(octet) => (octets.push(octet), rest = &after[2..]),
+            None => (octets.push(*first), rest = after),
+        };
+    }
+    let mut segments = octets.split(|octet| b"/\\?#".contains(octet));
+    segments.any(|segment| segment == b"." || segment == b"..")
+        || uri.contains(|c: char| c.is_control() || " \\".contains(c))
 }
 
 /// Whether the method names something to be done: there are servers that do it without an id, too.

@@ -101,12 +101,15 @@ impl Rules {
 
 /// Whether a URI means what its text says. Patterns are compared octet by octet, and servers resolve
 /// `.` and `..` (RFC 3986 §5.2.4), take `\` for `/` and drop white space (WHATWG URL): such a URI
-/// would begin like a permitted one and name another.
+/// would begin like a permitted one and name another. Its query and fragment are no way around that:
+/// there are servers that take all that comes after `file://` for a path.
 fn is_settled(uri: &str) -> bool {
-    let path = uri.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
-    let path = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\");
+    let dots = uri.to_ascii_lowercase().replace("%2e", ".");
+    let meant = [("%2f", "/"), ("%5c", "\\"), ("%3f", "?"), ("%23", "#")]
+        .into_iter()
+        .fold(dots, |meant, (encoded, delimiter)| meant.replace(encoded, delimiter));
     !uri.contains(|c: char| c.is_control() || c == ' ' || c == '\\')
-        && !path.split(['/', '\\']).any(|segment| matches!(segment, "." | ".."))
+        && !meant.split(['/', '\\', '?', '#']).any(|segment| matches!(segment, "." | ".."))
 }
 
 /// What a client's request asks for.

@@ -292,12 +292,25 @@ fn a_uri_that_servers_resolve_to_another_is_not_permitted_by_its_beginning() {
         "demo://docs/a/../../x",
         "demo://docs/..",
         "demo://docs/..#x",
+        // Nor in what a server may take for the rest of a path.
+        "file:///docs/x?/../../etc/passwd",
+        "file:///docs/x#/../../etc/passwd",
+        "file:///docs/x?/%2E./.%2e/etc/passwd",
+        "file:///docs/x?a=b%2f..%2f..%2fetc/passwd",
+        "file:///docs/x#%5c..%5cx",
+        "file:///docs/x%3f..%23/secret",
+        "demo://docs/x?..",
+        "demo://docs/x#y?./z",
     ] {
         some.refuses(request(1, "resources/read", json!({"uri": uri})), -32602);
     }
-    for (nth, uri) in
-        ["file:///docs/..a", "file:///docs/a..b/c.md", "demo://docs/x?y=../z"].iter().enumerate()
-    {
+    let plain = [
+        "file:///docs/..a",
+        "file:///docs/a..b/c.md",
+        "demo://docs/x?y=../z",
+        "demo://docs/x?y=a..b#1.2",
+    ];
+    for (nth, uri) in plain.iter().enumerate() {
         some.passes_from_client(request(nth, "resources/read", json!({"uri": uri})));
     }
     // To whom everything is permitted, nothing is hidden behind a detour.
