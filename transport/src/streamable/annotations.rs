@@ -1,6 +1,13 @@
 //! Arguments that a server wants to see in headers too (`x-mcp-header`, MCP 2026-07-28).
+//!
+//! Lists are the server's, so it is limited what is read of one and what is kept of all. A tool beyond a
+//! limit has no annotations here: as a client we call it without their headers, and its server refuses
+//! that; as a server we let its calls pass without comparing them, for the body alone is judged, and
+//! whoever stands behind gets its headers from the body again.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::mem::size_of;
 
 use hyper::header::HeaderName;
 use serde_json::json;
@@ -13,55 +20,90 @@ pub(crate) const PAGES: usize = 64;
 
 const ANNOTATION: &str = "x-mcp-header";
 
-/// Tools whose annotations are remembered; further ones are called without their headers.
-const MAX_TOOLS: usize = 4096;
+/// Octets that one session keeps of all its tools.
+const MAX_KEPT: usize = 1024 * 1024;
+
+/// Octets of a tool's name, of the way to an annotated property, and of a header's name.
+const MAX_NAME_LEN: usize = 1024;
+const MAX_PATH_LEN: usize = 1024;
+const MAX_HEADER_LEN: usize = 256;
 
 /// Annotations of one tool, and how deep they may stand.
 const MAX_PER_TOOL: usize = 32;
 const MAX_DEPTH: usize = 8;
+
+/// What looking through the schemas of one list may come to: octets, each as often as it is passed over,
+/// and for each property so many more.
+const MAX_EFFORT: usize = 16 * 1024 * 1024;
+const PER_PROPERTY: usize = 64;
 
 /// A property on the way from the root of a schema.
 type Path = Vec<String>;
 
 /// What the lists of a session have said so far, by tool.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Annotations(HashMap<String, Vec<(Path, HeaderName)>>);
+pub(crate) struct Annotations {
+    tools: HashMap<String, Vec<(Path, HeaderName)>>,
+    /// Octets that they take.
+    kept: usize,
+}
 
 impl Annotations {
     /// Takes note of a `tools/list` result. A later list replaces what an earlier one said of a tool.
     pub(crate) fn note(&mut self, result: Object<'_>) {
-        if self.0.is_empty() && !result.text().contains(ANNOTATION) {
+        if self.tools.is_empty() && !result.text().contains(ANNOTATION) {
             return;
         }
         let tools = result.known(["tools"]).ok().and_then(|result| result.get("tools")?.as_array());
+        let mut effort = MAX_EFFORT;
         for tool in tools.into_iter().flatten().filter_map(Value::as_object) {
             let Ok(tool) = tool.known(["name", "inputSchema"]) else { continue };
             let Some(name) = tool.get("name").and_then(Value::as_str) else { continue };
-            let mut found = Vec::new();
+            self.forget(&name);
             let schema = tool.get("inputSchema").and_then(Value::as_object);
-            let is_sound = schema.is_none_or(|schema| collect(schema, &[], &mut found).is_some());
-            self.0.remove(&*name);
-            if is_sound && !found.is_empty() && self.0.len() < MAX_TOOLS {
-                self.0.insert(name.into_owned(), found);
-            }
+            let found = schema.and_then(|schema| Search::through(schema, &mut effort));
+            self.keep(&name, found.unwrap_or_default());
         }
     }
 
+    fn forget(&mut self, name: &str) {
+        if let Some(annotations) = self.tools.remove(name) {
+            self.kept -= weight(name, &annotations);
+        }
+    }
+
+    fn keep(&mut self, name: &str, annotations: Vec<(Path, HeaderName)>) {
+        let kept = self.kept + weight(name, &annotations);
+        if !annotations.is_empty() && name.len() <= MAX_NAME_LEN && kept <= MAX_KEPT {
+            self.tools.insert(name.to_owned(), annotations);
+            self.kept = kept;
+        }
+    }
+}
+
+/// Octets that a tool's annotations take.
+fn weight(name: &str, annotations: &[(Path, HeaderName)]) -> usize {
+    let of_path = |path: &Path| path.iter().map(|step| size_of::<String>() + step.len()).sum();
+    let of_one = |(path, header): &(Path, HeaderName)| {
+        let path: usize = of_path(path);
+        size_of::<(Path, HeaderName)>() + path + header.as_str().len()
+    };
+    name.len() + annotations.iter().map(of_one).sum::<usize>()
+}
+
+impl Annotations {
     /// The headers of a call, and what they say: arguments that are missing or null have none.
     pub(crate) fn of(
         &self,
         tool: &str,
         arguments: Option<Object<'_>>,
     ) -> Vec<(HeaderName, String)> {
-        let annotated = self.0.get(tool).into_iter().flatten();
-        let pairs = annotated.filter_map(|(path, header)| {
-            Some((header.clone(), in_words(value_at(arguments?, path)?)?))
-        });
-        pairs.collect()
+        let in_headers = |(header, value): (&HeaderName, Option<Value<'_>>)| {
+            Some((header.clone(), in_words(value?)?))
+        };
+        self.annotated(tool, arguments).filter_map(in_headers).collect()
     }
-}
 
-impl Annotations {
     /// A header that does not say what the arguments of a call say. `said` tells what a header says,
     /// and `None` of one that is missing.
     pub(crate) fn disagreeing(
@@ -70,12 +112,21 @@ impl Annotations {
         arguments: Option<Object<'_>>,
         said: impl Fn(&HeaderName) -> Option<String>,
     ) -> Option<&HeaderName> {
-        let mut annotated = self.0.get(tool).into_iter().flatten();
-        let disagrees = |(path, header): &&(Path, HeaderName)| {
-            let argument = arguments.and_then(|arguments| value_at(arguments, path));
-            said(header) != argument.and_then(in_words)
+        let disagrees = |(header, value): &(&HeaderName, Option<Value<'_>>)| {
+            said(header) != value.and_then(in_words)
         };
-        annotated.find(disagrees).map(|(_, header)| header)
+        self.annotated(tool, arguments).find(disagrees).map(|(header, _)| header)
+    }
+
+    /// The headers that a tool wants, each with its argument.
+    fn annotated<'s, 'a>(
+        &'s self,
+        tool: &str,
+        arguments: Option<Object<'a>>,
+    ) -> impl Iterator<Item = (&'s HeaderName, Option<Value<'a>>)> + use<'s, 'a> {
+        let annotated = self.tools.get(tool).map(Vec::as_slice).unwrap_or_default();
+        let headers = annotated.iter().map(|(_, header)| header);
+        headers.zip(values_of(annotated, arguments))
     }
 }
 
@@ -94,39 +145,107 @@ pub(crate) fn next_cursor(result: Object<'_>) -> Option<String> {
     Some(result.known(["nextCursor"]).ok()?.get("nextCursor")?.as_str()?.into_owned())
 }
 
-/// The annotations that stand on properties of properties. `None` if they contradict themselves: then
-/// the tool has none, and its server says so.
-fn collect(schema: Object<'_>, path: &[String], found: &mut Vec<(Path, HeaderName)>) -> Option<()> {
-    let properties = schema.known(["properties"]).ok()?.get("properties");
-    let Some(properties) = properties.and_then(Value::as_object) else { return Some(()) };
-    for (name, property) in properties.members() {
-        let Some(property) = property.as_object() else { continue };
-        let path = [path, &[name.into_owned()]].concat();
-        let members = property.known([ANNOTATION]).ok()?;
-        if let Some(annotation) = members.get(ANNOTATION) {
-            let header = format!("{PARAM_PREFIX}{}", annotation.as_str()?);
-            let header = HeaderName::from_bytes(header.as_bytes()).ok()?;
-            let is_new = found.iter().all(|(_, other)| *other != header);
-            if !is_new || header.as_str() == PARAM_PREFIX || found.len() >= MAX_PER_TOOL {
-                return None;
-            }
-            found.push((path.clone(), header));
-        }
-        if path.len() < MAX_DEPTH {
-            collect(property, &path, found)?;
-        }
-    }
-    Some(())
+/// The annotations of one schema, which stand on properties of properties.
+struct Search<'s, 'e> {
+    /// Where we are.
+    path: Vec<Cow<'s, str>>,
+    found: Vec<(Path, HeaderName)>,
+    /// What may still be looked at.
+    effort: &'e mut usize,
 }
 
-fn value_at<'a>(arguments: Object<'a>, path: &[String]) -> Option<Value<'a>> {
-    let (last, way) = path.split_last()?;
+impl<'s, 'e> Search<'s, 'e> {
+    /// `None` if they contradict themselves or are beyond a limit: then the tool has none.
+    fn through(schema: Object<'s>, effort: &'e mut usize) -> Option<Vec<(Path, HeaderName)>> {
+        if !schema.text().contains(ANNOTATION) {
+            return None;
+        }
+        let mut search = Search { path: Vec::new(), found: Vec::new(), effort };
+        search.spend(schema)?;
+        let members = schema.known(["properties"]).ok()?;
+        search.properties(members.get("properties")?.as_object()?)?;
+        Some(search.found)
+    }
+
+    fn spend(&mut self, on: Object<'_>) -> Option<()> {
+        *self.effort = self.effort.checked_sub(on.text().len() + PER_PROPERTY)?;
+        Some(())
+    }
+
+    fn properties(&mut self, properties: Object<'s>) -> Option<()> {
+        for (name, property) in properties.members() {
+            let Some(property) = property.as_object() else { continue };
+            self.spend(property)?;
+            self.path.push(name);
+            self.property(property)?;
+            self.path.pop();
+        }
+        Some(())
+    }
+
+    fn property(&mut self, property: Object<'s>) -> Option<()> {
+        let members = property.known([ANNOTATION, "properties"]).ok()?;
+        if let Some(annotation) = members.get(ANNOTATION) {
+            self.take(&annotation.as_str()?)?;
+        }
+        match members.get("properties").and_then(Value::as_object) {
+            Some(inner) if self.path.len() < MAX_DEPTH => self.properties(inner),
+            _ => Some(()),
+        }
+    }
+
+    /// The property that we are at wants this header.
+    fn take(&mut self, annotation: &str) -> Option<()> {
+        let path_len: usize = self.path.iter().map(|step| step.len()).sum();
+        if annotation.len() > MAX_HEADER_LEN || path_len > MAX_PATH_LEN {
+            return None;
+        }
+        let header =
+            HeaderName::from_bytes(format!("{PARAM_PREFIX}{annotation}").as_bytes()).ok()?;
+        let is_new = self.found.iter().all(|(_, other)| *other != header);
+        if !is_new || header.as_str() == PARAM_PREFIX || self.found.len() >= MAX_PER_TOOL {
+            return None;
+        }
+        self.found.push((self.path.iter().map(|step| step.to_string()).collect(), header));
+        Some(())
+    }
+}
+
+/// The arguments that are wanted in headers, in one pass: they may be as long as a message.
+fn values_of<'a>(
+    annotated: &[(Path, HeaderName)],
+    arguments: Option<Object<'a>>,
+) -> Vec<Option<Value<'a>>> {
+    let mut values = vec![None; annotated.len()];
+    let wanted: Vec<Wanted<'_>> =
+        annotated.iter().map(|(path, _)| path.as_slice()).enumerate().collect();
+    if let Some(arguments) = arguments {
+        gather(arguments, &wanted, &mut values);
+    }
+    values
+}
+
+/// Which value is wanted, and the rest of the way to it.
+type Wanted<'p> = (usize, &'p [String]);
+
+fn gather<'a>(object: Object<'a>, wanted: &[Wanted<'_>], values: &mut [Option<Value<'a>>]) {
     // The reader has seen to it that no key is there twice.
-    let member = |object: Object<'a>, key: &str| {
-        object.members().find(|(own, _)| own == key).map(|(_, value)| value)
-    };
-    let holder = way.iter().try_fold(arguments, |object, key| member(object, key)?.as_object())?;
-    member(holder, last)
+    for (key, value) in object.members() {
+        let beyond = wanted.iter().filter_map(|(nth, path)| {
+            let (step, rest) = path.split_first()?;
+            (*step == key).then_some((*nth, rest))
+        });
+        let beyond: Vec<Wanted<'_>> = beyond.collect();
+        let here = beyond.iter().filter(|(_, rest)| rest.is_empty());
+        for (nth, _) in here {
+            if let Some(found) = values.get_mut(*nth) {
+                *found = Some(value);
+            }
+        }
+        if let (false, Some(inner)) = (beyond.is_empty(), value.as_object()) {
+            gather(inner, &beyond, values);
+        }
+    }
 }
 
 /// Texts, numbers and truth values; there is no header for anything else.
@@ -140,6 +259,8 @@ fn in_words(value: Value<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::message::{Message, Outcome};
 
@@ -181,6 +302,85 @@ mod tests {
         assert_eq!(of(&annotations, "other", arguments), []);
         noted(&mut annotations, r#"{"name":"sql","inputSchema":{"type":"object"}}"#);
         assert_eq!(of(&annotations, "sql", arguments), []);
+    }
+
+    /// What a list makes of a tool with this schema, which wants `x` in a header somewhere.
+    fn listed(schema: &str) -> Annotations {
+        let mut annotations = Annotations::default();
+        noted(&mut annotations, &format!(r#"{{"name":"t","inputSchema":{schema}}}"#));
+        annotations
+    }
+
+    #[test]
+    fn arguments_within_others_are_found_each_at_its_place() {
+        let limit = r#""limit":{"x-mcp-header":"Limit"},"rest":{"x-mcp-header":"Rest"}"#;
+        let annotations = listed(&format!(
+            r#"{{"properties":{{"limit":{{"x-mcp-header":"Outer"}},"o":{{"properties":{{{limit}}}}}}}}}"#
+        ));
+        let arguments = r#"{"rest":0,"o":{"o":{"limit":1},"limit":2,"rest":3},"limit":4}"#;
+        let expected = [("outer", "4"), ("limit", "2"), ("rest", "3")];
+        let expected = expected.map(|(name, value)| pair(&format!("mcp-param-{name}"), value));
+        assert_eq!(of(&annotations, "t", arguments), expected);
+    }
+
+    #[test]
+    fn a_long_name_costs_no_more_for_all_that_is_within_it() {
+        let inner: Vec<String> = (0..100_000).map(|nth| format!(r#""{nth}":{{}}"#)).collect();
+        let (outer, inner) = ("n".repeat(4 * 1024 * 1024), inner.join(","));
+        let annotated = r#""x":{"x-mcp-header":"X"}"#;
+        let begun = Instant::now();
+        let annotations = listed(&format!(
+            r#"{{"properties":{{{annotated},"{outer}":{{"properties":{{{inner}}}}}}}}}"#
+        ));
+        // Were the name copied for each property within it, that would be 400 GB.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert_eq!(of(&annotations, "t", r#"{"x":1}"#), [pair("mcp-param-x", "1")]);
+    }
+
+    #[test]
+    fn of_a_list_no_more_is_looked_at_than_there_is_patience_for() {
+        let annotated = r#""x":{"x-mcp-header":"X"}"#;
+        let tool = |name: &str, padding: usize| {
+            let inner: Vec<String> = (0..padding).map(|nth| format!(r#""{nth}":{{}}"#)).collect();
+            let inner = inner.join(",");
+            let inner = format!(r#""y":{{"properties":{{{inner}}}}}"#);
+            format!(r#"{{"name":"{name}","inputSchema":{{"properties":{{{annotated},{inner}}}}}}}"#)
+        };
+        let mut annotations = Annotations::default();
+        let many = MAX_EFFORT / PER_PROPERTY;
+        noted(&mut annotations, &[tool("a", 10), tool("b", many), tool("c", 10)].join(","));
+        assert_eq!(of(&annotations, "a", r#"{"x":1}"#), [pair("mcp-param-x", "1")]);
+        assert_eq!(of(&annotations, "b", r#"{"x":1}"#), []);
+        // A list of its own is looked at again.
+        noted(&mut annotations, &tool("c", 10));
+        assert_eq!(of(&annotations, "c", r#"{"x":1}"#), [pair("mcp-param-x", "1")]);
+    }
+
+    #[test]
+    fn what_is_kept_of_all_tools_is_limited_in_octets() {
+        let nested =
+            |name: &str| format!(r#"{{"properties":{{"{name}":{{"x-mcp-header":"X"}}}}}}"#);
+        let is_kept = |name_len: usize| {
+            let name = "n".repeat(name_len);
+            !of(&listed(&nested(&name)), "t", &format!(r#"{{"{name}":1}}"#)).is_empty()
+        };
+        assert!(is_kept(MAX_PATH_LEN));
+        assert!(!is_kept(MAX_PATH_LEN + 1));
+
+        let mut annotations = Annotations::default();
+        let name = "n".repeat(MAX_PATH_LEN);
+        let all = || 0..2 * MAX_KEPT / MAX_PATH_LEN;
+        let list = |schema: &str| {
+            let tools: Vec<String> =
+                all().map(|nth| format!(r#"{{"name":"{nth}","inputSchema":{schema}}}"#)).collect();
+            tools.join(",")
+        };
+        for _ in 0..3 {
+            noted(&mut annotations, &list(&nested(&name)));
+            assert!((MAX_KEPT / 2..=MAX_KEPT).contains(&annotations.kept));
+        }
+        noted(&mut annotations, &list("{}"));
+        assert_eq!((annotations.kept, annotations.tools.len()), (0, 0));
     }
 
     #[test]
