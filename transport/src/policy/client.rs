@@ -132,6 +132,7 @@ impl ClientPolicy {
     }
 
     fn authorize(&mut self, request: &Request<'_>, turn: Turn) -> Result<Allowed, Denied> {
+        self.forget_late();
         if self.pending.contains_key(&request.id) {
             return Err(Refusal::DuplicateId.into());
         }

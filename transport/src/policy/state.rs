@@ -185,13 +185,17 @@ impl ClientPolicy {
         Some(pending.name.clone())
     }
 
-    /// Whether no further request may be made. Cancelled ones do not count as in flight, but there
-    /// is a limit to how many are remembered; servers need not answer them.
-    pub(super) fn is_busy(&mut self) -> bool {
+    /// Forgets the oldest cancelled request once no answer to it comes any more: its id is free.
+    pub(super) fn forget_late(&mut self) {
         let is_late = self.cancelled.front().is_some_and(|(at, _)| at.elapsed() > LATE);
         if is_late && let Some((_, id)) = self.cancelled.pop_front() {
             self.pending.remove(&id);
         }
+    }
+
+    /// Whether no further request may be made. Cancelled ones do not count as in flight, but there
+    /// is a limit to how many are remembered; servers need not answer them.
+    pub(super) fn is_busy(&self) -> bool {
         let in_flight = self.pending.len().saturating_sub(self.cancelled.len());
         in_flight >= self.rules.max_in_flight || self.cancelled.len() >= MAX_CANCELLED
     }
