@@ -97,11 +97,11 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// Forwarded.
+    /// Forwarded: a request of either side's, or a notification of the client's that says something.
     Allowed,
     /// Not forwarded.
     Denied(Refusal),
-    /// The answer to a request that was allowed.
+    /// The answer to a request that was allowed, whichever side made it.
     Answered {
         /// Since the request was forwarded.
         latency: Duration,

@@ -19,7 +19,7 @@ pub(super) struct Requests {
     pub(super) of_servers: Judged,
     /// Answers that were errors. All others were results.
     pub(super) errors: Counter,
-    /// From forwarding a client's request to its answer; as many as there were answers.
+    /// From forwarding a request to its answer; as many as there were answers.
     pub(super) latency: Histogram,
 }
 

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::parameters::Parameters;
 use super::rules::{Ask, METHODS, PROMPTS, RESOURCES, TOOLS, ask, method_permission, recorded};
-use super::state::Pending;
+use super::state::{Asked, Pending};
 use super::tools::{Fit, Turn};
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
-use crate::message::{Id, Message, Object, ReadError, Value, edit};
+use crate::message::{Edit, Id, Message, Object, Outcome, ReadError, Value, edit};
 use crate::quota::InFlight;
 
 /// A client's request under judgement.
@@ -71,9 +71,13 @@ impl ClientPolicy {
             Ok(Message::Notification { method, params }) => {
                 self.judge_client_notification(line, &method, params)
             }
-            Ok(Message::Response { id, .. }) => match self.asked.remove(&id) {
-                true => Judgement::forward(line),
-                false => {
+            Ok(Message::Response { id, outcome }) => match self.asked.remove(&id) {
+                Some(Asked { method, since }) => {
+                    let (latency, error) = (since.elapsed(), matches!(outcome, Outcome::Error(_)));
+                    let decision = Decision::Answered { latency, error, redacted: 0 };
+                    Judgement::forward(line).recorded(&method, None, decision)
+                }
+                None => {
                     let refusal = self.spend().err().unwrap_or(Refusal::NotOwn);
                     Judgement::denied("response", None, refusal)
                 }
@@ -141,6 +145,7 @@ impl ClientPolicy {
         }
         let ask = ask(&request.method)?;
         let mut awaits_tools = false;
+        let mut edits = Vec::new();
         let name = match ask {
             Ask::Lifecycle | Ask::List(_) => None,
             Ask::Item { kind, parameter } => {
@@ -164,22 +169,22 @@ impl ClientPolicy {
                 Some(self.authorize_task(&request.params)?)
             }
             Ask::Listen => {
-                let rewritten = Some(self.narrow_listen(request)?);
-                let place = self.enter()?;
-                return Ok(Allowed { ask, name: None, rewritten, place, awaits_tools });
+                edits.push(self.narrow_listen(request)?);
+                None
             }
             Ask::Unknown | Ask::Lookup => {
                 self.must_allow_method(&request.method)?;
                 None
             }
         };
-        let rewritten = self.open_state(request)?;
+        edits.extend(self.open_state(request)?);
+        let line = std::str::from_utf8(request.line).map_err(|_| ReadError::NotUtf8)?;
+        let rewritten = (!edits.is_empty()).then(|| edit(line, edits));
         Ok(Allowed { ask, name, rewritten, place: self.enter()?, awaits_tools })
     }
 
-    /// The line with the state that the client holds for the server, without its mark; `None` if it
-    /// holds none.
-    fn open_state(&self, request: &Request<'_>) -> Result<Option<String>, Refusal> {
+    /// The state that the client holds for the server, without its mark; `None` if it holds none.
+    fn open_state(&self, request: &Request<'_>) -> Result<Option<Edit>, Refusal> {
         let Some((seal, held)) = self.seal.as_ref().zip(request.params.get("requestState")) else {
             return Ok(None);
         };
@@ -187,7 +192,7 @@ impl ClientPolicy {
         let state = seal.open(&closed).ok_or(Refusal::NotOwn)?;
         let text = std::str::from_utf8(request.line).map_err(|_| Refusal::Parameters)?;
         let state = serde_json::Value::from(state).to_string();
-        Ok(Some(edit(text, vec![(held.span_in(text), state)])))
+        Ok(Some((held.span_in(text), state)))
     }
 
     fn must_allow(&self, kind: &'static str, name: &str) -> Result<(), Denied> {
@@ -247,8 +252,8 @@ impl ClientPolicy {
         Ok(recorded(&task))
     }
 
-    /// The request with its filter narrowed to what is permitted: the server never hears of the rest.
-    fn narrow_listen(&self, request: &Request<'_>) -> Result<String, Denied> {
+    /// The filter of the request narrowed to what is permitted: the server never hears of the rest.
+    fn narrow_listen(&self, request: &Request<'_>) -> Result<Edit, Denied> {
         let filter = request.params.get("notifications").ok_or(Refusal::Parameters)?;
         let filter_object = filter.as_object().ok_or(Refusal::Parameters)?;
         filter_object.known(["resourceSubscriptions", "taskIds"])?;
@@ -265,10 +270,7 @@ impl ClientPolicy {
             narrowed.push(format!("{}:{kept}", serde_json::Value::from(&*key)));
         }
         let line = std::str::from_utf8(request.line).map_err(|_| ReadError::NotUtf8)?;
-        let span = filter.span_in(line);
-        let (before, after) = (line.get(..span.start), line.get(span.end..));
-        let filter = format!("{{{}}}", narrowed.join(","));
-        Ok([before.unwrap_or_default(), &filter, after.unwrap_or_default()].concat())
+        Ok((filter.span_in(line), format!("{{{}}}", narrowed.join(","))))
     }
 
     fn judge_client_notification<'a>(

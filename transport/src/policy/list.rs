@@ -3,20 +3,20 @@
 use super::parameters::Results;
 use super::rules::{List, Shows, literal_prefix};
 use super::{ClientPolicy, Refusal};
-use crate::message::{Edit, Object, Value, edit};
+use crate::message::{Edit, Object, Value};
 
 /// Lists and read results depend on who asks (MCP 2026-07-28, caching).
 const PRIVATE: &str = "\"private\"";
 
 impl ClientPolicy {
-    /// The line with the list in `result` reduced to the items that could be used, and marked private.
+    /// What reduces the list in `result` to the items that could be used, and marks it private.
     pub(super) fn filter(
         &self,
         line: &str,
         result: Object<'_>,
         members: &Results<'_>,
         list: List,
-    ) -> Result<String, Refusal> {
+    ) -> Result<Vec<Edit>, Refusal> {
         let items = members.get(list.member).ok_or(Refusal::ResultShape)?;
         let mut shown = Vec::new();
         for item in items.as_array().ok_or(Refusal::ResultShape)? {
@@ -28,9 +28,7 @@ impl ClientPolicy {
             }
         }
         let shown = format!("[{}]", shown.join(","));
-        let mut edits = vec![(items.span_in(line), shown)];
-        edits.push(make_private(line, result, members));
-        Ok(edit(line, edits))
+        Ok(vec![(items.span_in(line), shown), make_private(line, result, members)])
     }
 
     fn shows(&self, shows: Shows, identity: &str) -> bool {

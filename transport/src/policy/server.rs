@@ -1,13 +1,15 @@
 //! From the server: answers must belong to a request, lists are filtered, notifications may name only
 //! what the client may know.
 
+use std::time::Instant;
+
 use super::list::privately;
 use super::parameters::{Parameters, RESULT_KEYS, Results};
 use super::redact::WalkRules;
 use super::rules::{Ask, METHODS_OF_SERVERS, RESOURCES, TOOLS, recorded};
-use super::state::{Pending, Task};
+use super::state::{Asked, Pending, Task};
 use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
-use crate::message::{Edit, Id, Message, Object, Outcome, Value, edit};
+use crate::message::{Edit, Id, Message, Object, Outcome, Value};
 
 /// Task ids are remembered, so they have a limit; a task with a longer one belongs to nobody.
 const MAX_TASK_ID_LEN: usize = 1024;
@@ -95,17 +97,20 @@ impl ClientPolicy {
         match pending.ask {
             Ask::List(list) => {
                 self.learn_tools(pending.ask, &members);
-                let shown = self.filter(text, result, &members, list)?;
-                return Ok((Judgement::rewritten(shown), 0));
+                edits.extend(self.filter(text, result, &members, list)?);
             }
             Ask::Item { kind: TOOLS, .. } => self.note_task(&members, pending),
             Ask::Item { kind: RESOURCES, .. } => edits.extend(privately(text, result, &members)),
-            // They hold nobody's contents, and nothing to hold.
-            Ask::Lifecycle | Ask::Listen => return Ok((Judgement::forward(line), 0)),
             _ => {}
         }
         edits.extend(self.close_state(text, &members)?);
-        Ok(self.without_secrets(line, result, WalkRules::Result, edits))
+        match pending.ask {
+            // They hold nobody's contents.
+            Ask::Lifecycle | Ask::Listen | Ask::List(_) => {
+                Ok((Judgement::edited(line, text, edits), 0))
+            }
+            _ => Ok(self.without_secrets(line, result, WalkRules::Result, edits)),
+        }
     }
 
     /// The state that a client is to hold, with its mark.
@@ -135,8 +140,8 @@ impl ClientPolicy {
             }
         }
         match std::str::from_utf8(line) {
-            Ok(text) if !edits.is_empty() => (Judgement::rewritten(edit(text, edits)), secrets),
-            _ => (Judgement::forward(line), secrets),
+            Ok(text) => (Judgement::edited(line, text, edits), secrets),
+            Err(_) => (Judgement::forward(line), secrets),
         }
     }
 
@@ -179,13 +184,13 @@ impl ClientPolicy {
             Refusal::UnknownMethod(recorded(method))
         } else if let Err(refusal) = self.server_may(|asking| asking.for_method(method)) {
             refusal
-        } else if self.asked.contains(&id) {
+        } else if self.asked.contains_key(&id) {
             Refusal::DuplicateId
         } else if self.asked.len() >= self.rules.max_in_flight {
             Refusal::TooManyInFlight
         } else {
-            self.asked.insert(id);
-            return Judgement::forward(line);
+            self.asked.insert(id, Asked { method: recorded(method), since: Instant::now() });
+            return Judgement::forward(line).recorded(method, None, Decision::Allowed);
         };
         Judgement::answer(answer::refusal(Some(&id), &refusal)).recorded(
             method,
@@ -223,7 +228,7 @@ impl ClientPolicy {
                 if listens {
                     self.cancel(&id);
                 }
-                own(self.asked.remove(&id) || listens)
+                own(self.asked.remove(&id).is_some() || listens)
             }
             "notifications/resources/updated" => self.must_know_resource(&params.text("uri")?),
             "notifications/subscriptions/acknowledged" => self.judge_acknowledgement(&params),

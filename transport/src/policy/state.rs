@@ -1,6 +1,6 @@
 //! What a session remembers: requests in flight, tasks it started. Bounded in every dimension.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::rules::{Ask, TOOLS, recorded};
 use super::seal::OwnSeal;
 use super::tools::Tools;
 use super::{Decision, Held, Judgement, Permit, Record, Refusal, Rules, Verdict};
-use crate::message::Id;
+use crate::message::{Edit, Id, edit};
 use crate::quota::{InFlight, Quota};
 
 /// Tasks that one session may own at once.
@@ -45,7 +45,7 @@ pub struct ClientPolicy {
     /// must not meet another request under the same id.
     cancelled: VecDeque<(Instant, Id)>,
     /// The server's requests that the client has not answered.
-    pub(super) asked: HashSet<Id>,
+    pub(super) asked: HashMap<Id, Asked>,
     /// The tasks that this session's calls have started.
     pub(super) tasks: HashMap<String, Task>,
     /// Their names, the oldest first.
@@ -58,6 +58,13 @@ pub(super) struct Task {
     /// What was called: the task goes on for as long as that is permitted.
     pub(super) tool: String,
     pub(super) progress_token: Option<Id>,
+}
+
+/// A request of the server in flight.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) method: String,
+    pub(super) since: Instant,
 }
 
 /// A request in flight.
@@ -92,7 +99,7 @@ impl ClientPolicy {
             initialized: false,
             pending: HashMap::new(),
             cancelled: VecDeque::new(),
-            asked: HashSet::new(),
+            asked: HashMap::new(),
             tasks: HashMap::new(),
             begun: VecDeque::new(),
         }
@@ -249,6 +256,11 @@ impl<'a> Judgement<'a> {
 
     pub(super) fn rewritten(line: String) -> Self {
         Self { verdict: Verdict::Forward(Permit(line.into_bytes().into())), record: None }
+    }
+
+    /// Forwarded with these edits, or as it is where there are none.
+    pub(super) fn edited(line: &'a [u8], text: &str, edits: Vec<Edit>) -> Self {
+        if edits.is_empty() { Self::forward(line) } else { Self::rewritten(edit(text, edits)) }
     }
 
     pub(super) fn answer(line: Vec<u8>) -> Self {

@@ -69,6 +69,28 @@ fn a_gateway_holds_its_server_where_the_client_has_nobody_who_would() {
 }
 
 #[test]
+fn what_a_server_asks_is_on_record_and_so_is_the_answer() {
+    let mut policy = policy(&[]);
+    let record = |judgement: Judgement<'_>| {
+        let record = judgement.record.expect("a record");
+        (record.method, record.decision)
+    };
+    let asks = request(1, "sampling/createMessage", json!({"messages": []})).to_string();
+    let (method, decision) = record(policy.judge_server(asks.as_bytes()));
+    assert_eq!((&*method, decision), ("sampling/createMessage", Decision::Allowed));
+    let answer = json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -1, "message": "no"}});
+    let (method, decision) = record(policy.judge_client(answer.to_string().as_bytes()));
+    assert_eq!(method, "sampling/createMessage");
+    assert!(matches!(decision, Decision::Answered { error: true, redacted: 0, .. }));
+    // What was withdrawn is not answered any more.
+    policy.passes_from_server(request(2, "elicitation/create", json!({})));
+    policy.passes_from_server(notification("notifications/cancelled", json!({"requestId": 2})));
+    let (method, decision) =
+        record(policy.judge_client(response(2, json!({})).to_string().as_bytes()));
+    assert_eq!((&*method, decision), ("response", Decision::Denied(Refusal::NotOwn)));
+}
+
+#[test]
 fn what_a_client_holds_for_a_server_is_its_own_and_comes_back_as_it_was() {
     let gateway = Seal::random().unwrap();
     let policy = |principal: &str, permission: &str| {
@@ -103,5 +125,33 @@ fn what_a_client_holds_for_a_server_is_its_own_and_comes_back_as_it_was() {
     ] {
         let Fate::Answered(refused) = other.client_says(&back(4, state)) else { panic!() };
         assert_eq!(refused["error"]["code"], -32602);
+    }
+}
+
+#[test]
+fn whatever_was_asked_what_a_client_holds_comes_back_only_with_its_mark() {
+    let gateway = Seal::random().unwrap();
+    for (method, params) in [
+        ("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}})),
+        ("tools/list", json!({})),
+        ("server/discover", json!({})),
+    ] {
+        let seal = gateway.of_names("alice", ["tools:*"].into_iter());
+        let mut policy = policy(&["tools:*"]).with_seal(seal);
+        let back = |id: i32, state: &str| {
+            let mut again = request(id, method, params.clone());
+            again["params"]["requestState"] = state.into();
+            again
+        };
+        assert_eq!(
+            policy.refuses(back(1, "forged"), -32602),
+            "Refused: speaks of something that is not this session's"
+        );
+        policy.passes_from_client(request(2, method, params.clone()));
+        let asks = response(2, json!({"requestState": "state", "tools": []}));
+        let Fate::Forwarded(asked) = policy.server_says(&asks) else { panic!("{method}") };
+        let held = asked["result"]["requestState"].as_str().unwrap();
+        assert!(held != "state" && held.ends_with("state"), "{method}: {held}");
+        assert_eq!(policy.client_says(&back(3, held)), Fate::Forwarded(back(3, "state")));
     }
 }
