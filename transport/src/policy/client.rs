@@ -11,6 +11,9 @@ use super::{ClientPolicy, Decision, Judgement, Refusal, answer};
 use crate::message::{Edit, Id, Message, Object, Outcome, ReadError, Value, edit};
 use crate::quota::InFlight;
 
+/// Resources or tasks that one request listens to. Each is held against every permission.
+pub(super) const MAX_LISTENED: usize = 4096;
+
 /// A client's request under judgement.
 struct Request<'a> {
     line: &'a [u8],
@@ -322,8 +325,8 @@ impl ClientPolicy {
 /// An array of texts, reduced to those that pass.
 fn keep(array: Value<'_>, pass: impl Fn(&str) -> bool) -> Result<String, Refusal> {
     let mut kept = Vec::new();
-    for element in array.as_array().ok_or(Refusal::Parameters)? {
-        let text = element.as_str().ok_or(Refusal::Parameters)?;
+    for (nth, element) in array.as_array().ok_or(Refusal::Parameters)?.enumerate() {
+        let text = element.as_str().filter(|_| nth < MAX_LISTENED).ok_or(Refusal::Parameters)?;
         if pass(&text) {
             kept.push(element.text());
         }

@@ -5,6 +5,10 @@ use super::rules::{List, Shows, literal_prefix};
 use super::{ClientPolicy, Refusal};
 use crate::message::{Edit, Object, Value};
 
+/// Items of one page of a list. Each is held against every permission: without a limit one page could
+/// hold everybody up for seconds.
+pub(super) const MAX_ITEMS: usize = 16 * 1024;
+
 /// Lists and read results depend on who asks (MCP 2026-07-28, caching).
 const PRIVATE: &str = "\"private\"";
 
@@ -19,7 +23,10 @@ impl ClientPolicy {
     ) -> Result<Vec<Edit>, Refusal> {
         let items = members.get(list.member).ok_or(Refusal::ResultShape)?;
         let mut shown = Vec::new();
-        for item in items.as_array().ok_or(Refusal::ResultShape)? {
+        for (nth, item) in items.as_array().ok_or(Refusal::ResultShape)?.enumerate() {
+            if nth >= MAX_ITEMS {
+                return Err(Refusal::ResultShape);
+            }
             let object = item.as_object().ok_or(Refusal::ResultShape)?;
             let identity =
                 object.known([list.identity])?.get(list.identity).and_then(Value::as_str);

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::client::MAX_LISTENED;
 use super::list::privately;
 use super::parameters::{Parameters, RESULT_KEYS, Results};
 use super::redact::WalkRules;
@@ -270,8 +271,9 @@ impl ClientPolicy {
         else {
             return Ok(());
         };
-        for uri in uris.as_array().ok_or(Refusal::Parameters)? {
-            self.must_know_resource(&uri.as_str().ok_or(Refusal::Parameters)?)?;
+        for (nth, uri) in uris.as_array().ok_or(Refusal::Parameters)?.enumerate() {
+            let uri = uri.as_str().filter(|_| nth < MAX_LISTENED).ok_or(Refusal::Parameters)?;
+            self.must_know_resource(&uri)?;
         }
         Ok(())
     }

@@ -85,3 +85,31 @@ fn what_was_read_by_permission_is_not_cached_for_others() {
     policy.passes_from_client(request(1, "resources/read", json!({"uri": "a:b"})));
     policy.passes_from_server(response(1, json!({"contents": []})));
 }
+
+#[test]
+fn what_is_held_against_every_permission_has_a_limit() {
+    use super::super::{client::MAX_LISTENED, list::MAX_ITEMS};
+    let mut policy = policy(&["resources:a:*"]);
+    let mut lists = |id: i32, items: usize| {
+        policy.passes_from_client(request(id, "resources/list", json!({})));
+        let resources = vec![json!({"uri": "a:1"}); items];
+        let listed = policy.server_says(&response(id, json!({"resources": resources})));
+        let Fate::Forwarded(listed) = listed else { panic!() };
+        listed["result"]["resources"].as_array().map(Vec::len)
+    };
+    assert_eq!(lists(1, MAX_ITEMS), Some(MAX_ITEMS));
+    assert_eq!(lists(2, MAX_ITEMS + 1), None);
+
+    let filter = |key: &str, count: usize| json!({"notifications": {key: vec!["a:1"; count]}});
+    for (nth, key) in ["resourceSubscriptions", "taskIds"].into_iter().enumerate() {
+        let listen = |count| request(3 + nth, "subscriptions/listen", filter(key, count));
+        policy.refuses(listen(MAX_LISTENED + 1), -32602);
+        assert!(matches!(policy.client_says(&listen(MAX_LISTENED)), Fate::Forwarded(_)));
+    }
+    let agreed = |count| {
+        let filter = filter("resourceSubscriptions", count);
+        notification("notifications/subscriptions/acknowledged", filter)
+    };
+    policy.passes_from_server(agreed(MAX_LISTENED));
+    assert_eq!(policy.server_says(&agreed(MAX_LISTENED + 1)), Fate::Dropped);
+}
