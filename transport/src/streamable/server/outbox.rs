@@ -27,6 +27,8 @@ pub(crate) struct Outbox {
     pub(crate) request: Option<Id>,
     /// Where progress of it is to be reported, as the client named it.
     pub(crate) token: Option<Id>,
+    /// Whether the server may have heard of the request.
+    pub(crate) is_sent: bool,
     /// Whether the answer lists tools.
     pub(crate) lists_tools: bool,
     /// What is kept of it: what was not read yet, and, where streams are resumed, some that was.

@@ -28,8 +28,12 @@ pub(crate) const STANDALONE: u64 = 0;
 /// Of a message that is longer nothing is kept for longer than it must be.
 const MUCH: usize = 64 * 1024;
 
-/// Streams of one session at once, those that are kept to be resumed included.
+/// Streams of one session at once, those included that are kept to be resumed, and those whose reader
+/// left and whose server has not been told yet.
 const MAX_STREAMS: usize = 1024;
+
+/// Until a server is told again that a reader left, where it did not hear in time.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// JSON-RPC: there is no such method.
 const METHOD_NOT_FOUND: i32 = -32601;
@@ -81,6 +85,8 @@ pub(crate) struct HttpSession {
     state: Mutex<State>,
     /// Told when something was read.
     room: Notify,
+    /// Told when the reader of a request left before its answer.
+    departed: Notify,
 }
 
 impl HttpSession {
@@ -101,6 +107,7 @@ impl HttpSession {
             to_server: AsyncMutex::new(Some(to_server)),
             state: Mutex::new(state),
             room: Notify::new(),
+            departed: Notify::new(),
             limits,
         });
         tokio::spawn(Arc::clone(&session).read(from_server));
@@ -146,10 +153,17 @@ impl HttpSession {
     /// Sends a message of the client's.
     pub(crate) async fn send(&self, line: &[u8]) -> Result<(), NoStream> {
         self.touch();
-        match self.to_server.lock().await.as_mut() {
-            Some(to_server) => to_server.send(line).await.map_err(|_| NoStream::Ended),
-            None => Err(NoStream::Ended),
+        self.write(line, None).await
+    }
+
+    /// Writes a line of the session's, or the request of a stream.
+    async fn write(&self, line: &[u8], request: Option<u64>) -> Result<(), NoStream> {
+        let mut to_server = self.to_server.lock().await;
+        let to_server = to_server.as_mut().ok_or(NoStream::Ended)?;
+        if let Some(request) = request {
+            self.state().sending(request);
         }
+        to_server.send(line).await.map_err(|_| NoStream::Ended)
     }
 
     /// Sends a request of the client's, and gives the stream on which it is answered.
@@ -161,11 +175,12 @@ impl HttpSession {
         token: Option<Id>,
     ) -> Result<Reading, NoStream> {
         let reading = self.begin(id, method, token)?;
+        let request = Some(reading.stream);
         let sent = match self.era {
-            Era::WithSessions => self.send(line).await,
+            Era::WithSessions => self.write(line, request).await,
             Era::Stateless => {
                 let line = request_as(line, reading.stream).map_err(|_| NoStream::Ended)?;
-                self.send(&line).await
+                self.write(&line, request).await
             }
         };
         sent.map(|()| reading)
@@ -181,7 +196,7 @@ impl HttpSession {
         if state.is_over {
             return Err(NoStream::Ended);
         }
-        if state.streams.len() >= MAX_STREAMS {
+        if state.streams.len() + state.departed.len() >= MAX_STREAMS {
             return Err(NoStream::TooMany);
         }
         let is_known = self.era == Era::WithSessions && state.requests.contains_key(&id);
@@ -260,6 +275,7 @@ impl HttpSession {
             () = distributed => {}
             () = when_woken(self.until_idle()) => {}
             () = when_woken(self.refuse(waiting)) => {}
+            () = when_woken(self.cancel_departed()) => {}
         }
         self.close().await;
     }
@@ -374,10 +390,11 @@ impl HttpSession {
             return;
         }
         if self.era == Era::Stateless {
-            let is_answered = outbox.is_answered();
+            let is_waited_for = outbox.is_sent && !outbox.is_answered();
             state.streams.remove(&reading.stream);
-            if !is_answered && !state.is_over {
-                tokio::spawn(Arc::clone(self).cancel(reading.stream));
+            if is_waited_for && !state.is_over {
+                state.departed.push_back(reading.stream);
+                self.departed.notify_one();
             }
         } else {
             state.make_room(self.limits.line);
@@ -386,13 +403,25 @@ impl HttpSession {
         self.room.notify_waiters();
     }
 
-    /// MCP 2026-07-28: whoever closes the stream of a request cancels the request.
-    async fn cancel(self: Arc<Self>, number: u64) {
-        let line = format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"The client closed the stream"}}}}"#
-        );
-        // Where the session is over, the request is too.
-        let _ = self.send(line.as_bytes()).await;
+    /// MCP 2026-07-28: whoever closes the stream of a request cancels the request. It keeps its place
+    /// until its server has been told: whoever asks and leaves faster than the server reads would
+    /// fill the memory otherwise.
+    async fn cancel_departed(&self) {
+        loop {
+            let next = self.state().departed.front().copied();
+            let Some(number) = next else {
+                self.departed.notified().await;
+                continue;
+            };
+            let line = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{number},"reason":"The client closed the stream"}}}}"#
+            );
+            match self.write(line.as_bytes(), None).await {
+                Ok(()) => self.state().departed.retain(|told| *told != number),
+                // Nobody reads at present, or the session is over.
+                Err(_) => sleep(AGAIN).await,
+            }
+        }
     }
 
     /// The client cancelled a request: its stream ends without an answer.

@@ -1,6 +1,6 @@
 //! What a session remembers: which message belongs on which stream, and what is kept of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) version: Option<String>,
     /// What the other side said last that belongs to no request: why it ends, perhaps.
     pub(super) farewell: Option<Bytes>,
+    /// Stateless: requests whose reader left before the answer, and whose server is to be told.
+    pub(super) departed: VecDeque<u64>,
     /// Stateless: what tools want to see in headers, once they have been listed.
     pub(super) annotations: Option<Arc<Annotations>>,
     pub(super) used: Option<Instant>,
@@ -91,7 +93,13 @@ impl State {
         message: &Message<'_>,
     ) -> Option<Addressed> {
         let concerning = Concerning::read(line, message)?;
-        let outbox = self.streams.get(&concerning.number)?;
+        let Some(outbox) = self.streams.get(&concerning.number) else {
+            if matches!(message, Message::Response { .. }) {
+                // Of what is answered there is nothing to cancel.
+                self.departed.retain(|departed| *departed != concerning.number);
+            }
+            return None;
+        };
         let line = concerning.called(outbox.request.as_ref()?, outbox.token.as_ref());
         if let Message::Response { outcome: Outcome::Result(result), .. } = message
             && outbox.lists_tools
@@ -101,6 +109,13 @@ impl State {
         let is_last = matches!(message, Message::Response { .. });
         let is_error = matches!(message, Message::Response { outcome: Outcome::Error(_), .. });
         Some(Addressed { stream: concerning.number, line: line.into(), is_error, is_last })
+    }
+
+    /// From here on the server may hear of a stream's request.
+    pub(super) fn sending(&mut self, stream: u64) {
+        if let Some(outbox) = self.streams.get_mut(&stream) {
+            outbox.is_sent = true;
+        }
     }
 
     fn stream_of(&self, method: &str, params: Object<'_>) -> Option<u64> {

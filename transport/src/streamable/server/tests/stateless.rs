@@ -96,6 +96,97 @@ async fn whoever_hangs_up_before_the_answer_cancels() {
     assert_eq!(line.hear().await["params"]["requestId"], number);
 }
 
+type Asking = tokio::task::JoinHandle<Response<Body>>;
+
+fn calls(served: &Served, count: usize) -> Vec<Asking> {
+    (0..count).map(|nth| served.asking(stateless(&call(nth, None)))).collect()
+}
+
+/// Whoever asked hangs up, whether its answer has begun or not.
+async fn leave(asked: Vec<Asking>) {
+    asked.iter().for_each(Asking::abort);
+    drop(asked);
+    settle().await;
+}
+
+/// Whoever waits has been polled, and whoever was told to end has ended.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_leaves_keeps_its_place_until_the_server_is_told() {
+    let served = Served::new();
+    let mut asked = calls(&served, 1);
+    let mut line = served.line().await;
+    line.lists(json!([])).await;
+    line.hear().await;
+    asked.extend(calls(&served, 999));
+    for _ in 1..1000 {
+        assert_eq!(line.hear().await["method"], "tools/call");
+    }
+    // The server reads no further than the beginning of a long message.
+    let mut long = call("long", None);
+    long["params"]["arguments"] = json!({"text": "x".repeat(500_000)});
+    let long = served.asking(stateless(&long));
+    assert!(!line.0.fill_buf().await.unwrap().is_empty());
+    leave(asked).await;
+    // They are a thousand, and with the long one there is room for few others.
+    let more = calls(&served, 22);
+    settle().await;
+    let refused = timeout(SECOND, served.ask(stateless(&call("x", None)))).await;
+    assert_eq!(refused.expect("it has a place").status(), StatusCode::SERVICE_UNAVAILABLE);
+    // One that was never sent gives its place back at once, and is not cancelled.
+    leave(more).await;
+    let last = calls(&served, 20);
+    settle().await;
+
+    assert_eq!(line.hear().await["params"]["arguments"]["text"].as_str().unwrap().len(), 500_000);
+    let (mut cancelled, mut called) = (0, 0);
+    while cancelled < 1000 || called < 20 {
+        match line.hear().await["method"].as_str().unwrap() {
+            "notifications/cancelled" => cancelled += 1,
+            method => {
+                assert_eq!(method, "tools/call");
+                called += 1;
+            }
+        }
+    }
+    assert_eq!((cancelled, called), (1000, 20));
+    drop((long, last));
+}
+
+#[tokio::test]
+async fn what_was_never_sent_is_not_cancelled() {
+    const ROUNDS: usize = 20;
+    let served = Served::new();
+    let first = calls(&served, 1);
+    let mut line = served.line().await;
+    line.lists(json!([])).await;
+    let number = line.hear().await["id"].clone();
+    // The way to the server is full after some hundred of these.
+    for _ in 0..ROUNDS {
+        let asked = calls(&served, 100);
+        settle().await;
+        leave(asked).await;
+    }
+    leave(first).await;
+    let (mut sent, mut cancelled) = (0, 0);
+    loop {
+        let message = line.hear().await;
+        match message["method"].as_str().unwrap() {
+            "tools/call" => sent += 1,
+            _ if message["params"]["requestId"] == number => break,
+            _ => cancelled += 1,
+        }
+    }
+    assert!((100..1000).contains(&sent), "{sent}");
+    // In each round one was about to be.
+    assert!((sent..=sent + ROUNDS).contains(&cancelled), "{cancelled} of {sent}");
+}
+
 #[tokio::test]
 async fn a_stateless_request_must_say_the_same_in_its_headers() {
     let served = Served::new();
