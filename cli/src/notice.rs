@@ -22,8 +22,12 @@ const WAITING: usize = 256;
 /// How often a pipe that is full is looked at again.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// So much is written at once.
-const PIECE: usize = 4096;
+/// POSIX: so much can be written to a pipe in one piece. The audit may go to the same one, and what a
+/// server prints must neither stand in a line of its own there nor take one in, so no notice is longer.
+const MAX_LEN: usize = 4096;
+
+/// What stands where a notice was cut.
+const CUT: &str = "…";
 
 static STDERR: LazyLock<Arc<Output>> = LazyLock::new(|| Arc::new(Output::new(duplicate())));
 
@@ -120,17 +124,43 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// As it is written; `None` where that is not wanted.
-    fn chosen(&self, human: impl FnOnce() -> String) -> Option<String> {
-        let chosen = CHOSEN.get();
-        if chosen.is_some_and(|chosen| self.level > chosen.log_level) {
-            return None;
-        }
-        match chosen.map(|chosen| chosen.log_format) {
-            Some(Format::Json) => serde_json::to_string(self).ok(),
-            Some(Format::Human) | None => Some(human()),
+    /// How it is to look; `None` where it is not wanted.
+    fn chosen(&self) -> Option<Format> {
+        match CHOSEN.get() {
+            Some(chosen) if self.level > chosen.log_level => None,
+            Some(chosen) => Some(chosen.log_format),
+            None => Some(Format::Human),
         }
     }
+
+    /// As it is written.
+    fn written(&self, format: Format, human: impl Fn(&str) -> String) -> Option<String> {
+        match format {
+            Format::Json => serde_json::to_string(self).ok(),
+            Format::Human => Some(human(self.message)),
+        }
+    }
+
+    /// With its line end. What is too long for one piece loses the end of its message.
+    fn in_one_piece(self, format: Format, human: impl Fn(&str) -> String) -> Option<String> {
+        let mut whole = self.written(format, &human)? + "\n";
+        let mut left = self.message.len();
+        while whole.len() > MAX_LEN && left > 0 {
+            // As JSON one character may take two octets, so half of what is too much always goes.
+            left = left.saturating_sub((whole.len() - MAX_LEN).div_ceil(2));
+            let message = beginning(self.message, left).to_owned() + CUT;
+            let Self { at, level, session, hint, message: _ } = self;
+            let cut = Line { at, level, session, message: &message, hint };
+            whole = cut.written(format, &human)? + "\n";
+        }
+        Some(whole)
+    }
+}
+
+/// So much of a text, or less where a character would be cut.
+fn beginning(text: &str, len: usize) -> &str {
+    let end = (0..=len.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 fn line(level: Level, message: &str) -> Line<'_> {
@@ -168,51 +198,63 @@ fn duplicate() -> File {
 
 /// A line for the operator. It is lost if nobody reads and too many wait already.
 pub(crate) fn say(text: &str) {
-    let noted = match text.strip_prefix(WARNING) {
-        Some(warned) => line(Level::Warning, warned),
-        None => line(Level::Info, text),
+    let (level, message, warning) = match text.strip_prefix(WARNING) {
+        Some(warned) => (Level::Warning, warned, WARNING),
+        None => (Level::Info, text, ""),
     };
-    send(noted.chosen(|| text.to_owned()));
+    let noted = line(level, message);
+    let format = noted.chosen();
+    let human = |message: &str| format!("{warning}{message}");
+    send(format.and_then(|format| noted.in_one_piece(format, human)));
 }
 
 /// What the server of a session has printed to its standard error, with control characters made harmless.
 pub(crate) fn say_of_server(session: u64, text: &str) {
     let text = harmless(text);
-    let noted = Line { session: Some(session), ..line(Level::Debug, &text) };
-    send(noted.chosen(|| format!("[server of session {session}] {text}")));
+    let noted = of_server(session, &text);
+    let format = noted.chosen();
+    send(format.and_then(|format| noted.in_one_piece(format, as_server(session))));
+}
+
+fn of_server(session: u64, text: &str) -> Line<'_> {
+    Line { session: Some(session), ..line(Level::Debug, text) }
+}
+
+/// Each line says whose it is.
+fn as_server(session: u64) -> impl Fn(&str) -> String {
+    move |message| format!("[server of session {session}] {message}")
 }
 
 fn send(notice: Option<String>) {
     if let Some(notice) = notice {
-        drop(notices().try_send(Given::Notice(notice + "\n")));
+        drop(notices().try_send(Given::Notice(notice)));
     }
 }
 
 /// The last words of a program: what went wrong, and what to do next.
 pub(crate) fn in_the_end(message: &str, hint: Option<&str>) -> String {
     let last = Line { hint, ..line(Level::Error, message) };
-    let human = || match hint {
+    let human = |message: &str| match hint {
         Some(hint) => format!("error: {message}\nhint: {hint}"),
         None => format!("error: {message}"),
     };
-    last.chosen(human).unwrap_or_default()
+    last.chosen().and_then(|format| last.written(format, human)).unwrap_or_default()
 }
 
 fn show(given: &Receiver<Given>) {
     for given in given {
         match given {
-            Given::Notice(notice) => write(&notice),
+            Given::Notice(notice) => write(&STDERR, &notice),
             // Whoever asked may have gone on.
             Given::Asked(shown) => drop(shown.try_send(())),
         }
     }
 }
 
-fn write(notice: &str) {
-    for piece in notice.as_bytes().chunks(PIECE) {
-        while let Ok(false) = STDERR.try_write(piece) {
-            std::thread::sleep(RETRY);
-        }
+/// In one piece: an audit record may come before it or after it.
+fn write(output: &Output, notice: &str) {
+    while let Ok(false) = output.try_write(notice.as_bytes()) {
+        std::thread::sleep(RETRY);
     }
 }
 
@@ -223,11 +265,67 @@ pub(crate) fn harmless(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+
     use super::*;
 
     #[test]
     fn a_terminal_is_told_nothing_but_text() {
         assert_eq!(harmless("a\u{1b}[31mb\r\nc\td\u{9b}e"), "a[31mbc\tde");
+    }
+
+    /// What a server says, in as many words, and then what looks like a record of ours.
+    fn forged(words: &str) -> String {
+        words.to_owned() + r#"{"at":"2026-07-28T00:00:00Z","event":"allowed","name":"forged"}"#
+    }
+
+    #[test]
+    fn whatever_a_server_says_comes_in_one_piece() {
+        for words in ["x".repeat(5000), "\"\\".repeat(4000), "é".repeat(4000)] {
+            let text = forged(&words);
+            let noted = || of_server(7, &text);
+            let said = noted().in_one_piece(Format::Human, as_server(7)).unwrap();
+            assert!(said.starts_with("[server of session 7] ") && said.ends_with("…\n"));
+            assert!((MAX_LEN - 8..=MAX_LEN).contains(&said.len()), "{}", said.len());
+            let said = noted().in_one_piece(Format::Json, as_server(7)).unwrap();
+            assert!((MAX_LEN - 8..=MAX_LEN).contains(&said.len()), "{}", said.len());
+            let read: serde_json::Value = serde_json::from_str(&said).unwrap();
+            assert_eq!(read["session"], 7);
+        }
+        let said = of_server(7, "short").in_one_piece(Format::Human, as_server(7));
+        assert_eq!(said.as_deref(), Some("[server of session 7] short\n"));
+    }
+
+    /// Both go to one pipe, which is full most of the time.
+    #[test]
+    fn no_record_comes_within_what_a_server_says() {
+        const TIMES: usize = 20;
+        let (reader, writer) = std::io::pipe().unwrap();
+        let output = Arc::new(Output::new(File::from(std::os::fd::OwnedFd::from(writer))));
+        // In pieces of 4096 octets, the second one would begin with what is forged.
+        let text = forged(&"x".repeat(MAX_LEN - "[server of session 7] ".len()));
+        let audit = Arc::clone(&output);
+        let noticed = std::thread::spawn(move || {
+            for _ in 0..TIMES {
+                let notice = of_server(7, &text).in_one_piece(Format::Human, as_server(7));
+                write(&output, &notice.unwrap());
+            }
+        });
+        let record = format!(r#"{{"event":"real","name":"{}"}}"#, "r".repeat(4000));
+        let recorded = std::thread::spawn(move || {
+            while !noticed.is_finished() {
+                audit.try_write(format!("{record}\n").as_bytes()).unwrap();
+            }
+            record
+        });
+        let lines = BufReader::with_capacity(MAX_LEN, reader).lines();
+        let lines: Vec<String> = lines.inspect(|_| std::thread::yield_now()).flatten().collect();
+        let record = recorded.join().unwrap();
+        let notices: Vec<_> = lines.iter().filter(|line| **line != record).collect();
+        assert!(notices.len() < lines.len());
+        assert!(notices.iter().all(|line| line.starts_with("[server of session 7] x")));
+        assert!(notices.iter().all(|line| line.ends_with('…')));
+        assert_eq!(notices.len(), TIMES);
     }
 
     #[test]
