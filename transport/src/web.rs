@@ -93,6 +93,8 @@ pub(crate) fn of_http(limits: &Limits) -> HttpLimits {
         body_len: limits.line,
         requests: u32::MAX,
         rate: 0,
+        // A session's reader that is slow holds up itself alone.
+        write_rate: 0,
         ..HttpLimits::default()
     }
 }

@@ -16,6 +16,8 @@ pub struct HttpLimits {
     pub answer: Duration,
     /// For a caller that does not read to take the next octet.
     pub write: Duration,
+    /// Octets a second at which an answer must be taken on the whole, a minute granted. 0 is no limit.
+    pub write_rate: u32,
     /// Of a connection of HTTP/2 on which nothing is asked and nothing answered; it is closed after
     /// twice as long at the latest. Over HTTP/1.1 the next request has as long as its head ([`head`](Self::head)).
     pub idle: Duration,
@@ -30,6 +32,7 @@ pub struct HttpLimits {
     /// Connections at once.
     pub connections: usize,
     /// Connections at once of one source: an IPv4 address, or the first 64 bits of an IPv6 address.
+    /// On half of them answers may wait for something to happen.
     pub connections_per_source: usize,
     /// Requests a second of one source, in the long run. A new connection counts as one. 0 is no limit.
     pub rate: u32,
@@ -45,6 +48,7 @@ impl Default for HttpLimits {
             body: Duration::from_secs(10),
             answer: Duration::from_secs(90),
             write: Duration::from_secs(30),
+            write_rate: 64 * 1024,
             idle: Duration::from_secs(2 * 60),
             head_len: 16 * 1024,
             header_fields: 64,

@@ -60,7 +60,7 @@ impl Server {
             }
         });
         let tasks = TasksOfConnection::default();
-        let stream = TokioIo::new(Paced::new(stream, self.limits.write));
+        let stream = TokioIo::new(Paced::new(stream, &self.limits, || ()));
         let builder = self.second(tasks.0.clone());
         let mut connection =
             std::pin::pin!(builder.serve_connection::<_, _, Open<Body>>(stream, service));

@@ -72,7 +72,8 @@ impl Server {
     }
 
     /// Serves one connection until it ends, or until `stopping` turns true and the answer that is
-    /// due has been given. `asked` is called at each request that is within the caller's rate.
+    /// due has been given. `asked` is called at each request that is within the caller's rate, and
+    /// whenever much of an answer has been taken.
     pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
@@ -92,7 +93,7 @@ impl Server {
                 Ok::<_, Infallible>(response)
             })
         });
-        let stream = TokioIo::new(Paced::new(stream, self.limits.write));
+        let stream = TokioIo::new(Paced::new(stream, &self.limits, asked));
         let mut connection = self.builder().serve_connection(stream, service);
         let stopped = async { drop(stopping.wait_for(|stopping| *stopping).await) };
         let ended = tokio::select! {
