@@ -73,7 +73,7 @@ pub use journal::{JournalError, Mended};
 pub use kind::Kind;
 pub use ledger::Ledger;
 pub use lifetime::{Lifetime, LifetimeError};
-pub use lists::{Lists, PublishedList};
+pub use lists::{Lists, MAX_BUNDLE_LEN, PublishedList};
 pub use lock::LockError;
 pub use pending::Pending;
 pub use pointers::{PublicUrl, PublicUrlError};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
-use vouchsafe_certs::{CaCertificate, RevocationList, Serial, SignedList};
+use vouchsafe_certs::{CaCertificate, RevocationError, RevocationList, Serial, SignedList};
 
 use crate::error::Error;
 use crate::file::{self, Access, FileError, Prepared};
@@ -28,6 +28,10 @@ const LONG: usize = 16 * 1024;
 
 /// Who reads only complete lists, as most tools do, is no further behind than this.
 const LAG: u64 = 3_600;
+
+/// Octets of the lists together, as PEM: whoever reads them takes no more. Four million entries have
+/// about 264 MB.
+pub const MAX_BUNDLE_LEN: u64 = 256 * 1024 * 1024;
 
 /// Octets of one entry of a list, about.
 const ENTRY_LEN: usize = 49;
@@ -173,6 +177,20 @@ impl Lists {
         self.0.iter().flat_map(|list| list.der.iter().chain(&list.delta))
     }
 
+    /// What is beyond readers is not on record either, and what they have stays until it is stale.
+    fn are_readable(&self) -> Result<(), Error> {
+        match u64::try_from(self.pem_len()) {
+            Ok(len) if len <= MAX_BUNDLE_LEN => Ok(()),
+            _ => Err(RevocationError::Unwritable.into()),
+        }
+    }
+
+    /// Of [`to_pem`](Self::to_pem).
+    fn pem_len(&self) -> usize {
+        let lists = self.ders().map(|der| pem::revocation_list_len(der.len()));
+        lists.sum::<usize>() + self.issuing_to_pem().len()
+    }
+
     /// What was revoked lately, as far as the lists are so long that this is shorter; otherwise the
     /// lists. With the issuing CAs' certificates, as in [`to_pem`](Self::to_pem).
     #[must_use]
@@ -236,19 +254,24 @@ impl Lists {
         let edition =
             Edition { number: ledger.list(&serial)?.map_or(0, |list| list.number) + 1, covers };
         let length = self.of(&serial).map_or(0, <[u8]>::len);
-        let (mut delta, mut is_enough) = (None, false);
+        let (mut changes, mut is_enough) = (None, false);
         if let Some(base) = complete.as_ref().filter(|_| length > LONG) {
-            let entries = to_entries(ledger.recently_revoked(&serial, 0)?);
+            let recent = ledger.recently_revoked(&serial, 0)?;
+            let entries = belonging(recent, &serial, Some(base), now);
             is_enough = !all
                 && entries.len() <= most_recent(length)
                 && !is_old(base, !entries.is_empty(), now);
-            delta = Some(edition.sign(press, Some(base.number), &entries)?);
+            changes = Some((base.number, entries));
         }
         let mut whole = None;
         if !is_enough {
             let entries = entries(&serial, ledger, complete.as_ref(), now)?;
+            // Changes that are hardly shorter spare nobody much, and are a burden to whoever reads both.
+            changes = changes.filter(|(_, changes)| changes.len() <= entries.len() / 2);
             whole = Some(edition.sign(press, None, &entries)?);
         }
+        let sign = |(base, entries): (u64, Vec<Entry>)| edition.sign(press, Some(base), &entries);
+        let delta = changes.map(sign).transpose()?;
         let ((delta, of_delta), (whole, of_whole)) = (delta.unzip(), whole.unzip());
         if let Some(list) = self.0.iter_mut().find(|list| list.issuer.serial == serial) {
             if whole.is_some() {
@@ -256,6 +279,7 @@ impl Lists {
             }
             (list.delta, list.delta_sha256) = delta.unzip();
         }
+        self.are_readable()?;
         // The bundle reaches the disk while its numbers go on record, and relying parties only after that:
         // a number must never be seen with two contents.
         let events = of_delta.into_iter().chain(of_whole);
@@ -388,17 +412,53 @@ pub(crate) fn entries(
     earlier: Option<&ListRecord>,
     now: UnixTime,
 ) -> Result<Vec<Entry>, Error> {
+    Ok(belonging(ledger.revoked()?, issuer, earlier, now))
+}
+
+/// What of this belongs there. A list of what changed lacks what the complete list would lack.
+fn belonging(
+    mut revoked: Vec<(Serial, RevokedRecord)>,
+    issuer: &Serial,
+    earlier: Option<&ListRecord>,
+    now: UnixTime,
+) -> Vec<Entry> {
     let beyond = earlier.map_or(0, |earlier| earlier.this_update.as_secs().min(now.as_secs()));
     let belongs =
         |record: &RevokedRecord| record.issuer == *issuer && record.not_after.as_secs() >= beyond;
-    let mut revoked = ledger.revoked()?;
     revoked.retain(|(_, record)| belongs(record));
-    Ok(to_entries(revoked))
-}
-
-fn to_entries(revoked: Vec<(Serial, RevokedRecord)>) -> Vec<Entry> {
     let entry = |(serial, record): (Serial, RevokedRecord)| {
         Entry::new(serial, record.revocation.at, record.revocation.reason)
     };
     revoked.into_iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::issuer::tests::issuing_ca;
+
+    #[test]
+    fn a_bundle_that_nobody_would_read_is_not_published() {
+        let issuer = issuing_ca(UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000)))
+            .certificate()
+            .clone();
+        let mut list = PublishedList {
+            issuer,
+            tier: Tier::Issuing,
+            der: Some(vec![7; 1000].into()),
+            delta: None,
+            is_last: false,
+            der_sha256: None,
+            delta_sha256: None,
+        };
+        let lists = Lists(vec![list.clone(), list.clone()]);
+        lists.are_readable().unwrap();
+        assert_eq!(lists.pem_len(), lists.to_pem().len());
+        // Each of them would do by itself.
+        list.der = Some(vec![7; 100 << 20].into());
+        Lists(vec![list.clone()]).are_readable().unwrap();
+        list.delta = list.der.clone();
+        let refused = Lists(vec![list]).are_readable().unwrap_err();
+        assert!(matches!(refused, Error::RevocationList(RevocationError::Unwritable)));
+    }
 }

@@ -16,6 +16,12 @@ pub fn revocation_lists<D: AsRef<[u8]>>(lists: impl IntoIterator<Item = D>) -> S
     lists.into_iter().map(|der| encode("X509 CRL", der.as_ref())).collect()
 }
 
+/// Octets of one revocation list of so many octets of DER.
+pub(crate) fn revocation_list_len(der_len: usize) -> usize {
+    let base64 = der_len.div_ceil(3) * 4;
+    revocation_lists([""]).len() + base64 + base64.div_ceil(LINE_LEN)
+}
+
 /// A certificate signing request.
 #[must_use]
 pub fn certificate_request(der: &[u8]) -> String {
@@ -55,6 +61,7 @@ mod tests {
                 .collect();
             assert_eq!(read, [one.clone(), two]);
             let list = revocation_lists([&one]);
+            assert_eq!(list.len(), revocation_list_len(length));
             let read = CertificateRevocationListDer::from_pem_slice(list.as_bytes()).unwrap();
             assert_eq!(read.as_ref(), one);
         }

@@ -52,5 +52,7 @@ pub use permission::{Permission, PermissionSet};
 pub use permission_extension::{MAX_EXTENSION_LEN, MAX_PERMISSIONS, PERMISSION_EXTENSION_OID};
 pub use principal::{Principal, TrustDomain};
 pub use request::CertificateRequest;
-pub use revocation::{ListEntry, RevocationDelta, RevocationList, SignedList, UnsignedList};
+pub use revocation::{
+    ListEntry, MAX_LIST_LEN, RevocationDelta, RevocationList, SignedList, UnsignedList,
+};
 pub use serial::{IssuerId, Serial};

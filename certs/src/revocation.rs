@@ -16,7 +16,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-pub use self::unsigned::{ListEntry, UnsignedList};
+pub use self::unsigned::{ListEntry, MAX_LIST_LEN, UnsignedList};
 use crate::{CaCertificate, IssuerId, RevocationError, Serial};
 
 /// What one issuer has revoked, at one point in time.

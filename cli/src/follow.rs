@@ -24,9 +24,6 @@ use crate::confine::Needs;
 use crate::exit::Failure;
 use crate::identity::Present;
 
-/// Of PEM: a list of four million entries has about 264 MB.
-const MAX_LEN: u64 = 256 * 1024 * 1024;
-
 /// The CA as the source of the lists.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CaArgs {

@@ -103,7 +103,7 @@ impl Issuer {
 mod tests {
     use std::time::Duration;
 
-    use vouchsafe_certs::{RevocationError, RevocationList};
+    use vouchsafe_certs::{MAX_LIST_LEN, RevocationError, RevocationList};
 
     use super::super::tests::issuing_ca;
     use super::*;
@@ -141,6 +141,24 @@ mod tests {
         assert_eq!(read.next_update, in_2100);
         let unwritable = issuer.sign_list(1, at(NOW), at(300_000_000_000), &[]);
         assert!(matches!(unwritable, Err(SigningError::List(RevocationError::Unwritable))));
+    }
+
+    #[test]
+    fn a_list_that_no_reader_takes_is_not_written() {
+        let issuer = issuing_ca(at(NOW));
+        let list = UnsignedList {
+            issuer: issuer.certificate(),
+            number: 1,
+            base_number: None,
+            this_update: at(NOW),
+            next_update: at(NOW + 9),
+            entries: &[],
+        };
+        let unwritable = list.signed(&vec![0; MAX_LIST_LEN], &[0; 64]).unwrap_err();
+        assert_eq!(unwritable, RevocationError::Unwritable);
+        // As PEM it would have been about as long as readers take.
+        let pem = crate::pem::revocation_list_len(MAX_LIST_LEN);
+        assert!((252 << 20..256 << 20).contains(&pem), "{pem}");
     }
 
     #[test]

@@ -8,10 +8,13 @@ use vouchsafe_ca::{Actor, Authority, Event, Reason, Tier};
 use vouchsafe_certs::{CaCertificate, RevocationList, Serial, SignedList};
 
 use crate::openssl::{has_openssl, verdict, written};
-use crate::world::World;
+use crate::world::{DAY, World};
 
 /// More than a list of 16 KiB holds.
 const MANY: usize = 460;
+
+/// Octets.
+const LONG: usize = 16 * 1024;
 
 /// A CA that has revoked so many that its list is long.
 fn long_list() -> (World, Authority) {
@@ -161,6 +164,43 @@ fn a_long_list_is_signed_whole_at_half_its_life_and_on_demand() {
     assert_eq!(complete_lists(&world), signed + 2);
     follower.hears(&authority);
     assert_eq!(follower.list.number, world.published().number);
+    drop(authority);
+    world.check();
+}
+
+#[test]
+fn what_ended_before_the_list_began_is_no_change() {
+    let (world, authority) = long_list();
+    issue(&world, &authority, 300);
+    // By the next list they are over, and the one after that names none of them.
+    world.clock.advance(100 * DAY);
+    authority.publish(&Actor::Home).unwrap();
+    let mut follower = Follower::new(&world, &authority);
+    assert!(authority.lists().to_pem().len() > LONG);
+    follower.hears(&authority);
+    let live = issue(&world, &authority, 1);
+    world.clock.advance(1);
+    let (before, signed) = (world.clock.now(), complete_lists(&world));
+    authority.revoke_issued_before(&Actor::Home, None, before, Reason::KeyCompromise).unwrap();
+    // Of all that is revoked at once, the one that could still be used.
+    let octets = follower.hears(&authority);
+    assert!(octets < 4_000, "{octets}");
+    assert_eq!((follower.list.revokes(&live[0]), complete_lists(&world)), (true, signed));
+    drop(authority);
+    world.check();
+}
+
+#[test]
+fn changes_as_long_as_half_the_list_are_told_by_the_list_alone() {
+    let (world, authority) = long_list();
+    let mut follower = Follower::new(&world, &authority);
+    let all = issue(&world, &authority, MANY + 10);
+    world.clock.advance(1);
+    let before = world.clock.now();
+    authority.revoke_issued_before(&Actor::Home, None, before, Reason::KeyCompromise).unwrap();
+    assert_eq!(authority.lists().to_pem().matches("BEGIN X509 CRL").count(), 2);
+    follower.hears(&authority);
+    assert!(all.iter().all(|serial| follower.list.revokes(serial)));
     drop(authority);
     world.check();
 }

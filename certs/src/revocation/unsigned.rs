@@ -21,6 +21,12 @@ const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 /// RFC 5280 §5.1.2.1: "this field MUST be present and MUST specify version 2 (the integer value is 1)".
 const VERSION_2: u8 = 1;
 
+/// Octets of a list's DER at most. As PEM that fits into what readers take, which is 256 MiB.
+pub const MAX_LIST_LEN: usize = 188 * 1024 * 1024;
+
+/// Octets around what is signed and the signature, at most: the algorithm, tags and lengths.
+const FRAME_LEN: usize = 64;
+
 /// One entry of a revocation list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a caller must say all of it")]
@@ -64,12 +70,15 @@ impl UnsignedList<'_> {
     /// Brings what was signed and the signature together.
     ///
     /// # Errors
-    /// [`RevocationError::Unwritable`] if the list is longer than 256 MiB.
+    /// [`RevocationError::Unwritable`] if the list is longer than [`MAX_LIST_LEN`].
     pub fn signed(
         &self,
         to_be_signed: &[u8],
         signature: &[u8],
     ) -> Result<Vec<u8>, RevocationError> {
+        if to_be_signed.len() > MAX_LIST_LEN.saturating_sub(signature.len() + FRAME_LEN) {
+            return Err(RevocationError::Unwritable);
+        }
         let signed = || {
             let signature = BitStringRef::from_bytes(signature)?.to_der()?;
             sequence(&[to_be_signed, &self.algorithm()?, &signature])

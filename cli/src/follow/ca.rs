@@ -16,13 +16,13 @@ use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use vouchsafe_ca::MAX_BUNDLE_LEN;
 use vouchsafe_certs::RevocationError;
 use vouchsafe_transport::{
     Anchor, Backoff, Exchange, FetchError, FetchLimits, Fetcher, Following, Revocations,
     RevocationsError, TlsError, jittered,
 };
 
-use super::MAX_LEN;
 use super::cache::{Cache, Kept};
 use super::file::FollowError;
 use super::in_force::{InForce, now};
@@ -231,7 +231,7 @@ impl Source {
         let trust = trust_with_lists(&self.present, &self.known.subscribe()).unless_named();
         let mut limits = FetchLimits::default();
         limits.body = TRANSFER;
-        limits.body_len = usize::try_from(MAX_LEN).unwrap_or(usize::MAX);
+        limits.body_len = usize::try_from(MAX_BUNDLE_LEN).unwrap_or(usize::MAX);
         let Followed { address, name, cache: _ } = &self.followed;
         let fetcher = Fetcher::new(address, name.clone(), &Anchor::Trust(trust), None, limits)?;
         let exchange = fetcher.open().await?;

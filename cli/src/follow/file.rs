@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use notify::RecommendedWatcher;
 use thiserror::Error;
 use tokio::sync::watch;
+use vouchsafe_ca::MAX_BUNDLE_LEN;
 use vouchsafe_certs::RevocationError;
 use vouchsafe_transport::{Following, Identity, Revocations, RevocationsError};
 
-use super::MAX_LEN;
 use super::in_force::{InForce, now};
 use super::watched::Watched;
 
@@ -81,7 +81,7 @@ pub(super) fn read_regular(path: &Path) -> Result<Vec<u8>, FollowError> {
 }
 
 fn read(file: &mut Watched) -> Result<Vec<u8>, FollowError> {
-    file.read(MAX_LEN).map_err(|error| match error.kind() {
+    file.read(MAX_BUNDLE_LEN).map_err(|error| match error.kind() {
         ErrorKind::FileTooLarge => FollowError::TooLong(file.path().to_owned()),
         _ => FollowError::Read(file.path().to_owned(), error),
     })
