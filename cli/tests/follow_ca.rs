@@ -125,6 +125,17 @@ fn a_ca_that_does_not_wait_is_asked_now_and_then() {
 }
 
 #[test]
+fn a_ca_that_needs_the_connection_for_others_is_asked_again_over_another() {
+    let mut scene = Scene::new(Manner::SendsAway);
+    wait_for(|| scene.ca.asked() >= 6);
+    scene.revokes("stolen");
+    assert_eq!(scene.hears(" in force, "), "revocation list number 2 in force, 1 revoked");
+    assert_eq!(scene.asks_as("stolen"), (false, REVOKED.into()));
+    // That is how a CA is when many ask, and nothing that anybody need be told of.
+    assert!(!scene.serving.says.all().iter().any(|line| line.contains("WARNING")));
+}
+
+#[test]
 fn a_ca_that_goes_and_comes_disturbs_nobody() {
     let mut scene = Scene::new(Manner::Waits);
     scene.ca.goes();

@@ -220,7 +220,7 @@ impl Front {
         address: SocketAddr,
         stopping: watch::Receiver<bool>,
     ) {
-        let caller = Caller { address, peer: None };
+        let caller = Caller::new(address, None);
         // All are this machine's own, whatever addresses of it they take.
         let mut place = self.strangers.admit(Source::of(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         let (front, gate) = (Arc::clone(&self), Arc::clone(&self));

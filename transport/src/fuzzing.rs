@@ -23,7 +23,7 @@ pub async fn serve_public<S: AsyncRead + AsyncWrite + Unpin>(
     limits: HttpLimits,
     handler: &Handler,
 ) {
-    let caller = Caller { address: somewhere(), peer: None };
+    let caller = Caller::new(somewhere(), None);
     let (_stop, stopping) = watch::channel(false);
     let answer = answer_of(handler, &caller);
     Server::new(limits, None).serve(stream, &caller, &answer, || (), stopping).await;

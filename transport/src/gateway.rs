@@ -223,7 +223,7 @@ impl Gateway {
         if self.log.record(&opened).await.is_ok() {
             let (number, now) = (subject.session, self.log.now());
             let ongoing = self.live.enter(number, &peer, address, protocol.spoken(), now);
-            let caller = address.map(|address| Caller { address, peer: Some(Arc::clone(&peer)) });
+            let caller = address.map(|address| Caller::new(address, Some(Arc::clone(&peer))));
             let until_recorded = alive.clone();
             let visit = Visit { caller, kin: session.kin(), alive };
             self.session(session, (&subject, &ongoing), protocol, visit).await;

@@ -21,16 +21,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Request, Response};
 
 pub(crate) use body::Body;
 pub(crate) use broken::Cause;
 pub use limits::HttpLimits;
 pub use listener::{PublicListener, PublicListenerConfig};
+pub use places::Waiting;
 pub(crate) use refusals::Refusals;
 pub use refusals::Refused;
 pub(crate) use server::{Answer, Server};
 
+use self::places::Place;
 use crate::Peer;
 
 /// Who asks.
@@ -41,6 +44,27 @@ pub struct Caller {
     pub address: SocketAddr,
     /// Who it is, where that was verified; `None` on the public listener.
     pub peer: Option<Arc<Peer>>,
+    /// The connection's, where others may need it.
+    place: Option<Arc<Place>>,
+}
+
+impl Caller {
+    /// Somebody whose connection is in nobody's way.
+    #[must_use]
+    pub fn new(address: SocketAddr, peer: Option<Arc<Peer>>) -> Self {
+        Self { address, peer, place: None }
+    }
+
+    fn at(self, place: Arc<Place>) -> Self {
+        Self { place: Some(place), ..self }
+    }
+
+    /// To be held while an answer waits for something that may take long. `None` if as many of the
+    /// caller's source wait as may: then it is time to answer.
+    #[must_use]
+    pub fn waits(&self) -> Option<Waiting> {
+        self.place.as_ref().map_or_else(|| Some(Waiting::freely()), Place::waits)
+    }
 }
 
 /// HTTP beside something else.
@@ -71,7 +95,17 @@ pub type Handler = Arc<dyn Fn(Caller, Request<Bytes>) -> Answering + Send + Sync
 pub(crate) fn answer_of(handler: &Handler, caller: &Caller) -> Answer {
     let (handler, caller) = (Arc::clone(handler), caller.clone());
     Answer::new(move |request| {
+        let place = caller.place.clone();
+        if let Some(place) = &place {
+            place.works();
+        }
         let answer = handler(caller.clone(), request);
-        Box::pin(async { answer.await.map(Body::from) })
+        Box::pin(async move {
+            let mut answer = answer.await.map(Body::from);
+            if place.is_some_and(|place| !place.has_worked()) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            answer
+        })
     })
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::header::{ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
-use hyper::{Request, StatusCode, Uri};
+use hyper::header::{CONNECTION, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
+use hyper::{Request, Response, StatusCode, Uri};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::runtime::Runtime;
@@ -208,8 +208,9 @@ impl Source {
         let resource = changes.unwrap_or(&mut self.all);
         self.asked_for_news = resource.tag.is_some();
         let answer = connection.send_for(question(resource), WAIT).await?;
-        // Not put back after an error: a connection that failed once is done with.
-        self.connection = Some(connection);
+        // Not put back after an error: a connection that failed once is done with. So is one that the CA
+        // needs for somebody else (RFC 9112 §9.6).
+        self.connection = Some(connection).filter(|_| !is_last(&answer));
         match answer.status() {
             StatusCode::NOT_MODIFIED if resource.tag.is_some() => return Ok(None),
             StatusCode::NOT_FOUND if !is_all => return Ok(Some(Answer::NoSuchThing)),
@@ -296,6 +297,11 @@ fn question(resource: &Resource) -> Request<Bytes> {
     request
 }
 
+/// Whether no other answer follows it on its connection.
+fn is_last(answer: &Response<Bytes>) -> bool {
+    answer.headers().get(CONNECTION).is_some_and(|options| options == "close")
+}
+
 struct Follower<N> {
     source: Source,
     cache: Cache,
@@ -345,8 +351,9 @@ impl<N: Fn(&str)> Follower<N> {
             Some(fresh) => self.take(fresh),
             None => self.remind(),
         };
-        // Whoever was asked for news and says at once that there are none does not wait, and is not pressed.
-        let waits = waited >= WAIT / 2
+        // Whoever was asked for news and says at once that there are none does not wait, and is not pressed;
+        // neither is one that has sent us away.
+        let waits = self.source.connection.is_some() && waited >= WAIT / 2
             || has_news && self.source.is_tagged()
             || !self.source.asked_for_news && self.source.can_ask_for_news();
         if waits { Duration::ZERO } else { jittered(POLL) }

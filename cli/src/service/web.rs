@@ -80,8 +80,8 @@ impl Site {
             "/.well-known/est/csrattrs" => est::attributes(),
             "/roots.pem" => self.on_authority(roots).await,
             "/issuers.pem" => self.on_authority(issuers).await,
-            "/crl.pem" => self.lists(|lists| &lists.all, &request).await,
-            "/delta.pem" => self.lists(|lists| &lists.changes, &request).await,
+            "/crl.pem" => self.lists(|lists| &lists.all, &caller, &request).await,
+            "/delta.pem" => self.lists(|lists| &lists.changes, &caller, &request).await,
             "/healthz" => self.on_authority(health).await,
             path => match path.trim_start_matches('/').split_once('/') {
                 Some(("crl", name)) => self.lists.borrow().one(name),
@@ -95,9 +95,10 @@ impl Site {
     async fn lists(
         &self,
         of_lists: fn(&Published) -> &lists::Bundle,
+        caller: &Caller,
         request: &Request<Bytes>,
     ) -> Response<Bytes> {
-        lists::bundle(self.lists.clone(), of_lists, request).await
+        lists::bundle(self.lists.clone(), of_lists, caller, request).await
     }
 
     /// Works with the CA, whose calls block.

@@ -30,6 +30,8 @@ pub(crate) enum Manner {
     Waits,
     /// Answers at once, always, and knows nothing of changes.
     Hurries,
+    /// Needs the connection for somebody else after a moment.
+    SendsAway,
     /// Has trouble of its own.
     Fails,
 }
@@ -135,11 +137,15 @@ async fn answer(
     if is_of_changes && manner == Manner::Hurries {
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec();
     }
-    if manner == Manner::Waits && head.contains("prefer: wait=30") {
+    let patience = if manner == Manner::SendsAway { 1 } else { 30 };
+    if manner != Manner::Hurries && head.contains("prefer: wait=30") {
         let news = published.wait_for(|now| !knows(now));
-        drop(timeout(Duration::from_secs(30), news).await);
+        drop(timeout(Duration::from_secs(patience), news).await);
     }
     let now = Arc::clone(&published.borrow());
+    if knows(&now) && manner == Manner::SendsAway {
+        return b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n".to_vec();
+    }
     if knows(&now) {
         return b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec();
     }

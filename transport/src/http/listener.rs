@@ -150,7 +150,8 @@ impl PublicListener {
         place: Place,
         mut signal: Signal,
     ) {
-        let caller = Caller { address, peer: None };
+        let place = Arc::new(place);
+        let caller = Caller::new(address, None).at(Arc::clone(&place));
         let work = async {
             let answer = answer_of(&self.handler, &caller);
             let (speaks, stopping) = (|| place.speaks(), self.stopping.subscribe());
@@ -174,7 +175,7 @@ impl PublicListener {
         };
         let ended = tokio::select! {
             () = work => true,
-            () = signal.gives_way() => false,
+            () = signal.is_over() => false,
         };
         if !ended {
             let reason =

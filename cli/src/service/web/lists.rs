@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use vouchsafe_ca::{Authority, Lists};
 use vouchsafe_certs::Fingerprint;
+use vouchsafe_transport::Caller;
 
 use super::answer::{of, refusal};
 use super::asked::{matches, preferred_wait};
@@ -123,23 +124,30 @@ fn etag(bundle: &[u8]) -> HeaderValue {
 }
 
 /// One bundle of lists. Whoever has it already, and would rather wait than hear so, is answered when it
-/// changes. Who may wait is whoever may be connected: a connection waits for one answer at a time.
+/// changes, or when their connection is needed for others. Where too many wait already they are
+/// answered at once: a preference may be ignored (RFC 7240 §2).
 pub(super) async fn bundle(
     mut lists: watch::Receiver<Arc<Published>>,
     of_lists: fn(&Published) -> &Bundle,
+    caller: &Caller,
     request: &Request<Bytes>,
 ) -> Response<Bytes> {
     let headers = request.headers();
     let mut present = Arc::clone(&lists.borrow_and_update());
     let wait = preferred_wait(headers).filter(|_| matches(headers, &of_lists(&present).etag));
-    if let Some(wait) = wait {
+    let waiting = wait.and_then(|_| caller.waits());
+    let wait = wait.filter(|_| waiting.is_some());
+    if let Some((wait, mut waiting)) = wait.zip(waiting) {
         let changed = async {
             if lists.changed().await.is_err() {
                 // There will be no others; the time passes all the same.
                 std::future::pending().await
             }
         };
-        drop(timeout(Duration::from_secs(wait), changed).await);
+        let over = async {
+            tokio::select! { () = changed => {}, () = waiting.gives_way() => {} }
+        };
+        drop(timeout(Duration::from_secs(wait), over).await);
         present = Arc::clone(&lists.borrow());
     }
     let Bundle { pem, etag } = of_lists(&present);
@@ -191,6 +199,8 @@ mod tests {
             let request = Request::builder().header("prefer", "wait=30");
             request.header(IF_NONE_MATCH, etag).body(Bytes::new()).unwrap()
         };
+        let all: fn(&Published) -> &Bundle = |lists| &lists.all;
+        let anybody = Caller::new("192.0.2.1:1".parse().unwrap(), None);
         let request = ask(&etag(b"one"));
         // In time.
         let begun = tokio::time::Instant::now();
@@ -198,17 +208,16 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(7)).await;
             sender.send_replace(published("two"));
         };
-        let (answer, ()) =
-            tokio::join!(bundle(lists.clone(), |lists| &lists.all, &request), change);
+        let (answer, ()) = tokio::join!(bundle(lists.clone(), all, &anybody, &request), change);
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::OK, 7));
         assert_eq!(answer.headers()[PREFERENCE_APPLIED], "wait=30");
         assert_eq!(answer.headers()[ETAG], etag(b"two"));
         assert_eq!(answer.body(), "two");
         // Late.
-        let answer = bundle(lists.clone(), |lists| &lists.all, &ask(&etag(b"two"))).await;
+        let answer = bundle(lists.clone(), all, &anybody, &ask(&etag(b"two"))).await;
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::NOT_MODIFIED, 37));
         // With something else in hand there is nothing to wait for.
-        let answer = bundle(lists, |lists| &lists.all, &request).await;
+        let answer = bundle(lists, all, &anybody, &request).await;
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::OK, 37));
     }
 }

@@ -86,7 +86,7 @@ impl Served {
                 () = cut.notified() => pending().await,
             }
         });
-        let caller = Caller { address: "192.0.2.1:1".parse().unwrap(), peer: None };
+        let caller = Caller::new("192.0.2.1:1".parse().unwrap(), None);
         let serving = tokio::spawn(async move {
             let (_stop, stopping) = watch::channel(false);
             server.serve_second(theirs, &caller, &answer, stopping).await;

@@ -43,7 +43,7 @@ impl Served {
         let (stream, theirs) = duplex(64 * 1024);
         let (stop, stopping) = watch::channel(false);
         let server = Server::new(limits, Some(Arc::new(log)));
-        let caller = Caller { address: "192.0.2.1:1".parse().unwrap(), peer: None };
+        let caller = Caller::new("192.0.2.1:1".parse().unwrap(), None);
         let answer = answer_of(&handler, &caller);
         let serving = tokio::spawn(async move {
             server.serve(theirs, &caller, &answer, || (), stopping).await;
