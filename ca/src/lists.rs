@@ -199,7 +199,9 @@ impl Lists {
         pem::revocation_lists(self.0.iter().filter_map(latest)) + &self.issuing_to_pem()
     }
 
-    fn issuing_to_pem(&self) -> String {
+    /// The certificates of the issuing CAs, as they stand behind the lists.
+    #[must_use]
+    pub fn issuing_to_pem(&self) -> String {
         let issuing = self.0.iter().filter(|list| list.tier == Tier::Issuing);
         pem::certificates(issuing.map(|list| &list.issuer.der))
     }

@@ -88,8 +88,20 @@ pub type Answering = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 
 /// Answers requests whose body has come whole.
 ///
-/// What it puts into an answer's extensions as [`Refused`] goes into the audit.
+/// What it puts into an answer's extensions as [`Refused`] goes into the audit, and what it puts there as
+/// [`Rest`] comes behind the body.
 pub type Handler = Arc<dyn Fn(Caller, Request<Bytes>) -> Answering + Send + Sync>;
+
+/// What comes behind an answer's body: pieces that many answers share, so that none has a copy.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "octets and nothing else")]
+pub struct Rest(pub Vec<Bytes>);
+
+/// An answer with all of its body.
+pub(crate) fn with_rest(mut answer: Response<Bytes>) -> Response<Body> {
+    let Rest(rest) = answer.extensions_mut().remove().unwrap_or(Rest(Vec::new()));
+    answer.map(|first| Body::pieces([first].into_iter().chain(rest)))
+}
 
 /// What a handler answers to one caller.
 pub(crate) fn answer_of(handler: &Handler, caller: &Caller) -> Answer {
@@ -101,7 +113,7 @@ pub(crate) fn answer_of(handler: &Handler, caller: &Caller) -> Answer {
         }
         let answer = handler(caller.clone(), request);
         Box::pin(async move {
-            let mut answer = answer.await.map(Body::from);
+            let mut answer = with_rest(answer.await);
             if place.is_some_and(|place| !place.has_worked()) {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

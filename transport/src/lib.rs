@@ -133,7 +133,7 @@ pub use front::{Ended, Front, FrontError, FrontSecret};
 pub use gateway::{Gateway, GatewayConfig};
 pub use http::{
     Answering, Caller, Handler, HttpLimits, HttpService, PublicListener, PublicListenerConfig,
-    Refused, Waiting,
+    Refused, Rest, Waiting,
 };
 pub use identity::{Identity, IdentityError};
 pub use limits::Limits;

@@ -8,7 +8,7 @@ use hyper::{Request, Response, StatusCode};
 use tokio::sync::watch;
 
 use crate::event::EventLog;
-use crate::http::{Body, Caller, Handler, HttpService, Server};
+use crate::http::{Body, Caller, Handler, HttpService, Server, with_rest};
 use crate::streamable::server::{Endpoint, EndpointLimits, Open, Owner, Site};
 use crate::{Denial, HttpLimits, Identity, Limits, MCP_PATH, Peer, Role};
 
@@ -59,7 +59,7 @@ impl Web {
             (Some(endpoint), ..) if request.uri().path() == MCP_PATH => {
                 endpoint.answer(Owner(Some(peer)), open, request).await
             }
-            (_, Some(handler), Some(caller)) => handler(caller, request).await.map(Body::from),
+            (_, Some(handler), Some(caller)) => with_rest(handler(caller, request).await),
             _ => nothing_there(),
         }
     }

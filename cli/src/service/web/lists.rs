@@ -1,6 +1,5 @@
 //! The revocation lists, as verifiers fetch them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +8,9 @@ use hyper::header::{ETAG, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use vouchsafe_ca::{Authority, Lists};
+use vouchsafe_ca::{Authority, Lists, pem};
 use vouchsafe_certs::Fingerprint;
-use vouchsafe_transport::Caller;
+use vouchsafe_transport::{Caller, Rest};
 
 use super::answer::{of, refusal};
 use super::asked::{matches, preferred_wait};
@@ -21,21 +20,43 @@ const PREFERENCE_APPLIED: &str = "preference-applied";
 
 const PEM: &str = "application/x-pem-file";
 
-/// RFC 7468 §6.
-const END_OF_LIST: &str = "-----END X509 CRL-----\n";
+/// One list or more, ready to be sent. Who asks gets no copy, and neither does the next bundle of what is
+/// still the same: a list may have tens of megabytes, and one on its way to somebody slow stays as long.
+#[derive(Clone, Debug)]
+struct Piece {
+    /// What it was made of.
+    der: Arc<[u8]>,
+    pem: Bytes,
+    sha256: String,
+}
+
+impl Piece {
+    fn of(der: &Arc<[u8]>, known: &[Self]) -> Self {
+        if let Some(same) = known.iter().find(|known| Arc::ptr_eq(&known.der, der)) {
+            return same.clone();
+        }
+        let pem = Bytes::from(pem::revocation_lists([der]));
+        Self { der: Arc::clone(der), sha256: Fingerprint::of(&pem).to_string(), pem }
+    }
+}
 
 /// PEM, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Bundle {
-    pem: Bytes,
+    pem: Vec<Bytes>,
     /// RFC 9110 §8.8.3: strong, so a hash of the octets.
     etag: HeaderValue,
 }
 
 impl Bundle {
-    fn new(pem: impl Into<Bytes>) -> Self {
-        let pem = pem.into();
-        Self { etag: etag(&pem), pem }
+    fn new<'a>(lists: impl IntoIterator<Item = &'a Piece>, issuing: &Bytes) -> Self {
+        let (mut pem, mut hashes) = (Vec::new(), Fingerprint::of(issuing).to_string());
+        for list in lists {
+            pem.push(list.pem.clone());
+            hashes.push_str(&list.sha256);
+        }
+        pem.push(issuing.clone());
+        Self { etag: etag(hashes.as_bytes()), pem }
     }
 }
 
@@ -46,69 +67,74 @@ pub(super) struct Published {
     pub(super) all: Bundle,
     /// What was revoked lately, where that is shorter.
     pub(super) changes: Bundle,
-    /// Each of them, by the serial number of its CA.
-    single: HashMap<String, Single>,
+    single: Vec<Single>,
 }
 
-/// One list, ready to be sent.
-#[derive(Debug)]
+/// What one CA publishes, ready to be sent.
+#[derive(Clone, Debug)]
 struct Single {
-    der: Bytes,
-    /// A part of the bundle's octets.
-    pem: Bytes,
+    /// The CA's serial number.
+    issuer: String,
+    complete: Option<Piece>,
+    delta: Option<Piece>,
+}
+
+impl Single {
+    fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.complete.iter().chain(&self.delta)
+    }
 }
 
 impl Published {
-    fn of(lists: &Lists) -> Self {
-        let all = Bundle::new(lists.to_pem());
-        let changes = Bundle::new(lists.changes_to_pem());
-        let single = singles(lists, &all.pem);
+    fn of(lists: &Lists, before: Option<&Self>) -> Self {
+        let known: Vec<Piece> = {
+            let single = before.iter().flat_map(|before| &before.single);
+            single.flat_map(Single::pieces).cloned().collect()
+        };
+        let piece = |der: &Option<_>| der.as_ref().map(|der| Piece::of(der, &known));
+        let single = lists.iter().map(|list| Single {
+            issuer: list.issuer.serial.to_string(),
+            complete: piece(&list.der),
+            delta: piece(&list.delta),
+        });
+        Self::with(single.collect(), &lists.issuing_to_pem().into())
+    }
+
+    fn with(single: Vec<Single>, issuing: &Bytes) -> Self {
+        let all = Bundle::new(single.iter().flat_map(Single::pieces), issuing);
+        let changes =
+            Bundle::new(single.iter().filter_map(|single| single.pieces().last()), issuing);
         Self { all, changes, single }
     }
 
     /// The list of one CA, as `SERIAL.crl` (DER) or `SERIAL.pem`.
     pub(super) fn one(&self, name: &str) -> Response<Bytes> {
         let (serial, extension) = name.rsplit_once('.').unwrap_or_default();
-        match (self.single.get(serial), extension) {
+        let single = self.single.iter().find(|single| single.issuer == serial);
+        match (single.and_then(|single| single.complete.as_ref()), extension) {
             // RFC 5280 §4.2.1.13: where a certificate's distribution point leads to is DER.
-            (Some(list), "crl") => of("application/pkix-crl", list.der.clone()),
+            (Some(list), "crl") => {
+                of("application/pkix-crl", Bytes::from_owner(Arc::clone(&list.der)))
+            }
             (Some(list), "pem") => of(PEM, list.pem.clone()),
             _ => refusal(StatusCode::NOT_FOUND, "there is no such list"),
         }
     }
 }
 
-/// A list may have tens of megabytes, so whoever asks for one gets no copy of it.
-fn singles(lists: &Lists, bundle: &Bytes) -> HashMap<String, Single> {
-    let mut parts = lists_in(bundle);
-    let single = lists.iter().filter_map(|list| {
-        let pem = list.der.as_ref().and_then(|_| parts.next());
-        let _of_delta = list.delta.as_ref().and_then(|_| parts.next());
-        let single = Single { der: Bytes::from_owner(list.der.clone()?), pem: pem? };
-        Some((list.issuer.serial.to_string(), single))
-    });
-    single.collect()
-}
-
-/// The lists in a bundle, one after the other, as parts of its octets.
-fn lists_in(bundle: &Bytes) -> impl Iterator<Item = Bytes> {
-    let text = std::str::from_utf8(bundle).unwrap_or_default();
-    text.split_inclusive(END_OF_LIST)
-        .filter(|part| part.ends_with(END_OF_LIST))
-        .map(|part| bundle.slice_ref(part.as_bytes()))
-}
-
 /// Makes what an authority publishes ready to be sent, now and after every change.
 pub(super) fn publish(authority: &Authority) -> watch::Receiver<Arc<Published>> {
     let mut lists = authority.subscribe();
     let present = Arc::clone(&lists.borrow_and_update());
-    let first = Published::of(&present);
+    let first = Published::of(&present, None);
     let (sender, receiver) = watch::channel(Arc::new(first));
     tokio::spawn(async move {
         while lists.changed().await.is_ok() && !sender.is_closed() {
             let latest = Arc::clone(&lists.borrow_and_update());
+            let before = Arc::clone(&sender.borrow());
             // A long list takes a while to be written as PEM.
-            let made = tokio::task::spawn_blocking(move || Published::of(&latest)).await;
+            let make = move || Published::of(&latest, Some(&before));
+            let made = tokio::task::spawn_blocking(make).await;
             if let Ok(made) = made {
                 sender.send_replace(Arc::new(made));
             }
@@ -156,7 +182,9 @@ pub(super) async fn bundle(
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         unchanged
     } else {
-        of(PEM, pem.clone())
+        let mut all = of(PEM, Bytes::new());
+        all.extensions_mut().insert(Rest(pem.clone()));
+        all
     };
     response.headers_mut().insert(ETAG, etag.clone());
     if let Some(wait) = wait {
@@ -171,25 +199,36 @@ pub(super) async fn bundle(
 #[cfg(test)]
 mod tests {
     use hyper::header::IF_NONE_MATCH;
-    use vouchsafe_ca::pem;
 
     use super::*;
 
-    fn published(text: &'static str) -> Arc<Published> {
-        let (all, changes) = (Bundle::new(text), Bundle::new("changes"));
-        Arc::new(Published { all, changes, single: HashMap::new() })
+    /// What is published where one CA has this list.
+    fn published(list: &str) -> Arc<Published> {
+        let complete = Some(Piece::of(&list.as_bytes().into(), &[]));
+        let single = Single { issuer: "1".to_owned(), complete, delta: None };
+        Arc::new(Published::with(vec![single], &Bytes::new()))
     }
 
     #[test]
-    fn a_list_of_a_bundle_is_a_part_of_its_octets() {
-        let one = pem::revocation_lists([&[1; 100]]);
-        let other = pem::revocation_lists([&[2; 10]]);
-        let certificate = pem::certificates(&[rustls_pki_types::CertificateDer::from(vec![3; 9])]);
-        let bundle = Bytes::from([&*one, &other, &certificate].concat());
-        let lists: Vec<Bytes> = lists_in(&bundle).collect();
-        assert_eq!(lists, [one, other]);
-        let within = bundle.as_ptr_range();
-        assert!(lists.iter().all(|list| within.contains(&list.as_ptr())));
+    fn what_is_still_the_same_is_there_once() {
+        let whole: Arc<[u8]> = vec![7; 1000].into();
+        let deltas: [Arc<[u8]>; 2] = [[1; 10].into(), [2; 10].into()];
+        let mut known = Vec::new();
+        let [before, after] = deltas.each_ref().map(|delta| {
+            let [complete, delta] = [&whole, delta].map(|der| Some(Piece::of(der, &known)));
+            let single = Single { issuer: "1".to_owned(), complete, delta };
+            known = single.pieces().cloned().collect();
+            Published::with(vec![single], &"issuing".into())
+        });
+        assert_eq!(before.all.pem[0].as_ptr(), after.all.pem[0].as_ptr());
+        assert_ne!(before.all.etag, after.all.etag);
+        // One behind the other they are what they were as one.
+        let expected = pem::revocation_lists([&whole, &deltas[1]]) + "issuing";
+        assert_eq!(after.all.pem.concat(), expected.as_bytes());
+        let expected = pem::revocation_lists([&deltas[1]]) + "issuing";
+        assert_eq!(after.changes.pem.concat(), expected.as_bytes());
+        assert_eq!(after.one("1.crl").into_body(), *whole);
+        assert_eq!(after.one("1.pem").into_body(), pem::revocation_lists([&whole]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -201,7 +240,8 @@ mod tests {
         };
         let all: fn(&Published) -> &Bundle = |lists| &lists.all;
         let anybody = Caller::new("192.0.2.1:1".parse().unwrap(), None);
-        let request = ask(&etag(b"one"));
+        let (one, two) = (published("one").all.etag.clone(), published("two").all.etag.clone());
+        let request = ask(&one);
         // In time.
         let begun = tokio::time::Instant::now();
         let change = async {
@@ -211,10 +251,11 @@ mod tests {
         let (answer, ()) = tokio::join!(bundle(lists.clone(), all, &anybody, &request), change);
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::OK, 7));
         assert_eq!(answer.headers()[PREFERENCE_APPLIED], "wait=30");
-        assert_eq!(answer.headers()[ETAG], etag(b"two"));
-        assert_eq!(answer.body(), "two");
+        assert_eq!(answer.headers()[ETAG], two);
+        let Rest(pem) = answer.extensions().get().unwrap();
+        assert_eq!(pem.concat(), pem::revocation_lists(["two"]).into_bytes());
         // Late.
-        let answer = bundle(lists.clone(), all, &anybody, &ask(&etag(b"two"))).await;
+        let answer = bundle(lists.clone(), all, &anybody, &ask(&two)).await;
         assert_eq!((answer.status(), begun.elapsed().as_secs()), (StatusCode::NOT_MODIFIED, 37));
         // With something else in hand there is nothing to wait for.
         let answer = bundle(lists, all, &anybody, &request).await;

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::Output;
-use crate::http::{Handler, answer_of};
+use crate::http::{Handler, Rest, answer_of};
 
 /// A server of one connection, and what it has put on record.
 struct Served {
@@ -23,7 +23,7 @@ struct Served {
 }
 
 impl Served {
-    /// Answers with the length of the body; `/slow` takes a minute, `/refuse` is refused.
+    /// Answers with the length of the body; `/slow` takes a minute, `/refuse` is refused, `/long` has more.
     fn start(limits: HttpLimits) -> Self {
         let (record, writer) = std::io::pipe().unwrap();
         let output = Output::new(OwnedFd::from(writer).into());
@@ -34,6 +34,10 @@ impl Served {
                     sleep(Duration::from_secs(60)).await;
                 }
                 let mut response = Response::new(Bytes::from(format!("{}", request.body().len())));
+                if request.uri().path() == "/long" {
+                    let rest = ["", "one", "two"].map(Bytes::from);
+                    response.extensions_mut().insert(Rest(rest.into()));
+                }
                 if request.uri().path() == "/refuse" {
                     response.extensions_mut().insert(Refused("it was asked to".into()));
                 }
@@ -99,6 +103,20 @@ async fn so_many_requests_are_answered_and_then_it_is_over() {
     let (last, record) = server.end().await;
     assert!(last.contains("connection: close") && last.ends_with("10"), "{last}");
     assert_eq!(record, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_may_be_made_of_pieces() {
+    let mut server = Served::start(small());
+    server.send("HEAD /long HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let head = server.receive(0).await;
+    assert!(head.contains("content-length: 7\r\n"), "{head}");
+    server.send(&CLOSE.replace("GET /", "GET /long")).await;
+    let (answer, _) = server.end().await;
+    assert!(
+        answer.contains("content-length: 7\r\n") && answer.ends_with("\r\n0onetwo"),
+        "{answer}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
