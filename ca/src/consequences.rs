@@ -22,7 +22,9 @@
 //! | `expiring/<seconds>/<id>` | empty |
 //! | `outstanding/<seconds>/<id>` | empty; as long as it can be redeemed, and a little longer |
 //! | `invitations` | how many are outstanding |
-//! | `list/<serial of issuer>` | [`ListRecord`] of the latest list |
+//! | `list/<serial of issuer>` | [`ListRecord`] of the latest complete list |
+//! | `delta/<serial of issuer>` | [`ListRecord`] of the latest list of what changed since one |
+//! | `recent/<serial of issuer>/<serial>` | the sequence number of a revocation that the complete list lacks |
 //! | `audit/<sequence>` | the line of the journal |
 //! | `head` | [`Head`](crate::audit::Head) |
 

@@ -1,6 +1,7 @@
 //! The threads that sign: as many as there are cores, for more would only take turns on them.
 //!
-//! Nobody waits for the disk here, so certificates are signed in the order in which they were asked
+//! Nobody waits for the disk here, save for a renewal that proves a theft, which is refused only when the
+//! list is out that ends its lineage, and comes once in a lineage's life. So certificates are signed in the order in which they were asked
 //! for, and a crowd that asks at once does not get a thread each.
 
 use std::mem::replace;
