@@ -235,8 +235,22 @@ impl Gateway {
     async fn sum_up(&self) {
         self.refusals.sum_up().await;
         self.quotas.sum_up(&self.log).await;
+        for (number, session) in self.live.denied() {
+            self.sum_up_denials(&Subject::new(number, &session.peer), &session).await;
+        }
         if let Some(web) = &self.web {
             web.server.refusals.sum_up().await;
+        }
+    }
+
+    /// What one session has had denied too often to be told one by one.
+    async fn sum_up_denials(&self, subject: &Subject, ongoing: &Ongoing) {
+        for (event, from, times) in ongoing.denials.sum_up() {
+            let reason = format!("{times} further times within a second");
+            let (from, reason) = (Some(from), Some(&*reason));
+            let event = Event { from, reason, ..subject.event(event) };
+            // What was denied stays denied if that fails.
+            drop(self.log.record(&event).await);
         }
     }
 
@@ -305,6 +319,7 @@ impl Gateway {
         ongoing: &Ongoing,
         ended: &Result<RelayEnd, Denial>,
     ) {
+        self.sum_up_denials(subject, ongoing).await;
         let (event, reason, cause) = match ended {
             Err(denial) | Ok(RelayEnd::NoRecord(denial)) => {
                 ("cut", denial.to_string(), denial.cause())

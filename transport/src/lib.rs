@@ -90,6 +90,7 @@ pub mod causes;
 mod child;
 mod connector;
 mod denial;
+mod denials;
 mod door;
 mod event;
 mod fetch;

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use crate::Peer;
+use crate::denials::Denials;
 
 /// The sessions of one gateway.
 #[derive(Debug, Default)]
@@ -133,6 +134,13 @@ impl Live {
         session.map(|session| session.closing.notify_one()).is_some()
     }
 
+    /// Sessions that have had something denied since it was summed up last.
+    pub(crate) fn denied(&self) -> Vec<(u64, Arc<Ongoing>)> {
+        let state = self.lock();
+        let denied = state.sessions.iter().filter(|(_, session)| !session.denials.is_none());
+        denied.map(|(number, session)| (*number, Arc::clone(session))).collect()
+    }
+
     pub(crate) fn enter(
         self: &Arc<Self>,
         number: u64,
@@ -150,6 +158,7 @@ impl Live {
             since,
             calls: AtomicU64::new(0),
             junk: AtomicU64::new(0),
+            denials: Denials::default(),
             received: counted.0,
             sent: counted.1,
             closing: Notify::new(),
@@ -178,7 +187,7 @@ impl Traffic {
 
 /// What a session is and does. Counting costs an atomic addition on memory that nobody else writes.
 pub(crate) struct Ongoing {
-    peer: Arc<Peer>,
+    pub(crate) peer: Arc<Peer>,
     address: Option<SocketAddr>,
     spoken: AtomicU8,
     since: Option<UnixTime>,
@@ -186,6 +195,8 @@ pub(crate) struct Ongoing {
     pub(crate) calls: AtomicU64,
     /// Lines of the server that were no messages.
     pub(crate) junk: AtomicU64,
+    /// What was denied within the present second.
+    pub(crate) denials: Denials,
     received: AtomicU64,
     sent: AtomicU64,
     closing: Notify,

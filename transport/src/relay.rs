@@ -357,7 +357,10 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
                 let is_limited = refusal.retry_after().is_some();
                 event.event = if is_limited { "limited" } else { "denied" };
                 event.cause = Some(refusal.cause());
-                if is_limited && self.quota.as_ref().is_some_and(|quota| !quota.is_told()) {
+                // By the principal where the limit is the principal's, however many sessions it has.
+                let quota = self.quota.as_ref().filter(|_| is_limited);
+                let denials = &self.ongoing.denials;
+                if !quota.map_or_else(|| denials.is_told(&event), |quota| quota.is_told()) {
                     self.log.observe(&event);
                     return Ok(());
                 }
@@ -367,6 +370,10 @@ impl<'a, S: AsyncRead + AsyncWrite> Relay<'a, S> {
             Decision::Redacted(secrets) => {
                 event.event = "redacted";
                 event.redacted = u64::try_from(secrets).ok();
+                if !self.ongoing.denials.is_told(&event) {
+                    self.log.observe(&event);
+                    return Ok(());
+                }
             }
             Decision::Answered { latency, error, redacted } => {
                 event.redacted = u64::try_from(redacted).ok().filter(|secrets| *secrets > 0);
