@@ -14,7 +14,7 @@ pub const REFUSED: [&str; 5] = ["tls", "connection", "too_slow", "identity", "ga
 pub const BEHIND_HTTP: &str = "behind_http";
 
 /// Of a session that was cut.
-pub const CUT: [&str; 19] = [
+pub const CUT: [&str; 20] = [
     "certificate",
     "usage",
     "untrusted_issuer",
@@ -34,6 +34,7 @@ pub const CUT: [&str; 19] = [
     "audit",
     "sessions",
     "sessions_of_principal",
+    "too_often",
 ];
 
 /// Of a session that was closed.
@@ -49,8 +50,8 @@ pub const CLOSED: [&str; 9] = [
     "server_frame",
 ];
 
-/// Of a message that was denied.
-pub const DENIED: [&str; 14] = [
+/// Of a message that was denied, or of a session that it would have opened.
+pub const DENIED: [&str; 16] = [
     "unreadable",
     "parameters",
     "not_permitted",
@@ -65,6 +66,8 @@ pub const DENIED: [&str; 14] = [
     "unlisted",
     "not_own",
     "result_shape",
+    "sessions",
+    "sessions_of_principal",
 ];
 
 impl AcceptError {
@@ -102,6 +105,7 @@ impl Denial {
             Self::AuditUnavailable => "audit",
             Self::TooManySessions => "sessions",
             Self::TooManySessionsOfPrincipal => "sessions_of_principal",
+            Self::TooOften { .. } => "too_often",
         }
     }
 }
@@ -119,7 +123,7 @@ impl RelayEnd {
             Self::Client(_) => "client_frame",
             Self::Server(FrameError::Io(_)) => "server_closed",
             Self::Server(_) => "server_frame",
-            Self::NoRecord(denial) => denial.cause(),
+            Self::Denied(denial) => denial.cause(),
         }
     }
 }

@@ -71,6 +71,12 @@ pub enum Denial {
     /// The principal holds as many sessions as it may.
     #[error("this principal has too many sessions open")]
     TooManySessionsOfPrincipal,
+    /// The principal asks more often than it may, over all of its sessions.
+    #[error("this principal asks too often")]
+    TooOften {
+        /// When it may ask again.
+        retry_after: Duration,
+    },
 }
 
 /// When a session that was one too many may be opened: nobody knows, and asking so often does no harm.
@@ -79,8 +85,11 @@ const ANOTHER_TIME: Duration = Duration::from_secs(1);
 impl Denial {
     /// After how long asking again may be worth while, where nothing but a limit stood against it.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        let is_limit = matches!(self, Self::TooManySessions | Self::TooManySessionsOfPrincipal);
-        is_limit.then_some(ANOTHER_TIME)
+        match self {
+            Self::TooManySessions | Self::TooManySessionsOfPrincipal => Some(ANOTHER_TIME),
+            Self::TooOften { retry_after } => Some(*retry_after),
+            _ => None,
+        }
     }
 
     /// Whether it may pass without another identity of the peer's being needed, or with its renewal.

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use vouchsafe_certs::Principal;
 
 use self::over_http::Visit;
@@ -24,12 +24,12 @@ use self::places::{Place, Sessions};
 use crate::acceptor::{Acceptor, Protocol, Speaks};
 use crate::causes;
 use crate::door::Door;
-use crate::event::{Event, EventLog};
+use crate::event::{Event, EventLog, as_json};
 use crate::frame::LineWriter;
 use crate::http::{Caller, HttpService, Refusals};
 use crate::live::{Live, Ongoing};
 use crate::policy::{Rules, Seal, closing};
-use crate::quota::Quotas;
+use crate::quota::{Quota, Quotas};
 use crate::relay::{RelayEnd, Subject};
 use crate::web::Web;
 use crate::woken::when_woken;
@@ -76,6 +76,13 @@ impl GatewayConfig {
         let (rules, limits) = (Rules::default(), Limits::default());
         Self { identity, trust, upstream, streamable_http: true, http: None, rules, limits, log }
     }
+}
+
+/// What somebody has who may come in.
+struct Entry {
+    place: Place,
+    /// Where there are quotas, and a session of its own is what was opened.
+    quota: Option<Arc<Quota>>,
 }
 
 /// Accepts sessions and holds each to its client's certificate.
@@ -216,6 +223,11 @@ impl Gateway {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let peer = Arc::clone(session.peer());
+        // Whoever may not come in now leaves no more than a word, and nothing is started for them.
+        let entry = match self.enter(&peer.principal, protocol) {
+            Ok(entry) => entry,
+            Err(denial) => return self.turn_away(session, protocol, address, denial).await,
+        };
         let subject = Subject::new(self.counter.fetch_add(1, Ordering::Relaxed), &peer);
         let cause = (protocol == Protocol::Behind).then_some(causes::BEHIND_HTTP);
         let opened = Event { address, cause, ..subject.event("opened") };
@@ -226,7 +238,7 @@ impl Gateway {
             let caller = address.map(|address| Caller::new(address, Some(Arc::clone(&peer))));
             let until_recorded = alive.clone();
             let visit = Visit { caller, kin: session.kin(), alive };
-            self.session(session, (&subject, &ongoing), protocol, visit).await;
+            self.session(session, (&subject, &ongoing), protocol, visit, entry).await;
             drop(until_recorded);
         }
     }
@@ -260,56 +272,102 @@ impl Gateway {
         whose: (&Subject, &Ongoing),
         protocol: Protocol,
         visit: Visit,
+        Entry { place, quota }: Entry,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (subject, ongoing) = whose;
-        let peer = Arc::clone(session.peer());
-        let ended = match self.enter(&peer.principal, protocol) {
-            Ok(place) => {
-                let keeper = Box::new((visit.alive.clone(), place));
-                let held = session.held();
-                let work = session.run(async |stream| {
-                    let stream = ongoing.counting(stream);
-                    // Each in a place of its own size: otherwise every session takes that of the largest.
-                    match protocol {
-                        Protocol::Http | Protocol::Http2 => {
-                            Box::pin(self.exchange(stream, protocol, visit, ongoing)).await
-                        }
-                        Protocol::Unsaid => {
-                            let stream = BufReader::with_capacity(FIRST_LEN, stream);
-                            Box::pin(self.either(stream, held, whose, visit, keeper)).await
-                        }
-                        Protocol::Mcp | Protocol::Behind => {
-                            Box::pin(self.work(stream, &visit.kin, held, whose, keeper)).await
-                        }
-                    }
-                });
-                let is_http = matches!(protocol, Protocol::Http | Protocol::Http2);
-                tokio::select! {
-                    biased;
-                    () = when_woken(self.stopped()), if !is_http => Ok(RelayEnd::Stopped),
-                    ended = work => ended,
+        let keeper = Box::new((visit.alive.clone(), place));
+        let held = session.held();
+        let work = session.run(async |stream| {
+            let stream = ongoing.counting(stream);
+            // Each in a place of its own size: otherwise every session takes that of the largest.
+            match protocol {
+                Protocol::Http | Protocol::Http2 => {
+                    Box::pin(self.exchange(stream, protocol, visit, ongoing)).await
+                }
+                Protocol::Unsaid => {
+                    let stream = BufReader::with_capacity(FIRST_LEN, stream);
+                    Box::pin(self.either(stream, held, whose, visit, keeper)).await
+                }
+                Protocol::Mcp | Protocol::Behind => {
+                    Box::pin(self.work(stream, &visit.kin, (held, quota), whose, keeper)).await
                 }
             }
-            Err(denial) if !matches!(protocol, Protocol::Mcp | Protocol::Behind) => Err(denial),
-            Err(denial) => {
-                let told = |stream| tell(stream, closing(&denial), self.limits.drain);
-                session.run(told).await.and(Err(denial))
-            }
+        });
+        let is_http = matches!(protocol, Protocol::Http | Protocol::Http2);
+        let ended = tokio::select! {
+            biased;
+            () = when_woken(self.stopped()), if !is_http => Ok(RelayEnd::Stopped),
+            ended = work => ended,
         };
         self.record_end(subject, ongoing, &ended).await;
     }
 
-    /// Takes a place among the sessions of a principal. A connection of HTTP is none: behind it are as
-    /// many as are opened, or none at all.
-    fn enter(&self, principal: &Principal, protocol: Protocol) -> Result<Place, Denial> {
+    /// Takes a place among the sessions of a principal, and out of its rate what opening one costs. A
+    /// connection of HTTP is none, and costs nothing: behind it are as many as are opened, or none at
+    /// all. One that has not said what it speaks pays when it has.
+    fn enter(&self, principal: &Principal, protocol: Protocol) -> Result<Entry, Denial> {
         let Limits { sessions, sessions_per_principal, .. } = self.limits;
         if matches!(protocol, Protocol::Http | Protocol::Http2) {
-            return self.connections.enter(principal, sessions_per_principal, sessions);
+            let place = self.connections.enter(principal, sessions_per_principal, sessions)?;
+            return Ok(Entry { place, quota: None });
         }
         let own = self.quotas.sessions_of(principal).unwrap_or(sessions_per_principal);
-        self.sessions.enter(principal, own, sessions)
+        let place = self.sessions.enter(principal, own, sessions)?;
+        let quota = match protocol {
+            Protocol::Unsaid => None,
+            _ => self.paid(principal)?,
+        };
+        Ok(Entry { place, quota })
+    }
+
+    /// The quota of a principal that opens a session, and has paid for it.
+    fn paid(&self, principal: &Principal) -> Result<Option<Arc<Quota>>, Denial> {
+        let quota = self.quotas.of(principal);
+        let paid = quota.as_ref().map_or(Ok(()), |quota| quota.open(Instant::now()));
+        paid.map_err(|retry_after| Denial::TooOften { retry_after }).map(|()| quota)
+    }
+
+    /// Tells somebody who may not come in now, once that is on record or counted: behind HTTP it is a
+    /// message of a principal that is refused, otherwise a connection.
+    async fn turn_away<S>(
+        &self,
+        session: Session<S>,
+        protocol: Protocol,
+        address: Option<SocketAddr>,
+        denial: Denial,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let principal = &session.peer().principal;
+        let (whose, serial) =
+            (as_json(principal.as_str()), as_json(&session.peer().serial.to_string()));
+        let reason = denial.to_string();
+        let event = Event {
+            event: "refused",
+            principal: Some(&whose),
+            serial: Some(&serial),
+            address,
+            reason: Some(&reason),
+            cause: Some(denial.cause()),
+            ..Event::default()
+        };
+        match protocol {
+            Protocol::Behind => {
+                let event = Event { event: "limited", from: Some("client"), ..event };
+                match self.quotas.is_told(principal) {
+                    true => self.log.conclude(&event).await,
+                    false => self.log.observe(&event),
+                }
+            }
+            _ => self.refusals.tell_of(&event).await,
+        }
+        if matches!(protocol, Protocol::Mcp | Protocol::Behind) {
+            let told = |stream| tell(stream, closing(&denial), self.limits.drain);
+            // Whoever may not stay either is not told.
+            drop(session.run(told).await);
+        }
     }
 
     /// The session is over already.
@@ -321,7 +379,7 @@ impl Gateway {
     ) {
         self.sum_up_denials(subject, ongoing).await;
         let (event, reason, cause) = match ended {
-            Err(denial) | Ok(RelayEnd::NoRecord(denial)) => {
+            Err(denial) | Ok(RelayEnd::Denied(denial)) => {
                 ("cut", denial.to_string(), denial.cause())
             }
             Ok(end) => ("closed", end.to_string(), end.cause()),

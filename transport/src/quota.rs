@@ -10,6 +10,7 @@ mod table;
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,9 +31,13 @@ const ONE_MAY_BE_ANSWERED: Duration = Duration::from_secs(1);
 /// Octets that may come at once are what comes together in this time.
 const OCTETS_DEPTH: Duration = Duration::from_secs(1);
 
-/// What one principal has used up.
+/// What one principal has used up, as one of its sessions goes by it.
 #[derive(Debug)]
-pub(crate) struct Quota(Mutex<State>);
+pub(crate) struct Quota {
+    state: Arc<Mutex<State>>,
+    /// Whether the session's first message was paid for when the session was opened.
+    is_prepaid: AtomicBool,
+}
 
 #[derive(Debug)]
 struct State {
@@ -49,7 +54,24 @@ impl Quota {
     pub(crate) fn new(limits: PrincipalLimits, now: Instant) -> Self {
         let full = Bucket::full(now);
         let (requests, octets) = (full, full);
-        Self(Mutex::new(State { limits, requests, octets, in_flight: 0, told: 0, untold: 0 }))
+        let state = State { limits, requests, octets, in_flight: 0, told: 0, untold: 0 };
+        Self { state: Arc::new(Mutex::new(state)), is_prepaid: AtomicBool::new(false) }
+    }
+
+    /// The same, for one more session.
+    fn share(&self) -> Self {
+        Self { state: Arc::clone(&self.state), is_prepaid: AtomicBool::new(false) }
+    }
+
+    /// Takes leave for a session and its first message, which is one: to open it is what that message
+    /// asks for, and what it costs must be there before a process is started for it.
+    ///
+    /// # Errors
+    /// How long until there is one.
+    pub(crate) fn open(&self, now: Instant) -> Result<(), Duration> {
+        self.take(now)?;
+        self.is_prepaid.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Takes leave for one request or notification.
@@ -57,6 +79,9 @@ impl Quota {
     /// # Errors
     /// How long until there is one.
     pub(crate) fn take(&self, now: Instant) -> Result<(), Duration> {
+        if self.is_prepaid.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
         let mut state = self.lock();
         match state.limits.requests {
             Some(rate) => state.requests.take(rate.interval, rate.depth, now),
@@ -121,8 +146,13 @@ impl Quota {
         state.requests.is_full(now) && state.octets.is_full(now) && state.untold == 0
     }
 
+    /// Whether some session goes by it.
+    fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.state) > 1
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -141,7 +171,7 @@ impl Drop for InFlight {
 pub(crate) struct Quotas {
     /// `None` where nobody has limits of their own: then there are no quotas, and nothing is counted.
     table: Option<watch::Receiver<Arc<LimitTable>>>,
-    of: Mutex<HashMap<Principal, Arc<Quota>>>,
+    of: Mutex<HashMap<Principal, Quota>>,
 }
 
 impl Quotas {
@@ -149,18 +179,27 @@ impl Quotas {
         Self { table, of: Mutex::default() }
     }
 
-    /// The one quota of a principal.
+    /// The one quota of a principal, for a session.
     pub(crate) fn of(&self, principal: &Principal) -> Option<Arc<Quota>> {
-        let table = self.table.as_ref()?;
+        self.table.as_ref()?;
+        Some(Arc::new(self.with(principal, Quota::share)))
+    }
+
+    /// Whether one more refusal of a principal is told, rather than counted: also where nobody has
+    /// limits of their own.
+    pub(crate) fn is_told(&self, principal: &Principal) -> bool {
+        self.with(principal, Quota::is_told)
+    }
+
+    fn with<T>(&self, principal: &Principal, then: impl FnOnce(&Quota) -> T) -> T {
         let mut of = self.lock();
         if let Some(quota) = of.get(principal) {
-            return Some(Arc::clone(quota));
+            return then(quota);
         }
         // Looked up under the lock: whoever changes the table takes the lock afterwards.
-        let limits = table.borrow().of(principal);
-        let quota = Arc::new(Quota::new(limits, Instant::now()));
-        of.insert(principal.clone(), Arc::clone(&quota));
-        Some(quota)
+        let limits = self.table.as_ref().map(|table| table.borrow().of(principal));
+        let quota = Quota::new(limits.unwrap_or_default(), Instant::now());
+        then(of.entry(principal.clone()).or_insert(quota))
     }
 
     /// How many sessions a principal may have, where that is said of it.
@@ -194,7 +233,7 @@ impl Quotas {
         self.lock().retain(|principal, quota| {
             untold
                 .extend(Some((principal.clone(), quota.sum_up())).filter(|(_, times)| *times > 0));
-            Arc::strong_count(quota) > 1 || !quota.is_untouched(now)
+            quota.is_shared() || !quota.is_untouched(now)
         });
         for (principal, times) in untold {
             let reason = format!("{times} further times within a second");
@@ -206,7 +245,7 @@ impl Quotas {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Principal, Arc<Quota>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Principal, Quota>> {
         self.of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

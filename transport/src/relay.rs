@@ -46,7 +46,7 @@ pub(crate) enum RelayEnd {
     #[error("from the server: {0}")]
     Server(FrameError),
     #[error("{0}")]
-    NoRecord(Denial),
+    Denied(Denial),
 }
 
 impl RelayEnd {
@@ -60,7 +60,7 @@ impl RelayEnd {
 
 impl From<NoRecord> for RelayEnd {
     fn from(_: NoRecord) -> Self {
-        Self::NoRecord(Denial::AuditUnavailable)
+        Self::Denied(Denial::AuditUnavailable)
     }
 }
 

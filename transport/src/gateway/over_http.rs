@@ -79,7 +79,15 @@ impl Gateway {
             Box::pin(self.exchange(stream, Protocol::Http, visit, whose.1)).await
         } else if visit.kin.peer.is_agent() {
             whose.1.speaks(Spoken::Lines);
-            Box::pin(self.work(stream, &visit.kin, held, whose, keeper)).await
+            match self.paid(&visit.kin.peer.principal) {
+                Ok(quota) => {
+                    Box::pin(self.work(stream, &visit.kin, (held, quota), whose, keeper)).await
+                }
+                Err(denial) => {
+                    tell(stream, closing(&denial), self.limits.drain).await;
+                    RelayEnd::Denied(denial)
+                }
+            }
         } else {
             let line = closing(&Denial::Usage(Role::Client));
             tell(stream, line, self.limits.drain).await

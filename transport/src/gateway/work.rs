@@ -8,6 +8,7 @@ use super::{Gateway, tell};
 use crate::child::{Keeper, Pipes};
 use crate::live::Ongoing;
 use crate::policy::{ClientPolicy, Held, protocol_error};
+use crate::quota::Quota;
 use crate::relay::{Relay, RelayEnd, Subject};
 use crate::session::Kin;
 use crate::{Upstream, UpstreamError};
@@ -18,7 +19,7 @@ impl Gateway {
         &self,
         stream: S,
         kin: &Kin,
-        held: Held,
+        (held, quota): (Held, Option<Arc<Quota>>),
         (subject, ongoing): (&Subject, &Ongoing),
         keeper: Keeper,
     ) -> RelayEnd {
@@ -26,7 +27,7 @@ impl Gateway {
         let policy = ClientPolicy::of(held, Arc::clone(&self.rules))
             .with_server(self.own.permissions())
             .with_seal(self.seal.of(peer))
-            .with_quota(self.quotas.of(&peer.principal));
+            .with_quota(quota);
         let (lookout, log, limits) = (kin.lookout(), &self.log, &self.limits);
         let relay = |stream| Relay::new(subject, policy, ongoing, lookout, log, limits, stream);
         match &self.upstream {
