@@ -187,7 +187,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let mut limits = args.limits.limits();
     limits.answer = args.upstream.answer();
     limits.principals = args.principals.follow(say)?;
-    let (upstream, shared) = args.upstream.upstream(notes, &limits, &strict)?;
+    let connections = make_room(&args.limits, &args.upstream);
+    let (upstream, shared) = args.upstream.upstream(notes, &limits, &strict, connections)?;
     let gateway = Gateway::new(GatewayConfig {
         identity: present.identity,
         trust,
@@ -199,7 +200,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         log: watch.observing(log),
     })
     .map_err(Failure::new)?;
-    make_room(&args.limits);
     let watch = (watch, audit);
     runtime::large()?.block_on(async {
         let served = serve(Arc::new(gateway), &args.listen, &announcement, lines, watch).await;
@@ -213,23 +213,30 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Failure> {
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
-/// Descriptors of one session: its connection, its child's three streams and handle.
-const DESCRIPTORS_PER_SESSION: u64 = 5;
+/// Descriptors of the process itself: its standard streams, listeners, lists, and what tokio needs.
+const OWN_DESCRIPTORS: u64 = 64;
 
-/// Raises the limit of open files as far as it goes, and says so where it is still too low.
-fn make_room(limits: &LimitArgs) {
+/// Raises the limit of open files as far as it goes, and says so where it is still too low. What is left
+/// beside the sessions themselves is for their connections to a server that speaks HTTP.
+fn make_room(limits: &LimitArgs, upstream: &UpstreamArgs) -> usize {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let Rlimit { current, .. } = getrlimit(Resource::Nofile);
     let sessions = u64::try_from(limits.max_sessions).unwrap_or(u64::MAX);
     let handshakes = u64::try_from(limits.max_handshakes).unwrap_or(u64::MAX);
-    let needed = sessions.saturating_mul(DESCRIPTORS_PER_SESSION).saturating_add(handshakes);
+    let others = handshakes.saturating_add(OWN_DESCRIPTORS);
+    // Each has its client's connection.
+    let behind = upstream.descriptors_per_session().saturating_mul(sessions);
+    let needed = others.saturating_add(sessions).saturating_add(behind);
     if raised.is_err() || current.is_some_and(|current| current < needed) {
         let current = current.unwrap_or(u64::MAX);
         say(&format!(
             "WARNING: only {current} files may be open at once, but {sessions} sessions can need {needed}: raise it (ulimit -n) or lower --max-sessions"
         ));
     }
+    let left = current.map(|current| current.saturating_sub(others.saturating_add(sessions)));
+    let left = left.map_or(behind, |left| left.min(behind));
+    usize::try_from(left).unwrap_or(usize::MAX)
 }
 
 async fn serve(

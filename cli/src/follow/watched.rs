@@ -2,7 +2,7 @@
 //! look from time to time catches what it does not say, such as a change on a network file system.
 
 use std::ffi::OsString;
-use std::fs::{Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// `O_NONBLOCK`.
 const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
@@ -19,11 +20,14 @@ const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
 pub(crate) struct Watched {
     path: PathBuf,
     seen: Option<(u64, u64, i64, i64)>,
+    /// Given up for as long as the file is read where no other descriptor is left: whoever uses up all
+    /// there are must not keep from us what the file says.
+    reserve: Option<File>,
 }
 
 impl Watched {
     pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: None }
+        Self { path: path.to_owned(), seen: None, reserve: reserve() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -67,8 +71,17 @@ impl Watched {
     /// Those of reading; [`io::ErrorKind::FileTooLarge`] if it has more than `max_len` octets.
     pub(crate) fn read(&mut self, max_len: u64) -> io::Result<Vec<u8>> {
         self.seen = None;
-        // A pipe in the file's place would otherwise hold whoever opens it.
-        let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(&self.path)?;
+        let read = self.read_once(max_len);
+        // Whichever was given up is free again, unless somebody was quicker.
+        self.reserve = self.reserve.take().or_else(reserve);
+        read
+    }
+
+    fn read_once(&mut self, max_len: u64) -> io::Result<Vec<u8>> {
+        let file = match self.open() {
+            Err(error) if is_exhausted(&error) && self.reserve.take().is_some() => self.open()?,
+            opened => opened?,
+        };
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::other("it is no regular file"));
@@ -81,6 +94,21 @@ impl Watched {
         self.seen = Some(look(&metadata));
         Ok(octets)
     }
+
+    fn open(&self) -> io::Result<File> {
+        // A pipe in the file's place would otherwise hold whoever opens it.
+        OpenOptions::new().read(true).custom_flags(NONBLOCK).open(&self.path)
+    }
+}
+
+/// A descriptor that is of no use.
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// Whether the process, or the system, has no descriptor left.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Our own reading is an event too; answering it by reading again would never end.

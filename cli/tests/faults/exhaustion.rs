@@ -22,6 +22,8 @@ async fn a_gateway_without_descriptors_turns_people_away_and_recovers() {
     let at_rest = gate.at_rest().await;
     let mut inside = Client::connect_with(gate.address, gate.config()).await.unwrap();
     assert_eq!(inside.call("any", json!({})).await, "here");
+    let mut beside = Client::connect(gate.address, &gate.identity("honest")).await;
+    assert_eq!(beside.call("any", json!({})).await, "here");
     // More than can be served, who say nothing. All that the gateway can still take, it takes.
     let mut flood = Vec::new();
     for _ in 0..2 * FEW {
@@ -44,13 +46,16 @@ async fn a_gateway_without_descriptors_turns_people_away_and_recovers() {
     println!("turned away after {:?}", begun.elapsed());
     // Whoever was there goes on.
     assert_eq!(inside.call("any", json!({})).await, "here");
-    // And whoever is revoked goes, though the list cannot be read: nobody stays whom it might name.
+    // And whoever is revoked goes, and nobody else: the list is read all the same.
     gate.home.run(&["revoke", "a"]);
     let begun = Instant::now();
     inside.ending().await;
     let events = gate.until("cut", |events| count(events, "cut") > 0).await;
     let cut = events.iter().find(|event| event["event"] == "cut").unwrap();
     println!("cut after {:?}: {}", begun.elapsed(), cut["reason"]);
+    assert_eq!(cut["reason"], "the certificate is revoked");
+    assert_eq!(beside.call("any", json!({})).await, "here");
+    beside.close().await;
     drop(flood);
     let begun = Instant::now();
     while !is_served(&gate).await {

@@ -27,7 +27,7 @@ use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
@@ -53,6 +53,10 @@ const BUFFER_LEN: usize = 64 * 1024;
 /// and a client that does not read must not make them pile up.
 const LARGE: usize = 64 * 1024;
 
+/// Connections of one session at once. Each request under way has one, and so has a stream that somebody
+/// listens to; whatever comes beyond that waits for its turn.
+pub(crate) const CONNECTIONS: usize = 16;
+
 /// A server that is spoken to over HTTP, as one session meets it.
 pub(crate) struct Server {
     pub(crate) endpoint: Endpoint,
@@ -61,6 +65,8 @@ pub(crate) struct Server {
     pub(crate) headers: HeaderMap,
     pub(crate) notes: Notes,
     pub(crate) limits: Limits,
+    /// Places for connections, of all sessions.
+    pub(crate) places: Arc<Semaphore>,
 }
 
 /// Where the operator is told what the client is not, for this session.
@@ -79,6 +85,8 @@ impl Notes {
 /// The talk of one session with its server.
 struct Talk {
     server: Server,
+    /// Places for connections, of this session.
+    places: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
     state: Mutex<State>,
     to_client: AsyncMutex<LineWriter<WriteHalf<DuplexStream>>>,
@@ -132,9 +140,12 @@ pub(crate) async fn in_session(
     let reach = Reach::Gateway(way, Arc::clone(session.peer()));
     let limits = limits.clone();
     let headers = HeaderMap::new();
-    let server = Server { endpoint, reach, headers, notes: Notes::default(), limits };
+    let notes = Notes::default();
+    // There is no other session.
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let server = Server { endpoint, reach, headers, notes, limits, places };
     // A connection that ends here ends for a reason that the session finds out by itself.
-    let first = Connection::of(session).await.ok();
+    let first = Connection::of(session, None).await.ok();
     kin.session(begin(server, first.into_iter().collect(), keeper))
 }
 
@@ -146,6 +157,7 @@ fn begin(server: Server, idle: Vec<Connection>, keeper: Keeper) -> Near {
     let talk = Arc::new(Talk {
         to_client: AsyncMutex::new(LineWriter::new(to_client, server.limits.write)),
         server,
+        places: Arc::new(Semaphore::new(CONNECTIONS)),
         idle: Mutex::new(idle),
         room: AsyncMutex::default(),
         state: Mutex::default(),

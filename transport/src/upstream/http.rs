@@ -8,12 +8,12 @@ use hyper::header::{HeaderName, HeaderValue};
 use rustls::ClientConfig;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use vouchsafe_certs::Permission;
 
 use super::UpstreamError;
 use crate::child::Keeper;
-use crate::streamable::client::{Near, Notes, Reach, Server, start};
+use crate::streamable::client::{CONNECTIONS, Near, Notes, Reach, Server, start};
 use crate::{Endpoint, Limits, Peer, Trust, tls};
 
 /// What a server is told of the client, as a child is by its environment. No client can say any of
@@ -28,7 +28,12 @@ pub struct HttpUpstream {
     endpoint: Endpoint,
     proof: Proof,
     notes: Option<mpsc::Sender<(u64, String)>>,
+    /// Places for connections, of all sessions.
+    places: Arc<Semaphore>,
 }
+
+/// Connections of all sessions at once, unless somebody says otherwise.
+const CONNECTIONS_OF_ALL: usize = 8192;
 
 /// What a server must prove.
 #[derive(Clone)]
@@ -48,10 +53,13 @@ impl fmt::Debug for HttpUpstream {
 }
 
 impl HttpUpstream {
+    /// Connections that one session may have at once.
+    pub const CONNECTIONS_PER_SESSION: usize = CONNECTIONS;
+
     /// Without TLS.
     #[must_use]
     pub fn plain(endpoint: Endpoint) -> Self {
-        Self { endpoint, proof: Proof::Nothing, notes: None }
+        Self::proving(endpoint, Proof::Nothing)
     }
 
     /// Over TLS 1.3, to a server whose certificate carries the endpoint's host and leads to one of these roots.
@@ -65,7 +73,7 @@ impl HttpUpstream {
     ) -> Result<Self, UpstreamError> {
         let name = name_of(&endpoint)?;
         let config = tls::web_config(&roots, clock).map_err(UpstreamError::Tls)?;
-        Ok(Self { endpoint, proof: Proof::Web(Arc::new(config), name), notes: None })
+        Ok(Self::proving(endpoint, Proof::Web(Arc::new(config), name)))
     }
 
     /// Over TLS 1.3, to a server of the CA that is trusted here. A connection to one that is revoked,
@@ -75,7 +83,7 @@ impl HttpUpstream {
     /// [`UpstreamError::Name`].
     pub fn of_own_ca(endpoint: Endpoint, trust: Trust) -> Result<Self, UpstreamError> {
         let name = name_of(&endpoint)?;
-        Ok(Self { endpoint, proof: Proof::Own(trust, name), notes: None })
+        Ok(Self::proving(endpoint, Proof::Own(trust, name)))
     }
 
     /// Says what goes wrong with the server, with the number of the session; what nobody takes in
@@ -83,6 +91,19 @@ impl HttpUpstream {
     #[must_use]
     pub fn with_notes(self, lines: mpsc::Sender<(u64, String)>) -> Self {
         Self { notes: Some(lines), ..self }
+    }
+
+    /// With so many connections of all sessions at once, and one at least. Whatever is beyond that waits
+    /// for its turn, and is refused if that does not come.
+    #[must_use]
+    pub fn with_connections(self, connections: usize) -> Self {
+        let connections = connections.clamp(1, Semaphore::MAX_PERMITS);
+        Self { places: Arc::new(Semaphore::new(connections)), ..self }
+    }
+
+    fn proving(endpoint: Endpoint, proof: Proof) -> Self {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_OF_ALL));
+        Self { endpoint, proof, notes: None, places }
     }
 
     /// Begins to speak for a session of `peer`. Nothing is sent yet.
@@ -98,6 +119,7 @@ impl HttpUpstream {
             headers: headers(peer),
             notes: Notes(self.notes.clone().map(|lines| (session, lines))),
             limits: limits.clone(),
+            places: Arc::clone(&self.places),
         };
         start(server, keeper)
     }

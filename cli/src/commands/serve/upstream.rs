@@ -52,15 +52,17 @@ impl UpstreamArgs {
     }
 
     /// Reads what was said; `notes` get what servers print, and what is wrong with them. A server that
-    /// is shared is to be stopped when the gateway has.
+    /// is shared is to be stopped when the gateway has. To one that speaks HTTP there are so many
+    /// connections at most.
     pub(super) fn upstream(
         &self,
         notes: mpsc::Sender<(u64, String)>,
         limits: &Limits,
         trust: &Trust,
+        connections: usize,
     ) -> Result<(Upstream, Option<SharedServer>), Failure> {
         if let Some(url) = &self.upstream {
-            return Ok((self.elsewhere(url, notes, trust)?, None));
+            return Ok((self.elsewhere(url, notes, trust, connections)?, None));
         }
         let command = ChildCommand::new(self.command.clone(), environment(&self.env)?);
         let command = command.map_err(Failure::new)?.with_stderr(notes);
@@ -77,6 +79,7 @@ impl UpstreamArgs {
         url: &str,
         notes: mpsc::Sender<(u64, String)>,
         trust: &Trust,
+        connections: usize,
     ) -> Result<Upstream, Failure> {
         let upstream = match url.split_once(':') {
             Some(("tcp", address)) => tcp(address)?,
@@ -85,7 +88,8 @@ impl UpstreamArgs {
             }
             Some(("http" | "https", _)) => {
                 let http = self.http(Endpoint::parse(url).map_err(Failure::usage)?, trust)?;
-                return Ok(Upstream::Http(Box::new(http.with_notes(notes))));
+                let http = http.with_notes(notes).with_connections(connections);
+                return Ok(Upstream::Http(Box::new(http)));
             }
             _ => {
                 return Err(Failure::usage(format!("{url} is no URL of a server"))
@@ -96,6 +100,18 @@ impl UpstreamArgs {
             None => Ok(upstream),
             Some(_) => Err(without_certificate()),
         }
+    }
+
+    /// What a session may have open behind it: connections to its server, or its child's three streams
+    /// and handle. A server that is shared has those once.
+    pub(super) fn descriptors_per_session(&self) -> u64 {
+        let connections = match self.upstream.as_deref() {
+            Some(url) if url.starts_with("http") => HttpUpstream::CONNECTIONS_PER_SESSION,
+            Some(_) => 1,
+            None if self.share => 0,
+            None => 4,
+        };
+        u64::try_from(connections).unwrap_or(u64::MAX)
     }
 
     /// Whether the server is reached over TCP; `None` if it is a program that is to be started.

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
@@ -66,6 +66,28 @@ impl Drop for Connection {
     }
 }
 
+/// A connection's place among those of its session, and among those of all sessions.
+pub(super) struct Place {
+    _permits: [OwnedSemaphorePermit; 2],
+}
+
+impl Place {
+    /// Waits for one until `deadline`.
+    pub(super) async fn among(
+        own: &Arc<Semaphore>,
+        all: &Arc<Semaphore>,
+        deadline: Duration,
+    ) -> Result<Self, Failure> {
+        let waiting = async {
+            let own = Arc::clone(own).acquire_owned().await;
+            own.ok().zip(Arc::clone(all).acquire_owned().await.ok())
+        };
+        // A semaphore that is never closed has no other error than time.
+        let (own, all) = timeout(deadline, waiting).await.ok().flatten().ok_or(Failure::Busy)?;
+        Ok(Self { _permits: [own, all] })
+    }
+}
+
 /// Why there is no answer, and the request if it was never sent.
 pub(super) struct Unsent {
     pub(super) request: Option<Request<Parcel>>,
@@ -73,10 +95,11 @@ pub(super) struct Unsent {
 }
 
 impl Reach {
-    /// Opens a connection within `deadline`.
+    /// Opens a connection within `deadline`. It has its place for as long as there is anything of it.
     pub(super) async fn open(
         &self,
         endpoint: &Endpoint,
+        place: Place,
         deadline: Duration,
     ) -> Result<Connection, Failure> {
         let connecting = async {
@@ -85,20 +108,21 @@ impl Reach {
         };
         let opening = async {
             match self {
-                Self::Plain => Connection::on(connecting.await?).await,
+                Self::Plain => Connection::on(connecting.await?, Some(place)).await,
                 Self::Tls(tls, name) => {
                     let stream = tls.connect(name.clone(), connecting.await?).await?;
-                    Connection::on(stream).await
+                    Connection::on(stream, Some(place)).await
                 }
                 Self::Own(trust, name) => {
-                    Connection::of(session_with(trust, name, connecting.await?).await?).await
+                    Connection::of(session_with(trust, name, connecting.await?).await?, Some(place))
+                        .await
                 }
                 Self::Gateway(way, server) => {
                     let session = way.open().await?;
                     if !is_same(server, session.peer()) {
                         return Err(Failure::Changed);
                     }
-                    Connection::of(session).await
+                    Connection::of(session, Some(place)).await
                 }
             }
         };
@@ -132,23 +156,27 @@ fn is_same(one: &Peer, other: &Peer) -> bool {
 }
 
 impl Connection {
-    pub(super) async fn on<S>(stream: S) -> Result<Self, Failure>
+    pub(super) async fn on<S>(stream: S, place: Option<Place>) -> Result<Self, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        Self::driven_by(|told, present| drive(stream, told, present)).await
+        Self::driven_by(place, |told, present| drive(stream, told, present)).await
     }
 
     /// To a peer who may be cut off at any time.
-    pub(super) async fn of(session: Session<TlsStream<TcpStream>>) -> Result<Self, Failure> {
+    pub(super) async fn of(
+        session: Session<TlsStream<TcpStream>>,
+        place: Option<Place>,
+    ) -> Result<Self, Failure> {
         let work = |told, present| async move {
             let driven = session.run(|stream| drive(stream, told, present)).await;
             driven.unwrap_or_else(|denial| Some(Cause::Refused(ConnectError::Denied(denial))))
         };
-        Self::driven_by(work).await
+        Self::driven_by(place, work).await
     }
 
     async fn driven_by<W>(
+        place: Option<Place>,
         work: impl FnOnce(oneshot::Sender<SendRequest<Parcel>>, Present) -> W,
     ) -> Result<Self, Failure>
     where
@@ -156,7 +184,12 @@ impl Connection {
     {
         let (told, sender) = oneshot::channel();
         let present = Present::default();
-        let driver = tokio::spawn(work(told, present.clone()));
+        let work = work(told, present.clone());
+        let driver = tokio::spawn(async move {
+            let ended = work.await;
+            drop(place);
+            ended
+        });
         let abort = driver.abort_handle();
         match sender.await {
             Ok(sender) => {

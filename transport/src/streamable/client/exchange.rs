@@ -9,13 +9,13 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
 use tokio::time::timeout;
 
-use super::Talk;
 use super::answer::{Answer, Kind, failure, line_of, unnamed_error};
-use super::connection::Unsent;
+use super::connection::{Place, Unsent};
 use super::departure::{Departure, Parcel};
 use super::failure::Failure;
 use super::headers::session_id;
 use super::listening::{Followed, Mark};
+use super::{Connection, Server, Talk};
 use crate::message::{Id, Message, Object, Outcome, Value};
 use crate::streamable::annotations::next_cursor;
 use crate::streamable::{EVENTS, JSON, SESSION_ID};
@@ -237,10 +237,7 @@ impl Talk {
         loop {
             let (mut connection, is_new) = match self.idle() {
                 Some(connection) => (connection, false),
-                None => {
-                    let deadline = self.server.limits.handshake;
-                    (self.server.reach.open(&self.server.endpoint, deadline).await?, true)
-                }
+                None => (self.open().await?, true),
             };
             match connection.ask(request).await {
                 Ok(response) => {
@@ -253,6 +250,13 @@ impl Talk {
                 Err(Unsent { failure, .. }) => return Err(failure),
             }
         }
+    }
+
+    /// A new connection, once there is a place for one more.
+    async fn open(&self) -> Result<Connection, Failure> {
+        let Server { reach, endpoint, limits, places, .. } = &self.server;
+        let place = Place::among(&self.places, places, limits.handshake).await?;
+        reach.open(endpoint, place, limits.handshake).await
     }
 
     fn request(&self, method: Method, headers: HeaderMap, body: Parcel) -> Request<Parcel> {
@@ -279,7 +283,7 @@ impl Talk {
         request
     }
 
-    fn idle(&self) -> Option<super::Connection> {
+    fn idle(&self) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         while let Some(mut connection) = idle.pop() {
             if connection.is_fresh() {
@@ -296,7 +300,9 @@ impl Talk {
         if timeout(REST, ended).await.is_ok() && body_is_over(&body) {
             connection.rest();
             let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if idle.len() < MAX_IDLE {
+            // Where places are rare, whoever waits for one has a greater need of it.
+            let is_full = [&self.places, &self.server.places].map(|of| of.available_permits() == 0);
+            if idle.len() < MAX_IDLE && is_full == [false; 2] {
                 idle.push(connection);
             }
         }

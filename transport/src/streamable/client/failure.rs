@@ -14,6 +14,8 @@ use crate::http::Cause;
 pub(super) enum Failure {
     #[error("The server cannot be reached at present; try again later")]
     Unreachable(io::Error),
+    #[error("Too many requests to the server are under way at present; try again later")]
+    Busy,
     #[error("The server did not answer in time")]
     TooLate,
     #[error("The server answered with HTTP status {0}")]
