@@ -1,25 +1,86 @@
 //! A client of Streamable HTTP without manners: it sends what it is told to, and reports what came back.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use vouchsafe_transport::Identity;
 
 use crate::{PATIENCE, tls_config};
 
 /// The revision of MCP without sessions.
 const STATELESS: &str = "2026-07-28";
+
+/// A body of so many spaces that never ends.
+struct Endless(usize);
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        const PIECE: &[u8] = &[b' '; 1024];
+        let piece = PIECE.get(..self.0.min(PIECE.len())).unwrap_or_default();
+        if piece.is_empty() {
+            return Poll::Pending;
+        }
+        self.0 -= piece.len();
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(piece)))))
+    }
+}
+
+/// Begins so many requests over one connection of HTTP/2, each with so many octets of a body, as far as
+/// the other side lets them in, and ends none of them until what is returned is dropped.
+pub async fn hoard(
+    address: SocketAddr,
+    identity: &Identity,
+    requests: usize,
+    octets: usize,
+) -> JoinSet<()> {
+    let stream = stream(address, identity, Some("h2")).await;
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async { drop(connection.await) });
+    for _ in 0..requests {
+        let mut sender = sender.clone();
+        tasks.spawn(async move {
+            let request = Request::post("https://localhost/mcp").body(Endless(octets)).unwrap();
+            drop(sender.send_request(request).await);
+        });
+    }
+    tasks
+}
+
+async fn stream(
+    address: SocketAddr,
+    identity: &Identity,
+    protocol: Option<&str>,
+) -> TokioIo<TlsStream<TcpStream>> {
+    let mut config = tls_config(identity);
+    config.alpn_protocols = protocol.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let tcp = TcpStream::connect(address).await.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap())
+}
 
 /// One connection.
 pub struct HttpClient {
@@ -48,14 +109,7 @@ pub struct Answer {
 impl HttpClient {
     /// Connects as `identity` and offers this application protocol, or none.
     pub async fn connect(address: SocketAddr, identity: &Identity, protocol: Option<&str>) -> Self {
-        let mut config = tls_config(identity);
-        config.alpn_protocols =
-            protocol.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let tcp = TcpStream::connect(address).await.unwrap();
-        tcp.set_nodelay(true).unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
-        let stream = TokioIo::new(stream);
+        let stream = stream(address, identity, protocol).await;
         let sender = if protocol == Some("h2") {
             let handshake = http2::handshake(TokioExecutor::new(), stream).await;
             let (sender, connection) = handshake.unwrap();

@@ -24,7 +24,7 @@ mod world;
 
 pub use bridged::BridgedClient;
 pub use client::{Client, tls_config};
-pub use http_client::{Answer, HttpClient};
+pub use http_client::{Answer, HttpClient, hoard};
 pub use keeper::{Journal, Keeper, keeper_over_http};
 pub use lists::list_of_nobody;
 pub use patience::{PATIENCE, eventually};

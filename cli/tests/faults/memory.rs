@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use tokio::net::TcpStream;
+use vouchsafe_tests::hoard;
 
 use crate::observed::{ObservedGate, SERVER};
 
@@ -90,4 +91,21 @@ async fn limits_that_fit_the_memory_keep_a_gateway_alive() {
     drop((sessions, silent));
     gate.serves().await;
     gate.is_as_before(at_rest).await;
+    // Over HTTP/2 it begins as many requests as it may on every connection, and ends none.
+    let mut hoards = Vec::new();
+    for _ in 0..32 {
+        hoards.push(hoard(gate.address, &gate.identity("a"), 128, 65_535).await);
+    }
+    // All that is let in has come when it comes to no more.
+    let mut before = 0;
+    while gate.memory() > before {
+        before = gate.memory() + MEGABYTE;
+        for _ in 0..10 {
+            gate.serves().await;
+        }
+    }
+    println!("{} MB, with all that over HTTP/2", gate.memory() / MEGABYTE);
+    assert_eq!(group.killed(), 0);
+    drop(hoards);
+    gate.serves().await;
 }

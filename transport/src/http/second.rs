@@ -30,9 +30,16 @@ const STREAMS: u32 = 128;
 /// Bodies of the greatest length that the requests of one connection may hold at once, all together.
 const BODIES: usize = 2;
 
-/// Octets that a client may send ahead of what is read, for each request. All together fit into the
-/// connection's window, so those that wait for room never hold up those that have it.
-const WINDOW: u32 = 64 * 1024;
+/// Octets that a client may send ahead of what is read, for each request. All together come to what
+/// bodies may hold at once, and fit into the connection's window, so those that wait for room never hold
+/// up those that have it.
+fn window(body_len: usize) -> u32 {
+    const SMALLEST: usize = 1024;
+    const LARGEST: usize = 64 * 1024;
+    let requests = usize::try_from(STREAMS).unwrap_or(usize::MAX);
+    let each = BODIES.saturating_mul(body_len) / requests;
+    u32::try_from(each.clamp(SMALLEST, LARGEST)).unwrap_or(u32::MAX)
+}
 
 /// So often a client is asked whether it is still there, also where nothing is open. One that does not
 /// answer for as long as it may take to read something ([`write`](super::HttpLimits::write)) is dead.
@@ -82,11 +89,12 @@ impl Server {
 
     fn second(&self, tasks: Tasks) -> http2::Builder<Tasks> {
         let mut builder = http2::Builder::new(tasks);
+        let window = window(self.limits.body_len);
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW * STREAMS)
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(window * STREAMS)
             .max_header_list_size(u32::try_from(self.limits.head_len).unwrap_or(u32::MAX))
             .keep_alive_interval(PING)
             .keep_alive_timeout(self.limits.write);

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -48,6 +49,28 @@ impl hyper::body::Body for Endless {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Pending
+    }
+}
+
+/// A body that says little less than it may, as far as the other side lets it in, and never ends.
+struct Hoard {
+    sent: Arc<AtomicUsize>,
+    left: usize,
+}
+
+impl hyper::body::Body for Hoard {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        const PIECE: Bytes = Bytes::from_static(&[b' '; 256]);
+        let Some(left) = self.left.checked_sub(PIECE.len()) else { return Poll::Pending };
+        self.left = left;
+        self.sent.fetch_add(PIECE.len(), Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(PIECE))))
     }
 }
 
@@ -173,6 +196,24 @@ async fn a_body_that_has_come_holds_no_more_room_than_it_takes() {
     }
     // All at the same time.
     assert_eq!(begun.elapsed().as_secs(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_ahead_is_no_more_than_bodies_may_hold() {
+    let served = Served::start().await;
+    let (sent, body) = (Arc::new(AtomicUsize::new(0)), 64 * 1024);
+    let hoard = || Hoard { sent: Arc::clone(&sent), left: body - 1024 };
+    let asked: Vec<_> = (0..STREAMS).map(|_| served.ask("/", hoard().boxed_unsync())).collect();
+    // All that is let in has come.
+    sleep(SECOND).await;
+    let held = BODIES * body;
+    let (ahead, sent) = (window(body) * STREAMS, sent.load(Ordering::Relaxed));
+    assert_eq!(usize::try_from(ahead).unwrap(), held);
+    // Those that have room, those that wait for it, and of each a piece that is on its way.
+    assert!((held..3 * held).contains(&sent), "{sent}");
+    drop(asked);
+    // A short body or a long one, it is never so little that a request would not fit, nor without bound.
+    assert_eq!((window(0), window(256 * 1024), window(usize::MAX)), (1024, 4096, 64 * 1024));
 }
 
 #[tokio::test(start_paused = true)]
