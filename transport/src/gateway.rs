@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 use vouchsafe_certs::Principal;
 
 use self::over_http::Visit;
@@ -155,8 +155,9 @@ impl Gateway {
         let mut door = Door::new(listener);
         let mut connections = JoinSet::new();
         let (alive, mut last_child) = mpsc::channel(1);
-        let mut flush = tokio::time::interval(FLUSH);
-        let mut second = tokio::time::interval(Duration::from_secs(1));
+        // It ends with this future, however that ends.
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(Arc::clone(&self).keep_up());
         let mut limits = self.quotas.changes();
         loop {
             tokio::select! {
@@ -166,11 +167,12 @@ impl Gateway {
                         let connection = Arc::clone(&self).connection(tcp, address, alive.clone());
                         connections.spawn(connection);
                     }
-                    Err(reason) => self.refusals.tell(None, &reason).await,
+                    Err(reason) => {
+                        let gateway = Arc::clone(&self);
+                        connections.spawn(async move { gateway.refusals.tell(None, &reason).await });
+                    }
                 },
                 Some(_) = connections.join_next() => {}
-                _ = flush.tick() => drop(self.log.flush().await),
-                _ = second.tick() => self.sum_up().await,
                 () = self.quotas.follow(&mut limits) => {}
             }
         }
@@ -180,14 +182,36 @@ impl Gateway {
         let ended = async { while connections.join_next().await.is_some() {} };
         drop(timeout(self.limits.child_grace, ended).await);
         connections.shutdown().await;
+        drop(upkeep);
         // Whoever was cut off here is told so by the closed connection.
-        self.sum_up().await;
-        drop(self.log.flush().await);
+        self.last_words().await;
         drop(alive);
         // Two graces: from closing stdin to SIGTERM, and from there to SIGKILL.
         drop(timeout(self.limits.child_grace * 3, last_child.recv()).await);
         // Sessions behind HTTP end beside their connections.
-        drop(self.log.flush().await);
+        self.last_words().await;
+    }
+
+    /// Sees to it that what was noted or counted gets into the audit. A reader of that who stalls holds
+    /// up this, and neither the door nor the end.
+    async fn keep_up(self: Arc<Self>) {
+        let mut flush = every(FLUSH);
+        let mut second = every(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                _ = flush.tick() => drop(self.log.flush().await),
+                _ = second.tick() => self.sum_up().await,
+            }
+        }
+    }
+
+    /// The same once more, for as long as the end may be held up by whoever reads it.
+    async fn last_words(&self) {
+        let said = async {
+            self.sum_up().await;
+            drop(self.log.flush().await);
+        };
+        drop(timeout(self.limits.child_grace, said).await);
     }
 
     async fn connection(
@@ -401,6 +425,13 @@ impl Gateway {
         // The sender is this gateway's own, so there is no error.
         drop(self.stopping.subscribe().wait_for(|stopping| *stopping).await);
     }
+}
+
+/// What was held up comes late, and not all at once: what counts by the second needs a second.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// Tells a client why it is not served, and closes.

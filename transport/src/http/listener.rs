@@ -11,7 +11,7 @@ use rustls::time_provider::TimeProvider;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -104,19 +104,29 @@ impl PublicListener {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut door = Door::new(listener);
         let mut connections = JoinSet::new();
-        let mut second = interval(Duration::from_secs(1));
+        // It ends with this future, however that ends.
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(Arc::clone(&self).keep_up());
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 accepted = door.next() => match accepted {
-                    Ok((tcp, address)) => if let Some((place, signal)) = self.admit(address).await {
-                        let connection = Arc::clone(&self).connection(tcp, address, place, signal);
-                        connections.spawn(connection);
+                    Ok((tcp, address)) => match self.admit(address) {
+                        Ok((place, signal)) => {
+                            let own = Arc::clone(&self);
+                            connections.spawn(own.connection(tcp, address, place, signal));
+                        }
+                        Err(reason) => {
+                            drop(tcp);
+                            let told = Arc::clone(&self).tell(Some(address), reason.to_owned());
+                            connections.spawn(told);
+                        }
                     },
-                    Err(reason) => self.server.refusals.tell(None, &reason).await,
+                    Err(reason) => {
+                        connections.spawn(Arc::clone(&self).tell(None, reason));
+                    }
                 },
                 Some(_) = connections.join_next() => {}
-                _ = second.tick() => self.server.refusals.sum_up().await,
             }
         }
         // Whoever comes now is better told so than kept waiting, and the next one may have the address.
@@ -125,22 +135,31 @@ impl PublicListener {
         let ended = async { while connections.join_next().await.is_some() {} };
         drop(timeout(GRACE, ended).await);
         connections.shutdown().await;
-        self.server.refusals.sum_up().await;
+        drop(upkeep);
+        drop(timeout(GRACE, self.server.refusals.sum_up()).await);
+    }
+
+    /// A reader of the audit who stalls holds up what is told and summed up, and never the door.
+    async fn tell(self: Arc<Self>, address: Option<SocketAddr>, reason: String) {
+        self.server.refusals.tell(address, &reason).await;
+    }
+
+    async fn keep_up(self: Arc<Self>) {
+        let mut second = interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            second.tick().await;
+            self.server.refusals.sum_up().await;
+        }
     }
 
     /// Decides on a connection before anything is spent on it: a handshake costs more than most requests.
-    async fn admit(&self, address: SocketAddr) -> Option<(Place, Signal)> {
+    fn admit(&self, address: SocketAddr) -> Result<(Place, Signal), &'static str> {
         let source = Source::of(address.ip());
-        let reason = if self.server.rates.take(source, Instant::now()).is_err() {
-            "too many connections and requests"
-        } else {
-            match self.places.admit(source) {
-                Some(place) => return Some(place),
-                None => "too many connections at once",
-            }
-        };
-        self.server.refusals.tell(Some(address), reason).await;
-        None
+        if self.server.rates.take(source, Instant::now()).is_err() {
+            return Err("too many connections and requests");
+        }
+        self.places.admit(source).ok_or("too many connections at once")
     }
 
     async fn connection(
