@@ -116,7 +116,7 @@ fn number(line: &mut Vec<u8>, key: &str, value: Option<u64>) -> io::Result<()> {
 /// A file, pipe or terminal that several write to, none of which may be held up by its reader.
 #[derive(Debug)]
 pub struct Output {
-    file: Mutex<File>,
+    file: Mutex<Whole<File>>,
     /// A regular file takes what it is given; a pipe or a terminal may be full.
     may_block: bool,
 }
@@ -126,7 +126,7 @@ impl Output {
     #[must_use]
     pub fn new(file: File) -> Self {
         let may_block = !file.metadata().is_ok_and(|metadata| metadata.is_file());
-        Self { file: Mutex::new(file), may_block }
+        Self { file: Mutex::new(Whole { to: file, is_torn: false }), may_block }
     }
 
     /// Whether the lines could be written without waiting. At most 4096 octets can.
@@ -136,11 +136,40 @@ impl Output {
     pub fn try_write(&self, lines: &[u8]) -> io::Result<bool> {
         // Looking and writing are one act, so that nobody fills the pipe in between.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.may_block && !is_ready(&*file)? {
+        if self.may_block && !is_ready(&file.to)? {
             return Ok(false);
         }
-        file.write_all(lines)?;
+        file.write(lines)?;
         Ok(true)
+    }
+}
+
+/// Where lines are written, none of which may run into another.
+#[derive(Debug)]
+struct Whole<W> {
+    to: W,
+    /// The last of them is not whole: a disk was full, for instance.
+    is_torn: bool,
+}
+
+impl<W: Write> Whole<W> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.is_torn {
+            self.to.write_all(b"\n")?;
+            self.is_torn = false;
+        }
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let written = match self.to.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                written => written?,
+            };
+            let (done, left) = rest.split_at_checked(written).unwrap_or((rest, &[]));
+            self.is_torn = !done.ends_with(b"\n");
+            rest = left;
+        }
+        Ok(())
     }
 }
 
@@ -389,6 +418,48 @@ mod tests {
                 "reason": "why", "latency_us": 12, "error": false, "calls": 3, "junk": 1, "redacted": 2,
             })
         );
+    }
+
+    /// A disk that is full from time to time, and room on it again after each failure.
+    struct Disk {
+        octets: Vec<u8>,
+        left: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            if self.left == 0 {
+                self.left = usize::MAX;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let taken = octets.len().min(self.left);
+            self.octets.extend_from_slice(&octets[..taken]);
+            self.left -= taken;
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_tears_does_not_swallow_the_next_line() {
+        for (left, read) in [
+            (2, "first\nse\nthird\n"),
+            // What is whole needs nothing, nor does what never began.
+            (7, "first\nsecond\nthird\n"),
+            (0, "first\nthird\n"),
+        ] {
+            let to = Disk { octets: Vec::new(), left: usize::MAX };
+            let mut output = Whole { to, is_torn: false };
+            output.write(b"first\n").unwrap();
+            output.to.left = left;
+            assert_eq!(output.write(b"second\n").is_ok(), left == 7);
+            output.to.left = usize::MAX;
+            output.write(b"third\n").unwrap();
+            assert_eq!(String::from_utf8(output.to.octets).unwrap(), read);
+        }
     }
 
     proptest! {
