@@ -4,7 +4,8 @@
 //! asks and for all that this one starts, so it is asked for before there is another.
 //!
 //! * Any that serves: no privileges that programs could gain by being started (`PR_SET_NO_NEW_PRIVS`),
-//!   none that they inherit (capabilities(7), ambient and inheritable), no core dumps, for keys are in memory.
+//!   none that they inherit (capabilities(7), ambient and inheritable), no core dumps, for keys are in memory,
+//!   and for the same reason nobody but root looks into it (`PR_SET_DUMPABLE`), a program that it started least of all.
 //! * One that starts no programs: it cannot start any, writes only where it must, and connects to
 //!   nobody where it has nobody to ask (landlock(7)).
 
@@ -148,6 +149,7 @@ mod linux {
         ABI, AccessFs, AccessNet, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
         RulesetStatus, path_beneath_rules,
     };
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     use rustix::thread::{
         CapabilitySet, capabilities, clear_ambient_capability_set, set_capabilities,
         set_no_new_privs,
@@ -162,6 +164,9 @@ mod linux {
     const DEVICES: [&str; 2] = ["/dev/tty", "/dev/null"];
 
     pub(super) fn renounce_privileges() -> rustix::io::Result<()> {
+        // A dump that goes to a program is not held to a limit (core(5)). Programs that are started
+        // have this anew (prctl(2)).
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         set_no_new_privs(true)?;
         // Kernels that know no ambient set have none to clear.
         clear_ambient_capability_set().or_else(unless_unknown)?;
@@ -261,6 +266,8 @@ mod tests {
         thread::spawn(|| {
             renounce_privileges().unwrap();
             assert!(rustix::thread::no_new_privs().unwrap());
+            let dumpable = rustix::process::dumpable_behavior().unwrap();
+            assert_eq!(dumpable, rustix::process::DumpableBehavior::NotDumpable);
             assert!(rustix::thread::capabilities(None).unwrap().inheritable.is_empty());
             let started =
                 Command::new("grep").args(["NoNewPrivs:\\|CapAmb:", "/proc/self/status"]).output();
