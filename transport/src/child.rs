@@ -1,4 +1,5 @@
-//! The child process behind one session: its own process group, a clean environment, an end that is certain.
+//! The child process behind one session: its own process group, a clean environment, and an end that is
+//! certain for it and for whoever stays in its group.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,11 +8,11 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use thiserror::Error;
 use tokio::process::{self, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
 use vouchsafe_certs::Permission;
 
 use crate::frame::LineReader;
@@ -19,6 +20,12 @@ use crate::{Limits, Peer};
 
 /// Octets of one line of a child's stderr that are passed on.
 const STDERR_LINE: usize = 8 * 1024;
+
+/// How long what a child has said on its stderr may take to be read once it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often one looks whether anybody of a group is left: its leader's end is told, theirs is not.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Whatever must be held until a child has been reaped: its place among the sessions, for instance.
 pub(crate) type Keeper = Box<dyn Send>;
@@ -141,8 +148,11 @@ impl ChildCommand {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
         let group = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        tokio::spawn(drain(stderr, session, self.stderr.clone(), limits.idle));
-        let running = Running { process, group, grace: limits.child_grace, _keeper: keeper };
+        let (is_over, over) = oneshot::channel();
+        let drained = drain(stderr, session, self.stderr.clone(), limits.idle);
+        tokio::spawn(until_over(drained, over));
+        let grace = limits.child_grace;
+        let running = Running { process, group, grace, _is_over: is_over, _keeper: keeper };
         Ok((Child(Some(running)), Pipes { stdin, stdout }))
     }
 }
@@ -171,6 +181,17 @@ async fn drain(
     drop(tokio::io::copy(&mut reader.into_inner(), &mut tokio::io::sink()).await);
 }
 
+/// Reads on for a moment when the child is over. Its stderr may have no end even then: whoever left its
+/// group has it too, and would keep a descriptor of ours for as long as it lives.
+async fn until_over(drained: impl Future<Output = ()>, over: oneshot::Receiver<()>) {
+    let mut drained = std::pin::pin!(drained);
+    tokio::select! {
+        () = &mut drained => {}
+        // Nothing is ever sent; the other end is dropped.
+        _ = over => drop(timeout(LAST_WORDS, drained).await),
+    }
+}
+
 /// A running child. Dropping it ends the child's whole process group.
 pub(crate) struct Child(Option<Running>);
 
@@ -179,6 +200,8 @@ struct Running {
     /// The child leads its own process group, so the group's number is the child's.
     group: Option<Pid>,
     grace: Duration,
+    /// Dropped when the child has been reaped.
+    _is_over: oneshot::Sender<()>,
     _keeper: Keeper,
 }
 
@@ -216,11 +239,19 @@ impl Running {
     async fn terminate(mut self) {
         let Some(group) = self.group else { return };
         signal(group, Signal::TERM);
-        drop(timeout(self.grace, self.process.wait()).await);
         // A leader that left may have left others of its group behind (npx does). Their group keeps
         // its number for as long as one of them lives, so nobody else can be hit.
-        signal(group, Signal::KILL);
+        if timeout(self.grace, self.group_is_gone(group)).await.is_err() {
+            signal(group, Signal::KILL);
+        }
         drop(self.process.wait().await);
+    }
+
+    async fn group_is_gone(&mut self, group: Pid) {
+        drop(self.process.wait().await);
+        while test_kill_process_group(group).is_ok() {
+            sleep(LOOK).await;
+        }
     }
 }
 
