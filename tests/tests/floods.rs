@@ -1,10 +1,6 @@
 //! Whoever says or asks the same without end, be it a server or a client, fills neither the audit nor
 //! the table of processes: the first of it stands on record, and of the rest how often it came.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on should say so and stop"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so and stop")]
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -211,8 +207,7 @@ async fn opening_sessions_of_lines_costs_the_same() {
     for (name, says_so) in [("a", true), ("b", false)] {
         let agent = world.agent(name, &[]);
         let connect = async || {
-            let roots: Vec<_> = agent.roots.iter().map(|root| root.der.clone()).collect();
-            let mut config = tls_config(&roots, agent.chain.clone(), agent.key.to_tls());
+            let mut config = tls_config(&agent);
             if !says_so {
                 config.alpn_protocols.clear();
             }

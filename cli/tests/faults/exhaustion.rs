@@ -22,7 +22,7 @@ async fn a_gateway_without_descriptors_turns_people_away_and_recovers() {
     let at_rest = gate.at_rest().await;
     let mut inside = Client::connect_with(gate.address, gate.config()).await.unwrap();
     assert_eq!(inside.call("any", json!({})).await, "here");
-    let mut beside = Client::connect(gate.address, &gate.identity("honest")).await;
+    let mut beside = Client::connect(gate.address, &identity_in(&gate.home.path("honest"))).await;
     assert_eq!(beside.call("any", json!({})).await, "here");
     // More than can be served, who say nothing. All that the gateway can still take, it takes.
     let mut flood = Vec::new();

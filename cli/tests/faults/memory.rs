@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use tokio::net::TcpStream;
-use vouchsafe_tests::hoard;
+use vouchsafe_tests::{hoard, identity_in};
 
 use crate::observed::{ObservedGate, SERVER};
 
@@ -92,9 +92,9 @@ async fn limits_that_fit_the_memory_keep_a_gateway_alive() {
     gate.serves().await;
     gate.is_as_before(at_rest).await;
     // Over HTTP/2 it begins as many requests as it may on every connection, and ends none.
-    let mut hoards = Vec::new();
+    let (a, mut hoards) = (identity_in(&gate.home.path("a")), Vec::new());
     for _ in 0..32 {
-        hoards.push(hoard(gate.address, &gate.identity("a"), 128, 65_535).await);
+        hoards.push(hoard(gate.address, &a, 128, 65_535).await);
     }
     // All that is let in has come when it comes to no more.
     let mut before = 0;
