@@ -2,19 +2,11 @@
 //! costs the gateway nothing.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
 
-use std::time::Duration;
-
 use serde_json::json;
-use vouchsafe_tests::{Client, World, binary, command};
+use vouchsafe_tests::{Client, World, binary, command, eventually};
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if condition() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{what}");
+    assert!(eventually(|| condition().then_some(())).await.is_some(), "{what}");
 }
 
 /// One after the other, for descriptors are counted.
