@@ -84,5 +84,8 @@ fn lists_of_revocations_can_be_carried_elsewhere() {
     sandbox.run(&["crl"]).succeeds();
     fs::remove_file(sandbox.path("home/crl.pem")).unwrap();
     let warned = sandbox.run(&["crl"]).stderr();
-    assert!(warned.starts_with("warning: the root's revocation list is lost; put"), "{warned}");
+    assert!(
+        warned.starts_with("warning: the root's revocation list is lost; bring its key"),
+        "{warned}"
+    );
 }
