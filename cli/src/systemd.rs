@@ -22,3 +22,28 @@ fn send(socket: &OsString, assignment: &str) -> std::io::Result<()> {
     }
     datagram.send_to(assignment.as_bytes(), socket).map(drop)
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    use super::*;
+
+    #[test]
+    fn a_manager_is_told_at_a_path_or_at_an_abstract_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let name = format!("vouchsafe-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        for (manager, socket) in [
+            (UnixDatagram::bind(&path).unwrap(), path.into_os_string()),
+            (UnixDatagram::bind_addr(&address).unwrap(), format!("@{name}").into()),
+        ] {
+            send(&socket, "READY=1").unwrap();
+            let mut told = [0; 16];
+            let len = manager.recv(&mut told).unwrap();
+            assert_eq!(&told[..len], b"READY=1");
+        }
+    }
+}

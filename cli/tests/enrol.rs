@@ -458,13 +458,15 @@ fn the_daemon_renews_in_time_and_runs_its_hook_and_says_when_it_must_give_up() {
     done(&enroll(&home, &invitation, "agent"));
     let first = serial(&ca, "agent");
     let address = ca.operators.replace("127.0.0.1", "localhost");
-    let hook = "echo renewed in $VOUCHSAFE_IDENTITY >> hook.log";
+    let hook = "echo renewed in $VOUCHSAFE_IDENTITY >> hook.log; exit 3";
     let mut daemon = home.command(VOUCHSAFE);
     daemon.args(["renew", "agent", "--daemon", "--ca", &address, "--hook", hook]);
     let mut daemon = daemon.stdout(Stdio::null()).spawn().unwrap();
     let says = Lines::follow(daemon.stderr.take().unwrap());
     let (at, _) = says.wait_for(0, "renewed: certificate");
     assert_ne!(serial(&ca, "agent"), first);
+    // What is wrong with the hook takes nothing back.
+    let (at, _) = says.wait_for(at + 1, "WARNING: the hook failed: exit status: 3");
     says.wait_for(at + 1, "renewed: certificate");
     let hooked = fs::read_to_string(home.path("hook.log")).unwrap();
     assert!(hooked.starts_with("renewed in agent\n"), "{hooked}");

@@ -423,3 +423,29 @@ fn the_demo_tells_the_whole_story() {
         rest = &rest[at + step.len()..];
     }
 }
+
+#[test]
+fn a_key_that_others_can_read_is_not_used() {
+    let home = cast(&[("a", &[])]);
+    let key = home.path("a/key.pem");
+    for mode in [0o640, 0o604, 0o620] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        let (code, _, said) = run(&home, &["tools", "localhost:1", "--identity", "a"]);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains(&format!("key.pem has mode {mode:o}: others can")), "{said}");
+    }
+}
+
+#[test]
+fn what_goes_on_while_a_list_is_stale_must_be_named_and_asked_for() {
+    let home = cast(&[]);
+    for (more, what) in [
+        (&["--on-stale", "read-only"][..], "nothing would go on while the list is stale"),
+        (&["--stale-allow", "tools:a"], "says nothing without --on-stale read-only"),
+    ] {
+        let serve = ["serve", "--identity", "gw"];
+        let (code, _, said) = run(&home, &[&serve[..], more, &["--", "cat"]].concat());
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains(what), "{said}");
+    }
+}

@@ -11,6 +11,7 @@ mod lines;
 mod served;
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
 use home::Home;
@@ -323,4 +324,17 @@ fn everybody_finds_the_roots_and_the_lists_without_a_certificate() {
 
 fn port(address: &str) -> &str {
     address.rsplit_once(':').unwrap().1
+}
+
+#[test]
+fn systemd_is_told_when_it_serves() {
+    let home = Home::new();
+    let manager = UnixDatagram::bind(home.path("notify")).unwrap();
+    manager.set_read_timeout(Some(lines::PATIENCE)).unwrap();
+    let mut command = home.command(home::VOUCHSAFE);
+    command.env("NOTIFY_SOCKET", home.path("notify"));
+    let _ca = Served::run(&home, command, &[]);
+    let mut told = [0; 16];
+    let len = manager.recv(&mut told).unwrap();
+    assert_eq!(told.get(..len), Some(&b"READY=1"[..]));
 }

@@ -13,6 +13,7 @@ mod served;
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -236,6 +237,15 @@ async fn certificates_and_lists_are_there_for_everybody() {
         assert_eq!(stranger.get(path).await.status(), 404, "{path}");
     }
 
+    let attributes = stranger.get("/.well-known/est/csrattrs").await;
+    assert_eq!(attributes.headers()["content-type"], "application/csrattrs");
+    let post = Request::post("/roots.pem").body(Bytes::new()).unwrap();
+    let refused = stranger.0.fetch(post).await.unwrap();
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["allow"]),
+        (405, &"GET, HEAD".parse().unwrap())
+    );
+
     // One list by itself, and all of them with a tag that stands for what they say.
     let path = format!("/crl/{}.crl", issuing.serial);
     let single = stranger.get(&path).await;
@@ -266,6 +276,50 @@ async fn certificates_and_lists_are_there_for_everybody() {
     let later = RevocationList::from_der(stranger.get(&path).await.body(), &issuing).unwrap();
     assert!(later.number > list.number);
     assert_eq!(later.serials().len(), list.serials().len() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_may_ask_how_a_certificate_fares() {
+    if !is_installed("openssl") {
+        return;
+    }
+    let home = Home::new();
+    home.run(&["issue", "build-7", "--out", "agent"]);
+    let ca = Served::start(&home, &[]);
+    let stranger = Stranger::of(&home, &ca);
+    let openssl = |more: &[&str]| {
+        let asked = ["ocsp", "-reqout", "question", "-issuer", "home/issuing.pem"];
+        let asked = [&asked[..], &["-cert", "agent/certificate.pem", "-no_nonce"], more].concat();
+        let output = home.command("openssl").args(asked).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    openssl(&[]);
+    let question = fs::read(home.path("question")).unwrap();
+    let posted = |body: &[u8], kind: &str| {
+        let request = Request::post("/ocsp").header("content-type", kind);
+        request.body(Bytes::copy_from_slice(body)).unwrap()
+    };
+    let verdict = |answer: &Response<Bytes>| {
+        assert_eq!(answer.headers()["content-type"], "application/ocsp-response");
+        fs::File::create(home.path("answer")).unwrap().write_all(answer.body()).unwrap();
+        let judge = ["-respin", "answer", "-CAfile", "home/root.pem"];
+        openssl(&[&judge[..], &["-verify_other", "home/issuing.pem"]].concat())
+    };
+    let kind = "application/ocsp-request";
+    let answer = stranger.0.fetch(posted(&question, kind)).await.unwrap();
+    assert!(verdict(&answer).contains("agent/certificate.pem: good"));
+    ca.told(OPERATOR, &["revoke", "build-7"]);
+    let path = format!("/ocsp/{}", Base64::encode_string(&question).replace('+', "%2B"));
+    let said = verdict(&stranger.get(&path).await);
+    assert!(said.contains("agent/certificate.pem: revoked"), "{said}");
+
+    // What is no question is answered all the same (RFC 6960 §4.2.1: malformedRequest).
+    let malformed = [0x30, 3, 0x0a, 1, 1];
+    assert_eq!(stranger.0.fetch(posted(b"?", kind)).await.unwrap().body()[..], malformed);
+    assert_eq!(stranger.get("/ocsp/!").await.body()[..], malformed);
+    let other = stranger.0.fetch(posted(&question, "text/plain")).await.unwrap();
+    assert_eq!(other.status(), 415);
 }
 
 /// Every address of 127.0.0.0/8 is this machine's.

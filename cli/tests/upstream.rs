@@ -18,7 +18,7 @@ use std::process::Stdio;
 use home::{Home, VOUCHSAFE};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use serving::{Serving, Talk};
+use serving::{Serving, Talk, replace};
 use tokio::runtime::Runtime;
 use vouchsafe_tests::identity_in;
 use vouchsafe_tests::upstream::{Asked, HttpServer, Step, accepted, status};
@@ -187,6 +187,28 @@ fn what_makes_no_server_is_wrong_usage() {
         serve(&["--upstream", "https://localhost/", "--upstream-roots", "gw/key.pem"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("there is no certificate in it"), "{said}");
+}
+
+#[test]
+fn a_server_is_of_our_own_ca_or_of_another_and_it_is_clear_which() {
+    let home = cast();
+    let read = |name: &str| std::fs::read_to_string(home.path(name)).unwrap();
+    let other = Home::new();
+    let others = std::fs::read_to_string(other.path("home/root.pem")).unwrap();
+    replace(&home.path("both.pem"), (read("gw/roots.pem") + &others).as_bytes());
+    let serve = ["serve", "--identity", "gw", "--upstream", "https://localhost/"];
+    let (code, said) = run(&home, &[&serve[..], &["--upstream-roots", "both.pem"]].concat());
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("are those of this gateway's own CA, and some are not"), "{said}");
+
+    // Where nothing is named, the system's roots count; where it has none, nobody is trusted.
+    replace(&home.path("none.pem"), b"");
+    let mut command = home.command(VOUCHSAFE);
+    command.env("SSL_CERT_FILE", home.path("none.pem")).args(serve);
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no root certificates to judge a server by"), "{said}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use vouchsafe_tests::{HttpClient, RunningGateway, World, fixed};
+use vouchsafe_tests::{Client, HttpClient, RunningGateway, World, fixed};
 use vouchsafe_transport::{Identity, LimitTable, PrincipalLimits, Rate};
 
 const WAYS: [Option<&str>; 3] = [Some("h2"), Some("http/1.1"), None];
@@ -295,4 +295,16 @@ async fn a_gateway_stops_although_somebody_listens() {
     for (_client, mut listening) in streams {
         assert!(!matches!(listening.event().await, Ok(Some(_))));
     }
+}
+
+#[tokio::test]
+async fn a_gateway_of_lines_alone_answers_no_http() {
+    let world = World::new();
+    let gateway = world.gateway(|config| config.streamable_http = false).await;
+    let agent = world.agent("a", &["tools:echo"]);
+    let mut lines = Client::connect(gateway.address, &agent).await;
+    assert_eq!(lines.call("echo", json!({"text": "hello"})).await, "hello");
+    let mut http = HttpClient::connect(gateway.address, &agent, None).await;
+    let request = http.request(Method::POST, &json!({}));
+    assert!(http.send(request).await.is_err());
 }

@@ -5,7 +5,7 @@ use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
 use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{Actor, Authority, Event, Reason, Tier};
-use vouchsafe_certs::{CaCertificate, RevocationList, Serial, SignedList};
+use vouchsafe_certs::{CaCertificate, RevocationError, RevocationList, Serial, SignedList};
 
 use crate::openssl::{has_openssl, verdict, written};
 use crate::world::{DAY, World};
@@ -229,4 +229,31 @@ fn who_knows_nothing_of_deltas_reads_the_list_beside_them() {
     drop(world.open());
     let revoked = verdict(&world, &late, &[]).unwrap_err();
     assert!(revoked.contains("certificate revoked"), "{revoked}");
+}
+
+#[test]
+fn what_a_list_says_and_nobody_here_understands_makes_it_unusable() {
+    let (world, authority) = long_list();
+    let issuer = authority.certificate(Tier::Issuing).unwrap();
+    let revoked = issue(&world, &authority, 1);
+    revoke(&authority, &revoked[0]);
+    let pem = authority.lists().changes_to_pem();
+    let ders = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes());
+    let read = |der: &[u8]| SignedList::by_one_of(std::slice::from_ref(&issuer), der);
+    let is_delta = |der: &Vec<u8>| matches!(read(der), Ok(SignedList::Delta(_)));
+    let delta = ders.map(|der| der.unwrap().to_vec()).find(is_delta).unwrap();
+    let changed = |from: &[u8], to: &[u8]| {
+        let at = delta.windows(from.len()).rposition(|octets| octets == from).unwrap();
+        [&delta[..at], to, &delta[at + to.len()..]].concat()
+    };
+    // Critical: as a part of a list it would be taken for one that says everything.
+    let [number, indicator, unknown] = [b"\x55\x1d\x14", b"\x55\x1d\x1b", b"\x55\x1d\x63"];
+    let error = read(&changed(indicator, unknown)).unwrap_err();
+    assert_eq!(error, RevocationError::CriticalExtension);
+    // Two numbers, of which a reader might take either.
+    let der = changed(indicator, number);
+    assert_eq!(read(&der).unwrap_err(), RevocationError::Malformed);
+    // Signed with SHA-384 on the outside, with SHA-256 on the inside.
+    let [inside, outside] = [b"\xce\x3d\x04\x03\x02", b"\xce\x3d\x04\x03\x03"];
+    assert_eq!(read(&changed(inside, outside)).unwrap_err(), RevocationError::Signature);
 }
