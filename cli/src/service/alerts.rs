@@ -101,8 +101,9 @@ mod tests {
     use std::cell::RefCell;
     use std::io::Write;
 
+    use rustls_pki_types::UnixTime;
     use tempfile::NamedTempFile;
-    use vouchsafe_ca::MAX_VALUE_LEN;
+    use vouchsafe_ca::{MAX_VALUE_LEN, Reason};
 
     use super::*;
 
@@ -129,5 +130,26 @@ mod tests {
         journal.write_all(b"ve\n").unwrap();
         look(from);
         assert_eq!((told.take(), warned.take().len()), (vec![4], 0));
+    }
+
+    #[test]
+    fn whatever_is_revoked_is_told_of_whom_and_why() {
+        let principal = Principal::parse("spiffe://acme.example/a").unwrap();
+        let serial: Serial = "01ab".parse().unwrap();
+        let (reason, before) = (Reason::KeyCompromise, UnixTime::since_unix_epoch(LOOK));
+        let (name, number) = (Some(principal.to_string()), Some("01ab".to_owned()));
+        let all = Event::RevokedIssuedBefore { principal: None, before, reason };
+        let some = Event::RevokedIssuedBefore { principal: Some(principal), before, reason };
+        for (event, whom) in [
+            (Event::Revoked { serial, reason }, (None, number.clone())),
+            (Event::CaRevoked { serial, reason }, (None, number)),
+            (all, (None, None)),
+            (some, (name, None)),
+        ] {
+            // As it stands in the journal, of which lines without this word are not read.
+            assert!(serde_json::to_string(&event).unwrap().contains("revoked"), "{event:?}");
+            let concern = concern(&event).unwrap();
+            assert_eq!(concern, (Kind::Revoked, whom, "keyCompromise".to_owned()));
+        }
     }
 }
