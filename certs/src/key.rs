@@ -302,6 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "cryptography is C")]
     fn every_type_survives_pem_and_encryption() {
         for kind in KeyType::ALL {
             let key = PrivateKey::generate(kind).unwrap();
@@ -322,6 +323,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "cryptography is C")]
     fn public_keys_are_read_as_rcgen_reads_them() {
         for kind in KeyType::ALL {
             let der = PrivateKey::generate(kind).unwrap().0.subject_public_key_info();
@@ -360,6 +362,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "cryptography is C")]
     fn debug_shows_no_secret() {
         let key = PrivateKey::generate(KeyType::P256).unwrap();
         let shown = format!("{key:?} {key:#?}");

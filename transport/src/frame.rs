@@ -273,7 +273,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn lines_arrive_whole_however_they_are_cut() {
         let text = b"one\r\n\n  \ntwo\nthree without an end";
         for size in 1..text.len() {

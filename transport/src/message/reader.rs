@@ -389,6 +389,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn many_keys_are_compared_too() {
         let object = |keys: &[usize]| {
             let members: Vec<String> = keys.iter().map(|key| format!("\"k{key}\":0")).collect();

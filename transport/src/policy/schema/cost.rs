@@ -222,6 +222,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes minutes")]
     fn what_would_not_end_in_time_is_not_begun() {
         // Each doubles the one before.
         let mut defs = json!({"d0": {"type": "string"}});

@@ -58,6 +58,7 @@ fn an_id_stays_taken_until_a_cancelled_request_is_answered() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes")]
 fn requests_that_were_cancelled_and_never_answered_do_not_block_others() {
     let mut policy = policy(&[]);
     for id in 0..1000 {

@@ -14,6 +14,20 @@ fn servers_ask_only_what_the_protocol_knows_and_clients_answer_only_what_was_ask
 }
 
 #[test]
+fn a_server_takes_back_its_own_questions_and_nothing_else() {
+    let mut policy = policy(&["tools:*"]);
+    let cancelled = |id: i32| notification("notifications/cancelled", json!({"requestId": id}));
+    policy.passes_from_client(request(1, "tools/call", json!({"name": "t"})));
+    policy.passes_from_server(request(2, "roots/list", json!({})));
+    assert_eq!(policy.server_says(&cancelled(1)), Fate::Dropped);
+    policy.passes_from_server(cancelled(2));
+    // From then on nobody waits for an answer.
+    assert_eq!(policy.server_says(&cancelled(2)), Fate::Dropped);
+    assert_eq!(policy.client_says(&response(2, json!({"roots": []}))), Fate::Dropped);
+    policy.passes_from_server(response(1, json!({"content": []})));
+}
+
+#[test]
 fn a_server_asks_a_client_only_what_its_certificate_permits() {
     let mut policy = ServerPolicy::new(held(&["client:sampling/createMessage"]));
     let mut judge =
@@ -91,6 +105,7 @@ fn what_a_server_asks_is_on_record_and_so_is_the_answer() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "cryptography is C")]
 fn what_a_client_holds_for_a_server_is_its_own_and_comes_back_as_it_was() {
     let gateway = Seal::random().unwrap();
     let policy = |principal: &str, permission: &str| {

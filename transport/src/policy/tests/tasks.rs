@@ -40,6 +40,7 @@ fn a_task_belongs_to_the_session_whose_call_started_it() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes")]
 fn of_too_many_tasks_the_oldest_is_forgotten() {
     let mut policy = policy(&["tools:t"]);
     for id in 0..=4096 {
