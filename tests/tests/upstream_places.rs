@@ -65,6 +65,30 @@ async fn comes_to(server: &HttpServer, calls: usize) {
     assert_eq!(server.asked().len(), calls);
 }
 
+/// Requests may wait for just what the client says besides: an answer to the server's question, or that
+/// nobody wants them any more.
+#[tokio::test]
+async fn what_is_no_request_comes_through_while_requests_have_every_connection() {
+    const OWN: usize = HttpUpstream::CONNECTIONS_PER_SESSION;
+    let world = World::new();
+    let (server, told) = patient();
+    let gateway = gateway(&world, &server, OWN, Duration::from_secs(600)).await;
+    let mut client = Client::connect(gateway.address, &world.agent("a", &["tools:*"])).await;
+    for id in 0..OWN {
+        calls(&mut client, id).await;
+    }
+    comes_to(&server, OWN).await;
+    let cancelled =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 3}});
+    let progress = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
+    client.write(format!("{cancelled}\n{progress}\n").as_bytes()).await.unwrap();
+    comes_to(&server, OWN + 2).await;
+    told.send_replace(vec!["on".to_owned()]);
+    for _ in 1..OWN {
+        assert_ne!(answer(&mut client).await["id"], 3);
+    }
+}
+
 #[tokio::test]
 async fn requests_beyond_a_session_s_connections_wait_for_their_turn() {
     const OWN: usize = HttpUpstream::CONNECTIONS_PER_SESSION;

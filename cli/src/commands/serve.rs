@@ -226,15 +226,16 @@ fn make_room(limits: &LimitArgs, upstream: &UpstreamArgs) -> usize {
     let handshakes = u64::try_from(limits.max_handshakes).unwrap_or(u64::MAX);
     let others = handshakes.saturating_add(OWN_DESCRIPTORS);
     // Each has its client's connection.
+    let own = sessions.saturating_mul(1 + upstream.spare_per_session());
     let behind = upstream.descriptors_per_session().saturating_mul(sessions);
-    let needed = others.saturating_add(sessions).saturating_add(behind);
+    let needed = others.saturating_add(own).saturating_add(behind);
     if raised.is_err() || current.is_some_and(|current| current < needed) {
         let current = current.unwrap_or(u64::MAX);
         say(&format!(
             "WARNING: only {current} files may be open at once, but {sessions} sessions can need {needed}: raise it (ulimit -n) or lower --max-sessions"
         ));
     }
-    let left = current.map(|current| current.saturating_sub(others.saturating_add(sessions)));
+    let left = current.map(|current| current.saturating_sub(others.saturating_add(own)));
     let left = left.map_or(behind, |left| left.min(behind));
     usize::try_from(left).unwrap_or(usize::MAX)
 }

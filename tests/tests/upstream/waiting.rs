@@ -7,11 +7,14 @@ use std::time::Duration;
 use serde_json::json;
 use vouchsafe_tests::World;
 use vouchsafe_tests::upstream::{HttpServer, Step, chunk, end, json as message, stream};
+use vouchsafe_transport::HttpUpstream;
 
 use crate::behind::{client, gateway, gateway_with, initialize, modern, text, with_session};
 
 #[tokio::test]
 async fn what_was_cancelled_is_waited_for_no_longer_than_a_process_that_should_end() {
+    // As many as reach the server at once: what has not left yet is not said at all.
+    const CALLS: usize = HttpUpstream::CONNECTIONS_PER_SESSION;
     let world = World::new();
     let gone = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&gone);
@@ -23,12 +26,12 @@ async fn what_was_cancelled_is_waited_for_no_longer_than_a_process_that_should_e
     let gateway = gateway_with(&world, server.address, |limits| limits.child_grace = grace).await;
     let mut client = client(&world, &gateway).await;
     initialize(&mut client).await;
-    for id in 0..20 {
+    for id in 0..CALLS {
         let call = json!({"jsonrpc": "2.0", "id": format!("call-{id}"), "method": "tools/call", "params": {"name": "slow"}});
         let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": format!("call-{id}")}});
         client.write(format!("{call}\n{cancel}\n").as_bytes()).await.unwrap();
     }
-    while gone.load(Ordering::Relaxed) < 20 {
+    while gone.load(Ordering::Relaxed) < CALLS {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -57,6 +57,9 @@ const LARGE: usize = 64 * 1024;
 /// listens to; whatever comes beyond that waits for its turn.
 pub(crate) const CONNECTIONS: usize = 16;
 
+/// A further one for what is no request.
+pub(crate) const SPARE_CONNECTIONS: usize = 1;
+
 /// A server that is spoken to over HTTP, as one session meets it.
 pub(crate) struct Server {
     pub(crate) endpoint: Endpoint,
@@ -87,6 +90,8 @@ struct Talk {
     server: Server,
     /// Places for connections, of this session.
     places: Arc<Semaphore>,
+    /// A further one, for what is no request.
+    spare: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
     state: Mutex<State>,
     to_client: AsyncMutex<LineWriter<WriteHalf<DuplexStream>>>,
@@ -158,6 +163,7 @@ fn begin(server: Server, idle: Vec<Connection>, keeper: Keeper) -> Near {
         to_client: AsyncMutex::new(LineWriter::new(to_client, server.limits.write)),
         server,
         places: Arc::new(Semaphore::new(CONNECTIONS)),
+        spare: Arc::new(Semaphore::new(SPARE_CONNECTIONS)),
         idle: Mutex::new(idle),
         room: AsyncMutex::default(),
         state: Mutex::default(),

@@ -13,7 +13,9 @@ use vouchsafe_certs::Permission;
 
 use super::UpstreamError;
 use crate::child::Keeper;
-use crate::streamable::client::{CONNECTIONS, Near, Notes, Reach, Server, start};
+use crate::streamable::client::{
+    CONNECTIONS, Near, Notes, Reach, SPARE_CONNECTIONS, Server, start,
+};
 use crate::{Endpoint, Limits, Peer, Trust, tls};
 
 /// What a server is told of the client, as a child is by its environment. No client can say any of
@@ -53,8 +55,11 @@ impl fmt::Debug for HttpUpstream {
 }
 
 impl HttpUpstream {
-    /// Connections that one session may have at once.
+    /// Connections that one session may have at once for its requests.
     pub const CONNECTIONS_PER_SESSION: usize = CONNECTIONS;
+
+    /// A further one, for what is no request.
+    pub const SPARE_CONNECTIONS_PER_SESSION: usize = SPARE_CONNECTIONS;
 
     /// Without TLS.
     #[must_use]

@@ -106,12 +106,22 @@ impl UpstreamArgs {
     /// and handle. A server that is shared has those once.
     pub(super) fn descriptors_per_session(&self) -> u64 {
         let connections = match self.upstream.as_deref() {
-            Some(url) if url.starts_with("http") => HttpUpstream::CONNECTIONS_PER_SESSION,
+            Some(_) if self.is_http() => HttpUpstream::CONNECTIONS_PER_SESSION,
             Some(_) => 1,
             None if self.share => 0,
             None => 4,
         };
         u64::try_from(connections).unwrap_or(u64::MAX)
+    }
+
+    /// What it may have open besides, whatever there is of the others.
+    pub(super) fn spare_per_session(&self) -> u64 {
+        let spare = if self.is_http() { HttpUpstream::SPARE_CONNECTIONS_PER_SESSION } else { 0 };
+        u64::try_from(spare).unwrap_or(u64::MAX)
+    }
+
+    fn is_http(&self) -> bool {
+        self.upstream.as_deref().is_some_and(|url| url.starts_with("http"))
     }
 
     /// Whether the server is reached over TCP; `None` if it is a program that is to be started.

@@ -58,6 +58,8 @@ pub(super) struct Connection {
     abort: AbortHandle,
     idle_since: Instant,
     present: Present,
+    /// For what is no request: it is not kept for one.
+    is_spare: bool,
 }
 
 impl Drop for Connection {
@@ -68,7 +70,9 @@ impl Drop for Connection {
 
 /// A connection's place among those of its session, and among those of all sessions.
 pub(super) struct Place {
-    _permits: [OwnedSemaphorePermit; 2],
+    _own: OwnedSemaphorePermit,
+    /// None for a spare one: those of all sessions may be taken by requests that wait for what is said here.
+    all: Option<OwnedSemaphorePermit>,
 }
 
 impl Place {
@@ -84,7 +88,14 @@ impl Place {
         };
         // A semaphore that is never closed has no other error than time.
         let (own, all) = timeout(deadline, waiting).await.ok().flatten().ok_or(Failure::Busy)?;
-        Ok(Self { _permits: [own, all] })
+        Ok(Self { _own: own, all: Some(all) })
+    }
+
+    /// Waits for a spare one until `deadline`.
+    pub(super) async fn spare(own: &Arc<Semaphore>, deadline: Duration) -> Result<Self, Failure> {
+        let own = timeout(deadline, Arc::clone(own).acquire_owned()).await;
+        let own = own.ok().and_then(Result::ok).ok_or(Failure::Busy)?;
+        Ok(Self { _own: own, all: None })
     }
 }
 
@@ -182,6 +193,7 @@ impl Connection {
     where
         W: Future<Output = Option<Cause>> + Send + 'static,
     {
+        let is_spare = place.as_ref().is_some_and(|place| place.all.is_none());
         let (told, sender) = oneshot::channel();
         let present = Present::default();
         let work = work(told, present.clone());
@@ -194,7 +206,7 @@ impl Connection {
         match sender.await {
             Ok(sender) => {
                 let idle_since = Instant::now();
-                Ok(Self { sender, driver: Some(driver), abort, idle_since, present })
+                Ok(Self { sender, driver: Some(driver), abort, idle_since, present, is_spare })
             }
             Err(_) => Err(driver.await.ok().flatten().map_or_else(ended, Failure::from)),
         }
@@ -204,6 +216,11 @@ impl Connection {
     pub(super) fn is_fresh(&mut self) -> bool {
         self.idle_since.elapsed() < IDLE
             && matches!(self.sender.ready().now_or_never(), Some(Ok(())))
+    }
+
+    /// Whether requests have no use of it.
+    pub(super) fn is_spare(&self) -> bool {
+        self.is_spare
     }
 
     /// Its last answer has been read to the end.

@@ -62,6 +62,14 @@ impl Ask {
     }
 }
 
+/// What a connection is opened for.
+#[derive(Clone, Copy)]
+enum Use {
+    Request,
+    /// Whatever is no request.
+    Word,
+}
+
 impl Talk {
     /// Asks, and sees to it that there is an answer.
     pub(super) async fn answer(self: Arc<Self>, ask: Ask) {
@@ -233,11 +241,28 @@ impl Talk {
         headers: HeaderMap,
         body: impl Into<Parcel>,
     ) -> Result<Answer, Failure> {
-        let mut request = self.request(method, headers, body.into());
+        let request = self.request(method, headers, body.into());
+        self.over(request, Use::Request).await
+    }
+
+    /// Says what is no request. It may be what the requests wait for that have all connections of theirs:
+    /// an answer to the server's question, or a cancellation.
+    pub(super) async fn tell(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
+        let request = self.request(method, headers, body.into());
+        self.over(request, Use::Word).await
+    }
+
+    /// Asks over an idle connection, or over one that is opened for it.
+    async fn over(&self, mut request: Request<Parcel>, what_for: Use) -> Result<Answer, Failure> {
         loop {
             let (mut connection, is_new) = match self.idle() {
                 Some(connection) => (connection, false),
-                None => (self.open().await?, true),
+                None => (self.open(what_for).await?, true),
             };
             match connection.ask(request).await {
                 Ok(response) => {
@@ -253,9 +278,12 @@ impl Talk {
     }
 
     /// A new connection, once there is a place for one more.
-    async fn open(&self) -> Result<Connection, Failure> {
+    async fn open(&self, what_for: Use) -> Result<Connection, Failure> {
         let Server { reach, endpoint, limits, places, .. } = &self.server;
-        let place = Place::among(&self.places, places, limits.handshake).await?;
+        let place = match what_for {
+            Use::Request => Place::among(&self.places, places, limits.handshake).await?,
+            Use::Word => Place::spare(&self.spare, limits.handshake).await?,
+        };
         reach.open(endpoint, place, limits.handshake).await
     }
 
@@ -302,7 +330,7 @@ impl Talk {
             let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             // Where places are rare, whoever waits for one has a greater need of it.
             let is_full = [&self.places, &self.server.places].map(|of| of.available_permits() == 0);
-            if idle.len() < MAX_IDLE && is_full == [false; 2] {
+            if idle.len() < MAX_IDLE && is_full == [false; 2] && !connection.is_spare() {
                 idle.push(connection);
             }
         }

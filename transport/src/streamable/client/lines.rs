@@ -214,7 +214,7 @@ impl Talk {
         let line = Bytes::copy_from_slice(line);
         let has_session = headers.contains_key(SESSION_ID);
         let posting = async {
-            let answer = self.send(Method::POST, headers, line).await?;
+            let answer = self.tell(Method::POST, headers, line).await?;
             let taken = answer.taken(has_session);
             self.finish(answer).await;
             taken

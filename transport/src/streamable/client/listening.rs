@@ -230,7 +230,7 @@ impl Talk {
         };
         if session.is_some() {
             // Whether it takes note is its own affair.
-            drop(self.send(Method::DELETE, headers, Bytes::new()).await);
+            drop(self.tell(Method::DELETE, headers, Bytes::new()).await);
         }
     }
 }
