@@ -235,7 +235,9 @@ impl Lists {
             |latest: &ListRecord| self.find(issuer).is_some_and(|list| list.is_out(latest));
         if let Some(latest) = latest.filter(is_out) {
             let mut untold = ledger.recently_revoked(issuer, latest.covers)?;
-            if let Some(last) = self.find(issuer).and_then(PublishedList::last) {
+            // Reading a last list verifies it as a whole, so it is read only if it decides something.
+            let last = self.find(issuer).filter(|_| !untold.is_empty());
+            if let Some(last) = last.and_then(PublishedList::last) {
                 untold.retain(|(serial, _)| !last.revokes(serial));
             }
             return Ok(untold);
