@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use vouchsafe_tests::upstream::{HttpServer, Step, accepted, json as message};
-use vouchsafe_tests::{Client, RunningGateway, World};
+use vouchsafe_tests::{Client, RunningGateway, World, eventually};
 use vouchsafe_transport::{Endpoint, HttpUpstream, Upstream};
 
 /// A server whose calls are answered once it is told to go on.
@@ -58,9 +58,8 @@ async fn answer(client: &mut Client) -> Value {
 
 /// Waits until so many calls have come, and for as long as one more would take to come.
 async fn comes_to(server: &HttpServer, calls: usize) {
-    while server.asked().len() < calls {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let all = || (server.asked().len() >= calls).then_some(());
+    assert!(eventually(all).await.is_some(), "too few calls reach the server");
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(server.asked().len(), calls);
 }

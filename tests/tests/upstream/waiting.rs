@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use vouchsafe_tests::World;
 use vouchsafe_tests::upstream::{HttpServer, Step, chunk, end, json as message, stream};
+use vouchsafe_tests::{World, eventually};
 use vouchsafe_transport::HttpUpstream;
 
 use crate::behind::{client, gateway, gateway_with, initialize, modern, text, with_session};
@@ -31,9 +31,8 @@ async fn what_was_cancelled_is_waited_for_no_longer_than_a_process_that_should_e
         let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": format!("call-{id}")}});
         client.write(format!("{call}\n{cancel}\n").as_bytes()).await.unwrap();
     }
-    while gone.load(Ordering::Relaxed) < CALLS {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let all = || (gone.load(Ordering::Relaxed) >= CALLS).then_some(());
+    assert!(eventually(all).await.is_some(), "some are still waited for");
 }
 
 #[tokio::test]
@@ -60,9 +59,8 @@ async fn large_answers_to_a_client_that_does_not_read_wait_where_they_are() {
                 json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
             client.write(format!("{call}\n").as_bytes()).await.unwrap();
         }
-        while server.asked().len() < CALLS {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let all = || (server.asked().len() >= CALLS).then_some(());
+        assert!(eventually(all).await.is_some(), "too few calls reach the server");
         // Whatever passes in this time and more would pass if it only could.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let sent = count.swap(0, Ordering::Relaxed);
