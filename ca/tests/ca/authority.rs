@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::world::{DAY, World, is_active, principal};
+use crate::world::{DAY, World, founding, is_active, principal};
 use vouchsafe_ca::{Actor, Error, HomeError, Order, ProfileError, Reason, Refusal, Tier};
 use vouchsafe_certs::{KeyError, KeyType, Principal, PrivateKey};
 
@@ -340,13 +340,7 @@ fn a_key_that_others_can_read_is_not_used() {
 fn a_home_that_is_there_is_never_made_anew() {
     let world = World::new();
     let create = || {
-        let founding = vouchsafe_ca::Founding {
-            trust_domain: crate::world::trust_domain(),
-            key_type: KeyType::P256,
-            store: crate::STORE,
-            passphrase: None,
-            root_out: None,
-        };
+        let founding = founding(KeyType::P256, None);
         vouchsafe_ca::Home::create(&world.home_path(), founding, "test", world.clock.now())
     };
     assert!(matches!(create(), Err(Error::Home(HomeError::Exists(_)))));
@@ -361,13 +355,7 @@ fn no_ca_is_made_or_opened_where_others_can_put_files() {
     let world = World::new();
     let folder = world.folder().join("other");
     let make = || {
-        let founding = vouchsafe_ca::Founding {
-            trust_domain: crate::world::trust_domain(),
-            key_type: KeyType::P256,
-            store: crate::STORE,
-            passphrase: None,
-            root_out: None,
-        };
+        let founding = founding(KeyType::P256, None);
         vouchsafe_ca::Home::create(&folder, founding, "test", world.clock.now()).map(drop)
     };
     let set = |mode| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();

@@ -72,9 +72,7 @@ impl World {
             key: Arc::new(PrivateKey::generate(key_type).unwrap()),
             acknowledged: Mutex::default(),
         };
-        let trust_domain = trust_domain();
-        let founding =
-            Founding { trust_domain, key_type, store: crate::STORE, passphrase, root_out: None };
+        let founding = founding(key_type, passphrase);
         let (home, ledger) =
             Home::create(&world.home_path(), founding, "test", world.clock.now()).unwrap();
         Authority::open(home, ledger, passphrase, world.clock()).unwrap();
@@ -183,6 +181,11 @@ impl World {
 
 pub(crate) fn trust_domain() -> TrustDomain {
     TrustDomain::parse("acme.example").unwrap()
+}
+
+pub(crate) fn founding(key_type: KeyType, passphrase: Option<&[u8]>) -> Founding<'_> {
+    let trust_domain = trust_domain();
+    Founding { trust_domain, key_type, store: crate::STORE, passphrase, root_out: None }
 }
 
 pub(crate) fn principal(name: &str) -> Principal {
