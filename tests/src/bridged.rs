@@ -90,6 +90,17 @@ impl BridgedClient {
         timeout(PATIENCE, &mut self.bridge).await.unwrap().unwrap()
     }
 
+    /// Has said everything: what the bridge has said since the last wait.
+    pub async fn end_with_news(mut self) -> Vec<String> {
+        self.says.shutdown().await.unwrap();
+        self.ended().await;
+        let mut all = Vec::new();
+        while let Some(news) = self.news.recv().await {
+            all.push(news);
+        }
+        all
+    }
+
     /// Has said everything.
     pub async fn end(mut self) -> BridgeEnd {
         self.says.shutdown().await.unwrap();

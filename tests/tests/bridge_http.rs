@@ -14,7 +14,7 @@ use rustls_pki_types::ServerName;
 use serde_json::json;
 use tokio::sync::watch;
 use vouchsafe_tests::upstream::{
-    Asked, HttpServer, Step, accepted, chunk, json as message, status, stream,
+    Asked, HttpServer, Step, accepted, chunk, end, json as message, status, stream,
 };
 use vouchsafe_tests::{BridgedClient, World, fixed};
 use vouchsafe_transport::{BridgeEnd, ConnectError, Connector, Denial, Endpoint, Identity, Limits};
@@ -150,6 +150,35 @@ async fn a_server_is_held_to_its_certificate() {
     client.initialize().await;
     client.wait_for("the server's roots/list was refused").await;
     assert_eq!(client.echo("undisturbed").await, "undisturbed");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_again_and_again_fills_no_log() {
+    const TIMES: usize = 200;
+    let world = World::new();
+    let ask = |asked: &Asked| match asked.method() {
+        "tools/call" => {
+            let request = |id| json!({"jsonrpc": "2.0", "id": id, "method": "roots/list"});
+            let result = json!({"content": [{"type": "text", "text": "there"}]});
+            let answer = json!({"jsonrpc": "2.0", "id": asked.body["id"], "result": result});
+            let events = (0..TIMES).map(request).chain([answer]);
+            let events: String = events.map(|event| format!("data: {event}\n\n")).collect();
+            vec![stream(), chunk(&events), end()]
+        }
+        _ => serve(asked, "s-1"),
+    };
+    let server = HttpServer::tls(&world.server("g", &[]), ask);
+    let mut client = start(&world, &server);
+    client.initialize().await;
+    assert_eq!(client.echo("are you there").await, "there");
+    let news = client.end_with_news().await;
+    let told = news.iter().filter(|news| news.contains("the server's roots/list was refused"));
+    let counted = |news: &String| {
+        news.strip_suffix(" further messages of the server were refused")?.parse::<usize>().ok()
+    };
+    let (told, counted) = (told.count(), news.iter().filter_map(counted).sum::<usize>());
+    assert_eq!(told + counted, TIMES);
+    assert!(told < TIMES, "every one of them was told");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 mod carry;
 mod conversation;
 mod news;
+mod refused;
 mod reopen;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,7 @@ use crate::frame::{LineReader, LineWriter};
 use crate::{Backoff, ConnectError, Connector, Identity, Limits, Session, Stream};
 use conversation::Conversation;
 pub use news::{BridgeEnd, BridgeNews};
+use refused::Refused;
 
 /// A session that lasted for so long does not count as one more failure.
 const STEADY: Duration = Duration::from_secs(30);
@@ -55,6 +57,7 @@ pub struct Bridge<'a> {
     limits: &'a Limits,
     news: &'a (dyn Fn(&BridgeNews<'_>) + Sync),
     conversation: Mutex<Conversation>,
+    refused: Mutex<Refused>,
 }
 
 impl std::fmt::Debug for Bridge<'_> {
@@ -78,7 +81,8 @@ impl<'a> Bridge<'a> {
         I: AsyncRead + Unpin,
         O: AsyncWrite + Unpin,
     {
-        let bridge = Self { connector, limits, news, conversation: Mutex::default() };
+        let refused = Mutex::new(Refused::new());
+        let bridge = Self { connector, limits, news, conversation: Mutex::default(), refused };
         let client = Client {
             input: LineReader::new(input, limits.line, limits.message),
             output: LineWriter::new(output, limits.write),
@@ -148,7 +152,27 @@ impl<'a> Bridge<'a> {
         self.connector.identity().borrow().certificate.serial != shown.certificate.serial
     }
 
+    /// Tells of a message of the server that was refused, unless there were too many of late.
+    fn tell_refused(&self, news: &BridgeNews<'_>) {
+        let (is_told, counted) = self.refused().one_more();
+        self.tell_counted(counted);
+        if is_told {
+            (self.news)(news);
+        }
+    }
+
+    /// Tells how many were refused that nobody was told of.
+    fn tell_counted(&self, times: u64) {
+        if times > 0 {
+            (self.news)(&BridgeNews::DeniedOften(times));
+        }
+    }
+
     fn conversation(&self) -> MutexGuard<'_, Conversation> {
         self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,7 +20,19 @@ pub(crate) struct Denials {
 
 /// Of one kind, within the present second.
 #[derive(Debug, Default)]
-struct Told(AtomicU64);
+pub(crate) struct Told(AtomicU64);
+
+impl Told {
+    /// Whether one more is told, rather than counted.
+    pub(crate) fn is_told(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) < TOLD_PER_SECOND
+    }
+
+    /// How many were counted. Begins a new second.
+    pub(crate) fn sum_up(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed).saturating_sub(TOLD_PER_SECOND)
+    }
+}
 
 impl Denials {
     /// Whether one more is told, rather than counted.
@@ -30,7 +42,7 @@ impl Denials {
             (_, Some("server")) => &self.of_server,
             _ => &self.of_client,
         };
-        told.0.fetch_add(1, Ordering::Relaxed) < TOLD_PER_SECOND
+        told.is_told()
     }
 
     /// Whether there was none since they were summed up last.
@@ -46,9 +58,7 @@ impl Denials {
             ("denied", "server", &self.of_server),
             ("redacted", "server", &self.redacted),
         ];
-        let untold =
-            |told: &Told| told.0.swap(0, Ordering::Relaxed).saturating_sub(TOLD_PER_SECOND);
-        let summed = kinds.map(|(event, from, told)| (event, from, untold(told)));
+        let summed = kinds.map(|(event, from, told)| (event, from, told.sum_up()));
         summed.into_iter().filter(|(_, _, times)| *times > 0)
     }
 }

@@ -50,6 +50,8 @@ impl Bridge<'_> {
         let policy = ServerPolicy::new(session.peer().permissions.clone());
         let talk = Talk { policy, news };
         let worked = session.run(|stream| self.carry(talk, stream, &shown, client)).await;
+        let counted = self.refused().sum_up();
+        self.tell_counted(counted);
         worked.unwrap_or_else(|denial| SessionEnd::Lost(BridgeEnd::Denied(denial)))
     }
 
@@ -233,7 +235,7 @@ impl Bridge<'_> {
         };
         let Judgement { verdict, record } = policy.judge_read(line, message);
         if let Some(Record { method, decision: Decision::Denied(refusal), .. }) = &record {
-            (self.news)(&BridgeNews::Denied { method, refusal });
+            self.tell_refused(&BridgeNews::Denied { method, refusal });
         }
         if let (Some(id), Verdict::Forward(_)) = (asks, &verdict) {
             self.conversation().asked(id);

@@ -76,6 +76,8 @@ pub enum BridgeNews<'a> {
         /// Why.
         refusal: &'a Refusal,
     },
+    /// So many more of its messages were refused within a second or the rest of a session.
+    DeniedOften(u64),
     /// Another session is wanted, and not to be had yet.
     NotYet(&'a ConnectError),
     /// It is not to be had before our own certificate is renewed.
@@ -91,6 +93,9 @@ impl fmt::Display for BridgeNews<'_> {
         match self {
             Self::Denied { method, refusal } => {
                 write!(f, "the server's {method} was refused: {refusal}")
+            }
+            Self::DeniedOften(times) => {
+                write!(f, "{times} further messages of the server were refused")
             }
             Self::NotYet(error) => write!(f, "{error}; trying again"),
             Self::Expired => {
