@@ -1,11 +1,18 @@
 //! Long revocation lists: what was revoked lately is told beside them, and nobody who follows ever
 //! needs the whole list again.
 
+use std::fs;
+
+use der::asn1::BitString;
+use der::{Any, Decode, Encode};
+use rcgen::SigningKey;
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject;
 use vouchsafe_ca::file::{self, Access};
 use vouchsafe_ca::{Actor, Authority, Event, Reason, Tier};
-use vouchsafe_certs::{CaCertificate, RevocationError, RevocationList, Serial, SignedList};
+use vouchsafe_certs::{
+    CaCertificate, PrivateKey, RevocationError, RevocationList, Serial, SignedList,
+};
 
 use crate::openssl::{has_openssl, verdict, written};
 use crate::world::{DAY, World};
@@ -112,7 +119,7 @@ fn a_ca_that_starts_anew_goes_on_where_it_was() {
     assert_eq!(complete_lists(&world), signed);
     drop(authority);
     // What was damaged is signed anew, whole.
-    let text = std::fs::read_to_string(world.path("crl.pem")).unwrap();
+    let text = fs::read_to_string(world.path("crl.pem")).unwrap();
     let damaged = text.replacen("CRL-----\nM", "CRL-----\nN", 2);
     file::replace(&world.path("crl.pem"), damaged.as_bytes(), Access::Public).unwrap();
     drop(world.open());
@@ -253,7 +260,19 @@ fn what_a_list_says_and_nobody_here_understands_makes_it_unusable() {
     // Two numbers, of which a reader might take either.
     let der = changed(indicator, number);
     assert_eq!(read(&der).unwrap_err(), RevocationError::Malformed);
-    // Signed with SHA-384 on the outside, with SHA-256 on the inside.
-    let [inside, outside] = [b"\xce\x3d\x04\x03\x02", b"\xce\x3d\x04\x03\x03"];
-    assert_eq!(read(&changed(inside, outside)).unwrap_err(), RevocationError::Signature);
+    // Signed with SHA-256, as its outside says, while what is signed names SHA-384 (RFC 5280 §5.1.1.2).
+    let key = fs::read_to_string(world.path("issuing.key")).unwrap();
+    let key = PrivateKey::from_pem(&key).unwrap();
+    let signed_anew = |last_of_oid: u8| {
+        let mut parts = Vec::<Any>::from_der(&delta).unwrap();
+        let mut signed = parts[0].to_der().unwrap();
+        let at = signed.windows(5).position(|octets| octets == b"\xce\x3d\x04\x03\x02").unwrap();
+        signed[at + 4] = last_of_oid;
+        let signature = BitString::from_bytes(&key.sign(&signed).unwrap()).unwrap();
+        parts[0] = Any::from_der(&signed).unwrap();
+        parts[2] = Any::encode_from(&signature).unwrap();
+        parts.to_der().unwrap()
+    };
+    assert!(is_delta(&signed_anew(2)));
+    assert_eq!(read(&signed_anew(3)).unwrap_err(), RevocationError::Signature);
 }
